@@ -16,3 +16,5 @@
 
 pub mod limits;
 pub mod name;
+
+pub mod protocol;

@@ -1,0 +1,183 @@
+//! A message as it came: bytes and spans. And a message to send: a few pieces, the payload uncopied.
+
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use super::{
+    Kind, Method, RequestId, Scan, ScanError, Span,
+    scan::{self, scan},
+};
+
+/// A scanned JSON-RPC message. Cloning shares the bytes.
+#[derive(Clone, Debug)]
+pub struct Message {
+    bytes: Bytes,
+    scan: Scan,
+    /// The method, where it was written with escapes (some writers write `tools\/call`).
+    escaped_method: Option<Box<str>>,
+}
+
+impl Message {
+    /// # Errors
+    /// See `scan::Fault`.
+    pub fn parse(bytes: Bytes) -> Result<Self, ScanError> {
+        let scan = scan(&bytes)?;
+        let token = scan.method.and_then(|span| bytes.get(span.range()));
+        let escaped_method = match token {
+            Some(token) if memchr::memchr(b'\\', token).is_some() => scan::unescape(token).map(Box::from),
+            _ => None,
+        };
+        Ok(Self { bytes, scan, escaped_method })
+    }
+
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    pub fn scan(&self) -> &Scan {
+        &self.scan
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.scan.kind
+    }
+
+    pub fn id(&self) -> Option<RequestId> {
+        self.scan.id.and_then(|span| self.request_id_at(span))
+    }
+
+    /// The token at `span` as an id, if it can be one. Shares the bytes.
+    pub fn request_id_at(&self, span: Span) -> Option<RequestId> {
+        RequestId::from_token(self.share(span))
+    }
+
+    /// `Other("")` for responses.
+    pub fn method(&self) -> Method<'_> {
+        if let Some(name) = &self.escaped_method {
+            return Method::parse(name);
+        }
+        let token = self.scan.method.map_or(&b""[..], |span| self.token(span));
+        let name = token.get(1..token.len().saturating_sub(1)).and_then(|name| std::str::from_utf8(name).ok());
+        Method::parse(name.unwrap_or_default())
+    }
+
+    pub fn token(&self, span: Span) -> &[u8] {
+        self.bytes.get(span.range()).unwrap_or_default()
+    }
+
+    /// The token at `span`, sharing the message's bytes.
+    pub fn share(&self, span: Span) -> Bytes {
+        if span.range().end > self.bytes.len() || span.range().is_empty() {
+            return Bytes::new();
+        }
+        self.bytes.slice(span.range())
+    }
+
+    /// A string token without quotes and escapes; `None` when the token is no string.
+    pub fn string(&self, span: Span) -> Option<Cow<'_, str>> {
+        scan::unescape(self.token(span))
+    }
+
+    /// `params.name`, if it is a string.
+    pub fn name(&self) -> Option<Cow<'_, str>> {
+        self.scan.name.and_then(|span| self.string(span))
+    }
+}
+
+/// A message to send: a few slices, in order, without line end.
+#[derive(Clone, Debug, Default)]
+pub struct Body {
+    pieces: SmallVec<[Bytes; 3]>,
+    len: usize,
+}
+
+impl Body {
+    pub fn one(bytes: Bytes) -> Self {
+        let mut body = Self::default();
+        body.push(bytes);
+        body
+    }
+
+    pub fn push(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.len += bytes.len();
+            self.pieces.push(bytes);
+        }
+    }
+
+    pub fn append(&mut self, other: Self) {
+        self.len += other.len;
+        self.pieces.extend(other.pieces);
+    }
+
+    /// In bytes, over all pieces.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn pieces(&self) -> &[Bytes] {
+        &self.pieces
+    }
+
+    pub fn into_pieces(self) -> SmallVec<[Bytes; 3]> {
+        self.pieces
+    }
+
+    /// One contiguous text; copies when there are several pieces.
+    pub fn to_bytes(&self) -> Bytes {
+        if let [only] = self.pieces() {
+            return only.clone();
+        }
+        let mut whole = BytesMut::with_capacity(self.len);
+        self.pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+        whole.freeze()
+    }
+}
+
+impl IntoIterator for Body {
+    type Item = Bytes;
+    type IntoIter = smallvec::IntoIter<[Bytes; 3]>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.pieces.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &'static str) -> Message {
+        Message::parse(Bytes::from_static(text.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn methods_are_read_with_escapes_too() {
+        assert_eq!(message(r#"{"jsonrpc":"2.0","id":1,"method":"tools\/call"}"#).method(), Method::ToolsCall);
+        assert_eq!(message(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#).method(), Method::ToolsCall);
+        assert_eq!(message(r#"{"jsonrpc":"2.0","id":1,"method":"own/x"}"#).method(), Method::Other("own/x"));
+        assert_eq!(message(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).method(), Method::Other(""));
+    }
+
+    #[test]
+    fn ids_and_names_share_what_came() {
+        let message = message(r#"{"jsonrpc":"2.0","id":"a\u0062","method":"tools/call","params":{"name":"x\"y"}}"#);
+        assert_eq!(message.id().unwrap().to_string(), r#""a\u0062""#);
+        assert_eq!(message.name().as_deref(), Some("x\"y"));
+    }
+
+    #[test]
+    fn a_body_knows_its_length_and_joins() {
+        let mut body = Body::one(Bytes::from_static(b"ab"));
+        body.push(Bytes::new());
+        body.append(Body::one(Bytes::from_static(b"c")));
+        assert_eq!((body.len(), body.pieces().len(), body.to_bytes()), (3, 2, Bytes::from_static(b"abc")));
+        assert!(Body::default().is_empty());
+    }
+}

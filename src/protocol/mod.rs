@@ -1,0 +1,21 @@
+//! The language on the wire: bytes to types and back. Pure: no I/O, clock, lock or task.
+
+pub mod code;
+pub mod era;
+pub mod header;
+pub mod id;
+pub mod line;
+pub mod message;
+pub mod method;
+pub mod refusal;
+pub mod scan;
+pub mod splice;
+pub mod sse;
+pub mod version;
+
+pub use id::RequestId;
+pub use message::{Body, Message};
+pub use method::Method;
+pub use refusal::Refusal;
+pub use scan::{Kind, Scan, ScanError, Span, scan};
+pub use version::{Era, Version};
