@@ -18,3 +18,5 @@ pub mod limits;
 pub mod name;
 
 pub mod protocol;
+
+pub mod mux;
