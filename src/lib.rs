@@ -20,3 +20,5 @@ pub mod name;
 pub mod protocol;
 
 pub mod mux;
+
+pub mod bridge;
