@@ -22,3 +22,5 @@ pub mod protocol;
 pub mod mux;
 
 pub mod bridge;
+
+pub mod catalog;

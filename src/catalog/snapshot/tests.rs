@@ -1,0 +1,374 @@
+//! The catalog as its users see it: what is listed, what a name leads to, who sees it.
+
+use super::*;
+use crate::{catalog::offer::tests::offer, limits::LIST_PAGE_TOOLS, protocol::Version};
+use serde_json::{Value, json};
+
+/// A catalog of tenants `acme` and `umbrella`.
+struct World {
+    catalog: Catalog,
+    acme: TenantId,
+    umbrella: TenantId,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { catalog: Catalog::new(60_000, [7; 32]), acme: TenantId::new("acme").unwrap(), umbrella: TenantId::new("umbrella").unwrap() }
+    }
+
+    fn declare(&self, servers: &[&str]) {
+        for tenant in [&self.acme, &self.umbrella] {
+            self.catalog.declare(tenant, servers.iter().map(|name| ServerName::new(name).unwrap()).collect());
+        }
+    }
+
+    /// Publishes for `acme`.
+    fn publish(&self, name: &str, definitions: &[&str]) -> bool {
+        self.catalog.publish(&server(&self.acme, name), Arc::new(offer(definitions)))
+    }
+
+    fn page(&self, server: Option<&ServerName>, names: Names, era: Era) -> String {
+        let scope = Scope { tenant: &self.acme, server, names };
+        String::from_utf8(self.catalog.tools_page(scope, era, None).unwrap().to_vec()).unwrap()
+    }
+
+    fn list(&self) -> Vec<String> {
+        let list: Value = serde_json::from_str(&self.page(None, Names::Dotted, Era::Handshake)).unwrap();
+        list["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn resolve(&self, server: Option<&str>, name: &str) -> Option<String> {
+        let server = server.map(|server| ServerName::new(server).unwrap());
+        let scope = Scope { tenant: &self.acme, server: server.as_ref(), names: Names::Dotted };
+        self.catalog.resolve(scope, name).map(|route| format!("{}/{}", route.server.name, route.tool))
+    }
+}
+
+fn server(tenant: &TenantId, name: &str) -> ServerId {
+    ServerId { tenant: tenant.clone(), name: ServerName::new(name).unwrap() }
+}
+
+#[test]
+fn lists_follow_the_configured_order_then_the_servers_own() {
+    let world = World::new();
+    world.declare(&["b", "a"]);
+    assert!(world.publish("a", &[r#"{"name":"z"}"#, r#"{"name":"y"}"#]));
+    assert!(world.publish("b", &[r#"{"name":"x"}"#]));
+    assert_eq!(world.list(), ["b.x", "a.z", "a.y"]);
+    world.declare(&["a", "b"]);
+    assert_eq!(world.list(), ["a.z", "a.y", "b.x"]);
+    let names = world.catalog.tool_names(&world.acme);
+    let expected = [("a", vec!["a.y", "a.z"]), ("b", vec!["b.x"])];
+    assert_eq!(names, expected.map(|(server, tools)| (ServerName::new(server).unwrap(), tools.into_iter().map(String::from).collect())));
+}
+
+#[test]
+fn a_definition_is_relayed_byte_for_byte_under_another_name() {
+    let world = World::new();
+    world.declare(&["fs"]);
+    let tool = r#"{ "title":"Read", "name":"read.text","execution":{"taskSupport":"optional"}, "inputSchema":{"z":1.0,"a":"\u00e9"} }"#;
+    world.publish("fs", &[tool]);
+    let (fs, without) =
+        (ServerName::new("fs"), |name: &str| format!(r#"{{ "title":"Read", "name":"{name}", "inputSchema":{{"z":1.0,"a":"\u00e9"}} }}"#));
+    let hub = format!(r#"{{"name":"mcp-hub","version":"{}"}}"#, env!("CARGO_PKG_VERSION"));
+    let envelope = |info: &str| {
+        format!(r#","resultType":"complete","ttlMs":60000,"cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{info}}}"#)
+    };
+    for (server, names, era, tool, envelope) in [
+        (None, Names::Dotted, Era::Handshake, without("fs.read.text"), String::new()),
+        (None, Names::Safe, Era::Handshake, without("fs__read_text"), String::new()),
+        (None, Names::Dotted, Era::Stateless, without("fs.read.text"), envelope(&hub)),
+        (None, Names::Safe, Era::Stateless, without("fs__read_text"), envelope(&hub)),
+        (fs.as_ref(), Names::Dotted, Era::Handshake, tool.to_owned(), String::new()),
+        (fs.as_ref(), Names::Safe, Era::Handshake, tool.to_owned(), String::new()),
+        (fs.as_ref(), Names::Safe, Era::Stateless, without("read.text"), envelope(r#"{"name":"one","version":"1"}"#)),
+    ] {
+        assert_eq!(world.page(server, names, era), format!(r#"{{"tools":[{tool}]{envelope}}}"#), "{names:?} {era:?}");
+    }
+}
+
+#[test]
+fn what_is_unknown_has_no_tools() {
+    let world = World::new();
+    let nobody = ServerName::new("nobody").unwrap();
+    let check = |server: Option<&ServerName>| {
+        assert_eq!(world.page(server, Names::Dotted, Era::Handshake), r#"{"tools":[]}"#);
+        let list: Value = serde_json::from_str(&world.page(server, Names::Dotted, Era::Stateless)).unwrap();
+        assert_eq!((&list["tools"], &list["resultType"], &list["ttlMs"]), (&json!([]), &json!("complete"), &json!(60_000)));
+    };
+    check(None);
+    check(Some(&nobody));
+    world.declare(&["fs"]);
+    check(None);
+    check(Some(&nobody));
+    check(ServerName::new("fs").as_ref());
+    assert!(!world.publish("nobody", &[r#"{"name":"a"}"#]), "a server never declared");
+    check(Some(&nobody));
+    assert!(!World::new().publish("fs", &[r#"{"name":"a"}"#]), "a tenant never declared");
+    assert!(world.catalog.tool_names(&TenantId::default_tenant()).is_empty());
+}
+
+#[test]
+fn every_form_of_a_name_is_found() {
+    let world = World::new();
+    world.declare(&["fs", "other"]);
+    world.publish("fs", &[r#"{"name":"read.text"}"#, r#"{"name":"größe"}"#, r#"{"name":"other.x"}"#]);
+    world.publish("other", &[r#"{"name":"x"}"#, r#"{"name":"fs.read.text"}"#]);
+    for (scope, name, expected) in [
+        (None, "fs.read.text", Some("fs/read.text")),
+        (None, "fs__read_text", Some("fs/read.text")),
+        (None, "read.text", None),
+        (None, "fs.größe", Some("fs/größe")),
+        (None, "fs__gr__e", Some("fs/größe")),
+        (None, "other.x", Some("other/x")),
+        (None, "FS.read.text", None),
+        (None, "", None),
+        (Some("fs"), "read.text", Some("fs/read.text")),
+        (Some("fs"), "fs.read.text", Some("fs/read.text")),
+        (Some("fs"), "fs__read_text", Some("fs/read.text")),
+        (Some("fs"), "other.x", Some("fs/other.x")),
+        (Some("fs"), "x", None),
+        (Some("fs"), "other__x", None),
+        (Some("other"), "fs.read.text", Some("other/fs.read.text")),
+        (Some("other"), "fs__read_text", None),
+        (Some("nobody"), "fs.read.text", None),
+    ] {
+        assert_eq!(world.resolve(scope, name).as_deref(), expected, "{scope:?} {name}");
+    }
+    assert_eq!(world.resolve(None, &"x".repeat(1 << 20)), None);
+    let (route, definition) = world.catalog.tool(&world.acme, "fs__read_text").unwrap();
+    assert_eq!((route.canonical.as_str(), &route.tool_token[..]), ("fs.read.text", &br#""read.text""#[..]));
+    assert_eq!(definition, r#"{"name":"read.text"}"#);
+    assert_eq!(
+        world.catalog.tools_of(&server(&world.acme, "fs")),
+        offer(&[r#"{"name":"read.text"}"#, r#"{"name":"größe"}"#, r#"{"name":"other.x"}"#]).tools
+    );
+}
+
+#[test]
+fn a_tenant_sees_nothing_of_another() {
+    let world = World::new();
+    world.declare(&["fs"]);
+    world.publish("fs", &[r#"{"name":"a"}"#]);
+    let (umbrella, fs) = (&world.umbrella, ServerName::new("fs").unwrap());
+    for server in [None, Some(&fs)] {
+        let scope = Scope { tenant: umbrella, server, names: Names::Dotted };
+        assert!(["a", "fs.a", "fs__a"].iter().all(|name| world.catalog.resolve(scope, name).is_none()));
+        assert_eq!(world.catalog.tools_page(scope, Era::Handshake, None).unwrap(), r#"{"tools":[]}"#);
+    }
+    assert!(world.catalog.offer(&server(umbrella, "fs")).is_none());
+    assert!(world.catalog.tools_of(&server(umbrella, "fs")).is_empty());
+    assert!(world.catalog.tool(umbrella, "fs.a").is_none());
+    assert_eq!(world.catalog.tool_names(umbrella), [(fs, vec![])]);
+    // The same server and tool there is another route, and its going leaves ours.
+    assert!(world.catalog.publish(&server(umbrella, "fs"), Arc::new(offer(&[r#"{"name":"a"}"#]))));
+    assert_eq!(world.catalog.tool(umbrella, "fs.a").unwrap().0.server, server(umbrella, "fs"));
+    assert_eq!(world.catalog.tool(&world.acme, "fs.a").unwrap().0.server, server(&world.acme, "fs"));
+    assert!(world.catalog.withdraw(&server(umbrella, "fs")));
+    assert!(world.catalog.tool(umbrella, "fs.a").is_none());
+    assert!(world.catalog.tool(&world.acme, "fs.a").is_some());
+}
+
+#[test]
+fn publishing_tells_whether_the_list_changed() {
+    let world = World::new();
+    world.declare(&["fs", "git"]);
+    let fs = server(&world.acme, "fs");
+    let (a, b) = (r#"{"name":"a"}"#, r#"{"name":"b"}"#);
+    for (definitions, changed) in [
+        (&[][..], false),
+        (&[a, b], true),
+        (&[a, b], false),
+        (&[b, a], true),
+        (&[b, a, a], false),
+        (&[b, r#"{"name":"a","description":"new"}"#], true),
+        (&[b], true),
+        (&[], true),
+    ] {
+        assert_eq!(world.publish("fs", definitions), changed, "{definitions:?}");
+    }
+    assert!(!world.catalog.withdraw(&fs), "nothing was listed");
+    assert!(world.catalog.offer(&fs).is_none());
+    world.publish("fs", &[a]);
+    assert!(world.catalog.withdraw(&fs));
+    assert!(world.list().is_empty());
+}
+
+#[test]
+fn routes_of_unchanged_tools_stay_and_the_others_go() {
+    let world = World::new();
+    world.declare(&["fs", "git"]);
+    world.publish("fs", &[r#"{"name":"same"}"#, r#"{"name":"changed"}"#, r#"{"name":"gone"}"#]);
+    let route = |name: &str| world.catalog.tool(&world.acme, name).map(|(route, _)| route);
+    let before = ["fs.same", "fs.changed", "fs.gone"].map(|name| route(name).unwrap());
+    world.publish("fs", &[r#"{"name":"changed","x":1}"#, r#"{"name":"same"}"#, r#"{"name":"new"}"#]);
+    world.publish("git", &[r#"{"name":"log"}"#]);
+    assert!(Arc::ptr_eq(&route("fs.same").unwrap(), &before[0]));
+    assert!(Arc::ptr_eq(&route("fs__same").unwrap(), &before[0]));
+    assert!(!Arc::ptr_eq(&route("fs.changed").unwrap(), &before[1]));
+    for gone in ["fs.gone", "fs__gone"] {
+        assert!(route(gone).is_none());
+    }
+    assert_eq!(world.resolve(Some("fs"), "gone"), None);
+    world.declare(&["git"]);
+    assert!(route("fs.same").is_none());
+    assert_eq!(world.resolve(Some("fs"), "same"), None);
+    assert_eq!(world.list(), ["git.log"]);
+    world.declare(&[]);
+    assert_eq!(world.catalog.table.len(), 0, "nothing is left over");
+}
+
+#[test]
+fn a_name_that_comes_to_mean_two_tools_leads_to_none() {
+    let world = World::new();
+    world.declare(&["a", "a__b"]);
+    world.publish("a", &[r#"{"name":"b__c"}"#]);
+    assert_eq!(world.resolve(None, "a__b__c").as_deref(), Some("a/b__c"));
+    world.publish("a__b", &[r#"{"name":"c"}"#]);
+    assert_eq!(world.resolve(None, "a__b__c"), None);
+    let list: Value = serde_json::from_str(&world.page(None, Names::Safe, Era::Handshake)).unwrap();
+    let listed: Vec<_> =
+        list["tools"].as_array().unwrap().iter().map(|tool| world.resolve(None, tool["name"].as_str().unwrap()).unwrap()).collect();
+    assert_eq!(listed, ["a/b__c", "a__b/c"]);
+    world.catalog.withdraw(&server(&world.acme, "a__b"));
+    assert_eq!(world.resolve(None, "a__b__c").as_deref(), Some("a/b__c"));
+}
+
+#[test]
+fn pages_hang_together_by_cursors_that_die_with_the_list() {
+    let world = World::new();
+    world.declare(&["big", "small"]);
+    let definitions: Vec<_> = (0..2 * LIST_PAGE_TOOLS + 1).map(|n| format!(r#"{{"name":"t{n}"}}"#)).collect();
+    let definitions: Vec<_> = definitions.iter().map(String::as_str).collect();
+    world.publish("big", &definitions);
+    let big = ServerName::new("big").unwrap();
+    let merged = Scope { tenant: &world.acme, server: None, names: Names::Dotted };
+    let own = Scope { server: Some(&big), ..merged };
+    let read = |scope, cursor: Option<&str>| {
+        let page = world.catalog.tools_page(scope, Era::Stateless, cursor)?;
+        let page: Value = serde_json::from_slice(&page).unwrap();
+        assert_eq!(page["resultType"], "complete");
+        Ok((page["tools"].as_array().unwrap().len(), page["nextCursor"].as_str().map(str::to_owned)))
+    };
+    for scope in [merged, own] {
+        let (len, first) = read(scope, None).unwrap();
+        let (next_len, second) = read(scope, first.as_deref()).unwrap();
+        assert_eq!((len, next_len), (LIST_PAGE_TOOLS, LIST_PAGE_TOOLS));
+        assert_eq!(read(scope, second.as_deref()), Ok((1, None)));
+        for wrong in ["", "x", "AAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
+            assert_eq!(read(scope, Some(wrong)), Err(CursorError::Unknown));
+        }
+    }
+    let [merged_cursor, own_cursor] = [merged, own].map(|scope| read(scope, None).unwrap().1);
+    assert_eq!(read(own, merged_cursor.as_deref()), Err(CursorError::Unknown));
+    assert!(!world.publish("big", &definitions));
+    assert!(read(merged, merged_cursor.as_deref()).is_ok(), "the list is the same");
+    world.publish("small", &[r#"{"name":"a"}"#]);
+    assert_eq!(read(merged, merged_cursor.as_deref()), Err(CursorError::Unknown));
+    assert!(read(own, own_cursor.as_deref()).is_ok(), "another server's change is none of this list");
+    world.publish("big", &definitions[1..]);
+    assert_eq!(read(own, own_cursor.as_deref()), Err(CursorError::Unknown));
+    let again = read(own, None).unwrap().1;
+    world.catalog.withdraw(&server(&world.acme, "big"));
+    assert_eq!(read(own, again.as_deref()), Err(CursorError::Unknown));
+}
+
+#[test]
+fn a_list_lives_no_longer_than_its_shortest_promise() {
+    let stateless = |ttl_ms| Offer { version: Version::STATELESS, ttl_ms, ..offer(&[r#"{"name":"a"}"#]) };
+    let handshake = |ttl_ms| Offer { ttl_ms, ..offer(&[r#"{"name":"a"}"#]) };
+    for (offers, merged, own) in [
+        (vec![handshake(None)], 60_000, 60_000),
+        (vec![handshake(Some(1))], 60_000, 60_000),
+        (vec![stateless(Some(500)), stateless(Some(700)), handshake(Some(1))], 500, 500),
+        (vec![stateless(Some(90_000))], 60_000, 60_000),
+        (vec![stateless(Some(700)), stateless(None)], 0, 700),
+    ] {
+        let world = World::new();
+        world.declare(&["s0", "s1", "s2"]);
+        for (n, offer) in offers.iter().enumerate() {
+            world.catalog.publish(&server(&world.acme, &format!("s{n}")), Arc::new(offer.clone()));
+        }
+        let ttl = |server: Option<&ServerName>| -> Value {
+            let page: Value = serde_json::from_str(&world.page(server, Names::Dotted, Era::Stateless)).unwrap();
+            page["ttlMs"].clone()
+        };
+        assert_eq!((ttl(None), ttl(ServerName::new("s0").as_ref())), (json!(merged), json!(own)), "{offers:?}");
+    }
+}
+
+#[test]
+fn new_hints_show_although_the_list_is_the_same() {
+    let world = World::new();
+    world.declare(&["s"]);
+    let publish = |ttl_ms| {
+        let offer = Offer { version: Version::STATELESS, ttl_ms: Some(ttl_ms), ..offer(&[r#"{"name":"a"}"#]) };
+        world.catalog.publish(&server(&world.acme, "s"), Arc::new(offer))
+    };
+    assert!(publish(500));
+    assert!(world.page(None, Names::Dotted, Era::Stateless).contains(r#""ttlMs":500,"#));
+    assert!(!publish(400));
+    assert!(world.page(None, Names::Dotted, Era::Stateless).contains(r#""ttlMs":400,"#));
+}
+
+#[test]
+fn a_list_is_rendered_once_and_shared() {
+    let world = World::new();
+    world.declare(&["s"]);
+    world.publish("s", &[r#"{"name":"a"}"#]);
+    let s = ServerName::new("s").unwrap();
+    for server in [None, Some(&s)] {
+        let scope = Scope { tenant: &world.acme, server, names: Names::Dotted };
+        let [one, other] = [(); 2].map(|()| world.catalog.tools_page(scope, Era::Stateless, None).unwrap());
+        assert_eq!(one.as_ptr(), other.as_ptr());
+    }
+}
+
+#[test]
+fn odd_definitions_leave_the_list_well_formed() {
+    let world = World::new();
+    world.declare(&["s"]);
+    let mut odd = offer(&["{\n \"name\": \"a\\\"b\",\r\n \"execution\": {} }", r#"{"name":"two","name":"three"}"#, "  {\"name\":\"c\"}\n"]);
+    odd.tools.push(Tool { name: "d".into(), definition: "{\"name\":\"d\"},{".into() });
+    odd.server_info = Bytes::from_static(b"[]");
+    world.catalog.publish(&server(&world.acme, "s"), Arc::new(odd));
+    assert_eq!(world.list(), ["s__a_b", "s.c"]);
+    let s = ServerName::new("s").unwrap();
+    let own = world.page(Some(&s), Names::Dotted, Era::Stateless);
+    assert!(!own.contains(['\n', '\r']), "{own}");
+    let own: Value = serde_json::from_str(&own).unwrap();
+    assert_eq!(own["tools"], json!([{"name": "a\"b"}, {"name": "c"}]));
+    assert_eq!(own["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "mcp-hub");
+}
+
+#[test]
+fn names_never_lead_astray_while_servers_come_and_go() {
+    let world = World::new();
+    world.declare(&["a", "b"]);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for tenant in [&world.acme, &world.umbrella] {
+            for name in ["a.t", "b.t", "a__t", "b__t"] {
+                let (world, done) = (&world, &done);
+                scope.spawn(move || {
+                    let mut found = 0;
+                    while found < 100 || !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        let scope = Scope { tenant, server: None, names: Names::Dotted };
+                        if let Some(route) = world.catalog.resolve(scope, name) {
+                            assert_eq!((&route.server.tenant, route.server.name.as_str(), route.tool.as_str()), (tenant, &name[..1], "t"));
+                            found += 1;
+                        }
+                    }
+                });
+            }
+        }
+        for round in 0..200 {
+            for tenant in [&world.acme, &world.umbrella] {
+                world.catalog.withdraw(&server(tenant, "a"));
+                world.catalog.publish(&server(tenant, "b"), Arc::new(offer(&[&format!(r#"{{"name":"t","round":{round}}}"#)])));
+                world.catalog.publish(&server(tenant, "a"), Arc::new(offer(&[&format!(r#"{{"name":"t","round":{round}}}"#)])));
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
