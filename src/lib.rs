@@ -24,3 +24,5 @@ pub mod mux;
 pub mod bridge;
 
 pub mod catalog;
+
+pub mod observe;

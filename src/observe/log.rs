@@ -1,0 +1,191 @@
+//! The hub's log: one JSON object a line, or text, written by a thread of its own so that no caller waits for a slow reader.
+//! Lines that do not fit the writer's queue are dropped, never waited for. Logs events, never payloads or secrets.
+
+use std::{
+    fmt::{self, Write as _},
+    io::{self, Write},
+    time::SystemTime,
+};
+
+use serde_json::{Map, Value};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_subscriber::{EnvFilter, Layer, layer::Context, prelude::*};
+
+/// Where lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// Info and debug on stdout, warnings and errors on stderr.
+    Split,
+    /// Everything on stderr: stdout is a wire, or belongs to a person.
+    Stderr,
+}
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `{"type":"info","message":"…","data":{…},"timestamp":"…"}`
+    Json,
+    /// `2026-01-01T00:00:00.000Z INFO message key=value`
+    Text,
+}
+
+/// The running log. Dropping it writes what is queued.
+pub struct Log {
+    stdout: NonBlocking,
+    _guards: [WorkerGuard; 2],
+}
+
+impl Log {
+    /// Takes over the process's events. `level`: trace, debug, info, warn or error, in any case. Once per process; a second
+    /// call changes nothing.
+    pub fn start(level: &str, format: Format, sink: Sink) -> Self {
+        let (stdout, stdout_guard) = tracing_appender::non_blocking(io::stdout());
+        let (stderr, stderr_guard) = tracing_appender::non_blocking(io::stderr());
+        let lines = Lines { format, quiet: if sink == Sink::Split { stdout.clone() } else { stderr.clone() }, loud: stderr };
+        // Libraries speak up from warnings on; their debug lines would drown the hub's.
+        let filter = EnvFilter::new(format!("warn,mcp_hub={}", level.to_ascii_lowercase()));
+        let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+        Self { stdout, _guards: [stdout_guard, stderr_guard] }
+    }
+
+    /// One line on stdout that is no event: the ready object, addresses for a person.
+    pub fn line(&mut self, line: &str) {
+        let _ = self.stdout.write_all(format!("{line}\n").as_bytes());
+    }
+}
+
+/// One error line of the same form as the log's, for failures before or outside the running hub.
+pub fn error_line(code: &str, message: &str, data: Value) -> String {
+    object("error", message, Some(code), data).to_string()
+}
+
+struct Lines {
+    format: Format,
+    quiet: NonBlocking,
+    loud: NonBlocking,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let level = *event.metadata().level();
+        let mut line = match self.format {
+            Format::Json => object(kind(level), &fields.message, fields.code.as_deref(), Value::Object(fields.data)).to_string(),
+            Format::Text => text(level, &fields),
+        };
+        line.push('\n');
+        let mut writer = if level <= Level::WARN { self.loud.clone() } else { self.quiet.clone() };
+        let _ = writer.write_all(line.as_bytes());
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    code: Option<String>,
+    data: Map<String, Value>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(text)) => self.message = text,
+            ("code", Value::String(code)) => self.code = Some(code),
+            (name, value) => {
+                self.data.insert(name.to_owned(), value);
+            }
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}").into());
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.into());
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value.into());
+    }
+}
+
+fn object(kind: &str, message: &str, code: Option<&str>, data: Value) -> Value {
+    let mut line = Map::new();
+    line.insert("type".into(), kind.into());
+    if let Some(code) = code {
+        line.insert("code".into(), code.into());
+    }
+    line.insert("message".into(), message.into());
+    line.insert("data".into(), data);
+    line.insert("timestamp".into(), timestamp().into());
+    Value::Object(line)
+}
+
+fn text(level: Level, fields: &Fields) -> String {
+    let mut line = format!("{} {level:5} {}", timestamp(), fields.message);
+    if let Some(code) = &fields.code {
+        // Writing to a String cannot fail, here and below.
+        let _ = write!(line, " code={code}");
+    }
+    for (name, value) in &fields.data {
+        let _ = match value {
+            Value::String(text) if !text.contains([' ', '\n', '"']) => write!(line, " {name}={text}"),
+            value => write!(line, " {name}={value}"),
+        };
+    }
+    line
+}
+
+const fn kind(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        _ => "debug",
+    }
+}
+
+/// Now, ISO 8601 UTC with milliseconds and `Z`.
+fn timestamp() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_line_is_one_json_object_with_its_code() {
+        let line = error_line("HTTP_SERVER_ERROR", "port 8080 is taken", serde_json::json!({"port": 8080}));
+        assert!(!line.contains('\n'));
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["type"], "error");
+        assert_eq!(value["code"], "HTTP_SERVER_ERROR");
+        assert_eq!(value["data"]["port"], 8080);
+        assert!(value["timestamp"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn a_text_line_quotes_what_would_be_read_as_two_fields() {
+        let mut fields = Fields { message: "started".into(), ..Fields::default() };
+        fields.data.insert("server".into(), "a".into());
+        fields.data.insert("why".into(), "two words".into());
+        let line = text(Level::INFO, &fields);
+        assert!(line.ends_with(r#"INFO  started server=a why="two words""#), "{line}");
+    }
+}

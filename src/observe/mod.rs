@@ -1,0 +1,7 @@
+//! What is told to people and programs that watch: the log, the event bus. Never decides anything.
+
+pub mod bus;
+pub mod log;
+
+pub use bus::{Bus, Event, ServerPhase};
+pub use log::Log;
