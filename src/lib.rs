@@ -26,3 +26,5 @@ pub mod bridge;
 pub mod catalog;
 
 pub mod observe;
+
+pub mod config;

@@ -1,0 +1,251 @@
+//! Placeholders and child environments, seen through configuration files.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::config::read::{Overrides, read};
+
+/// A hub with these variables, in a folder with a file `secret`, reading this configuration.
+struct Hub {
+    folder: tempfile::TempDir,
+    environment: Environment,
+}
+
+impl Hub {
+    fn new(vars: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("secret"), " from file \n").unwrap();
+        let env_file = "# c\nexport DOTTED='a $PLAIN b'\nQUOTED=\"x y\" # c\nPRICE=5$\nLINE=dotted\nEMPTY=\n";
+        fs::write(folder.path().join("dot.env"), env_file).unwrap();
+        let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment = Environment { vars, cwd: folder.path().to_owned(), exe: "/opt/mcp-hub".into() };
+        Self { folder, environment }
+    }
+
+    fn servers(&self, text: &str) -> Vec<Arc<ServerSettings>> {
+        let path = self.folder.path().join("s.json");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let settings = read(&["s.json".into()], &self.environment, &Overrides::default()).unwrap();
+        settings.tenants.iter().flat_map(|tenant| tenant.servers.clone()).collect()
+    }
+
+    /// One server `s` of the only tenant, with these fields.
+    fn resolve(&self, fields: &str) -> Result<Resolved, String> {
+        let text = format!(
+            r#"{{"tenants": {{"default": {{"env": {{"TENANT": "t-${{PLAIN}}", "BOTH": "tenant"}}, "servers": {{"s": {{"command": "c", {fields}}}}}}}}},
+                "inputs": [{{"id": "api-key", "default": "default of ${{PLAIN}}"}}, {{"id": "none"}}]}}"#
+        );
+        let servers = self.servers(&text);
+        resolve(&servers[0]).map_err(|error| error.to_string())
+    }
+
+    /// One argument, resolved.
+    fn arg(&self, arg: &str) -> Result<String, String> {
+        self.resolve(&format!(
+            r#""env": {{"MINE": "m-${{PLAIN}}", "BOTH": "entry"}}, "envFile": "dot.env", "args": [{}]"#,
+            serde_json::json!(arg)
+        ))
+        .map(|mut resolved| resolved.args.remove(0))
+    }
+}
+
+fn hub() -> Hub {
+    Hub::new(&[
+        ("PLAIN", "p"),
+        ("INPUT_OTHER_ID", "upper"),
+        ("INDIRECT", "PLAIN"),
+        ("TRAP", "${cmd: echo trapped}"),
+        ("VOID", ""),
+        ("HOME", "/home/u"),
+        ("PATH", "/usr/bin:/bin"),
+        ("MCP_HUB_ENV", r#"{"ADDED": "a", "PLAIN2": 2, "input:given": "g"}"#),
+    ])
+}
+
+#[test]
+fn every_form_resolves() {
+    let hub = hub();
+    let cwd = hub.folder.path().to_str().unwrap().to_owned();
+    let base = hub.folder.path().file_name().unwrap().to_str().unwrap().to_owned();
+    for (text, value) in [
+        ("plain $PLAIN $ {} }", "plain $PLAIN $ {} }"),
+        ("${PLAIN}", "p"),
+        ("a${PLAIN}b${env:PLAIN}c", "apbpc"),
+        ("${NONE:-d}", "d"),
+        ("${env:NONE:-d:-e}", "d:-e"),
+        ("${VOID}", ""),
+        ("${VOID:-d}", "d"),
+        ("${PLAIN:-d}", "p"),
+        ("${NONE:-${NONE2:-${PLAIN}}}", "p"),
+        ("${${INDIRECT}}", "p"),
+        ("${NONE:-}", ""),
+        ("${file:secret}", "from file"),
+        ("${file:${cwd}/secret}", "from file"),
+        ("${cmd: echo ' ${PLAIN} '}", "p"),
+        ("${cmd: echo a b | awk '{print $2}'}", "b"),
+        ("${input:given}", "g"),
+        ("${input:other-id}", "upper"),
+        ("${input:api-key}", "default of p"),
+        ("${mcpHub}", "/opt/mcp-hub"),
+        ("${workspaceFolder}", &cwd),
+        ("${cwd}", &cwd),
+        ("${workspaceFolderBasename}", &base),
+        ("${userHome}", "/home/u"),
+        ("${pathSeparator}${/}", "//"),
+        ("${TENANT}", "t-p"),
+        ("${MINE}", "m-p"),
+        ("${BOTH}", "entry"),
+        ("${LINE}", "dotted"),
+        ("${ADDED}${PLAIN2}", "a2"),
+        ("${DOTTED}", "a $PLAIN b"),
+        ("${QUOTED}/${PRICE}", "x y/5$"),
+        ("${TRAP}", "${cmd: echo trapped}"),
+    ] {
+        assert_eq!(hub.arg(text).as_deref(), Ok(value), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_resolved_is_an_error_without_values() {
+    let hub = hub();
+    for (text, message) in [
+        ("${NONE}", "Variable 'NONE' not found"),
+        ("${env:NONE}", "Variable 'NONE' not found"),
+        ("${input:none}", "Variable 'input:none' not found"),
+        ("${${PLAIN}}", "Variable '${PLAIN}' not found"),
+        ("${file:/no/such}", "${file:/no/such}: No such file or directory (os error 2)"),
+        ("${cmd: echo secret; false}", "${cmd:…} failed: exit status: 1"),
+        ("${cred:GH}", "${cred:GH} needs a later version; use \"env\" or ${file:…}"),
+        ("${PLAIN", "a \"${\" has no closing \"}\""),
+        ("${a:-${a:-${a:-${a:-${a:-${a:-${a:-${a:-${a:-${a:-${a:-x}}}}}}}}}}}", "placeholders are nested more than 10 deep"),
+    ] {
+        assert_eq!(hub.arg(text).unwrap_err(), message, "{text}");
+    }
+    assert!(hub.resolve(r#""envFile": "none.env""#).unwrap_err().contains("envFile 'none.env'"));
+    fs::write(hub.folder.path().join("bad.env"), "TOKEN = s3cr3t and more").unwrap();
+    let said = hub.resolve(r#""envFile": "bad.env""#).unwrap_err();
+    assert!(said.contains("bad.env") && !said.contains("s3cr3t"), "{said}");
+}
+
+#[test]
+fn a_name_never_finds_itself() {
+    let hub = hub();
+    let env = |fields: &str| hub.resolve(&format!(r#""env": {{{fields}}}"#)).map(|resolved| resolved.env);
+    assert_eq!(env(r#""PLAIN": "x${PLAIN}""#).unwrap()["PLAIN"], "xp");
+    assert_eq!(env(r#""BOTH": "x${BOTH}""#).unwrap()["BOTH"], "xtenant");
+    assert_eq!(env(r#""A": "${B}", "B": "${A}""#).unwrap_err(), "Variable 'A' not found");
+    assert_eq!(env(r#""A": "a${B}", "B": "b${PLAIN}""#).unwrap()["A"], "abp");
+}
+
+#[test]
+fn values_that_name_each_other_do_not_multiply_without_end() {
+    let many = |name: &str| format!("${{{name}}}").repeat(30);
+    let fields: Vec<String> = (0..9).map(|at| format!("\"V{at}\": \"{}\"", many(&format!("V{}", at + 1)))).collect();
+    let said = hub().resolve(&format!(r#""env": {{{}, "V9": "x"}}"#, fields.join(", "))).unwrap_err();
+    assert_eq!(said, "more than 10000 placeholders in one entry");
+}
+
+#[test]
+fn a_child_gets_the_allow_list_and_what_it_is_given() {
+    let hub = Hub::new(&[
+        ("PATH", "/bin"),
+        ("HOME", "/home/u"),
+        ("LC_ALL", "C"),
+        ("LD_PRELOAD", "evil"),
+        ("HUB_SECRET", "secret"),
+        ("PASSED", "hub"),
+        ("MCP_HUB_ENV", r#"{"ADDED": "a", "PLAIN": "added", "input:i": "x"}"#),
+    ]);
+    let resolved = hub
+        .resolve(r#""envFile": "dot.env", "env": {"PASSED": null, "HUB_SECRET2": "", "PLAIN": "entry", "ADDED": null, "N": 1, "B": true}"#)
+        .unwrap();
+    let env: Vec<(&str, &str)> = resolved.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let expected = [
+        ("ADDED", "a"),
+        ("B", "true"),
+        ("BOTH", "tenant"),
+        ("DOTTED", "a $PLAIN b"),
+        ("EMPTY", ""),
+        ("HOME", "/home/u"),
+        ("LC_ALL", "C"),
+        ("LINE", "dotted"),
+        ("N", "1"),
+        ("PASSED", "hub"),
+        ("PATH", "/bin"),
+        ("PLAIN", "entry"),
+        ("PRICE", "5$"),
+        ("QUOTED", "x y"),
+        ("TENANT", "t-entry"),
+    ];
+    assert_eq!(env, expected);
+}
+
+#[test]
+fn tenants_that_share_a_hub_do_not_see_its_environment() {
+    let hub = Hub::new(&[("PATH", "/usr/bin:/bin"), ("SECRET", "s"), ("MCP_HUB_ENV", r#"{"ADDED": "a", "input:i": "x"}"#)]);
+    let two = |fields: &str| {
+        let servers = hub.servers(&format!(
+            r#"{{"tenants": {{"a": {{"servers": {{"s": {{"command": "c", {fields}}}}}}}, "b": {{"servers": {{"s": {{"command": "${{mcpHub}}"}}}}}}}}}}"#
+        ));
+        assert_eq!(resolve(&servers[1]).unwrap().command, Path::new("/opt/mcp-hub"), "the other one is not hurt");
+        resolve(&servers[0])
+    };
+    let missing = |name: &str| PlaceholderError::NotFound { name: name.to_owned() };
+    assert_eq!(two(r#""args": ["${SECRET}"]"#).unwrap_err(), missing("SECRET"));
+    assert_eq!(two(r#""args": ["${ADDED}"]"#).unwrap_err(), missing("ADDED"));
+    assert_eq!(two(r#""args": ["${input:i}"]"#).unwrap_err(), missing("input:i"));
+    assert_eq!(two(r#""args": ["${cmd: echo [$SECRET]}"]"#).unwrap().args, ["[]"]);
+    let env = two(r#""env": {"SECRET": null, "ADDED": ""}"#).unwrap().env;
+    assert_eq!(env.keys().collect::<Vec<_>>(), ["PATH"]);
+    fs::write(hub.folder.path().join("leak.env"), "LEAK=$PATH${HOME}").unwrap();
+    assert_eq!(two(r#""envFile": "leak.env""#).unwrap().env["LEAK"], "$PATH${HOME}");
+}
+
+#[test]
+fn commands_do_not_run_from_files_that_others_may_write() {
+    let hub = hub();
+    let path = hub.folder.path().join("open.json");
+    fs::write(&path, r#"{"mcpServers": {"s": {"command": "${cmd: touch ran; echo c}"}, "ok": {"command": "c"}}}"#).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    let settings = read(&["open.json".into()], &hub.environment, &Overrides::default()).unwrap();
+    let [server, ok] = settings.tenants[0].servers.as_slice() else { panic!() };
+    let said = resolve(server).unwrap_err().to_string();
+    assert!(said.contains("open.json") && said.contains("chmod go-w"), "{said}");
+    assert!(!hub.folder.path().join("ran").exists());
+    assert!(resolve(ok).is_ok());
+}
+
+#[test]
+fn explaining_runs_nothing_and_shows_no_value() {
+    let hub = hub();
+    let servers = hub.servers(
+        r#"{"mcpServers": {"s": {"command": "c", "args": ["${cmd: touch ran; echo x}"], "envFile": "dot.env",
+            "env": {"A": "${LINE}-${NONE:-x}", "B": "${file:secret}", "C": "${cmd: touch ran}", "LINE": null}}}}"#,
+    );
+    let (resolved, origins) = explain(&servers[0]).unwrap();
+    assert_eq!(resolved.args, ["***"]);
+    assert!(!hub.folder.path().join("ran").exists());
+    let from = |name: &str| origins.iter().find(|origin| origin.variable == name).unwrap().from.clone();
+    assert_eq!(from("A"), "entry, LINE from envFile, NONE from its default");
+    assert_eq!(from("B"), "entry, file secret");
+    assert_eq!(from("C"), "entry, a command");
+    assert_eq!(from("LINE"), "envFile");
+    assert_eq!(from("PATH"), "hub environment");
+    assert_eq!(from("ADDED"), "MCP_HUB_ENV");
+    assert!(!format!("{:?}{resolved:?}", servers[0]).contains("from file"));
+}
+
+#[test]
+fn a_demo_server_is_this_program() {
+    let servers = hub().servers(r#"{"mcpServers": {"m": {"builtin": "math"}}}"#);
+    let resolved = resolve(&servers[0]).unwrap();
+    assert_eq!((resolved.command.as_path(), resolved.args), (Path::new("/opt/mcp-hub"), vec!["demo".to_owned(), "math".to_owned()]));
+    assert_eq!(resolved.env.keys().collect::<Vec<_>>(), ["HOME", "PATH"]);
+}
+
+#[test]
+fn a_bad_entry_does_not_start() {
+    let servers = hub().servers(r#"{"mcpServers": {"m": {"command": "c", "args": 1}}}"#);
+    assert!(matches!(resolve(&servers[0]), Err(PlaceholderError::Failed { .. })));
+}

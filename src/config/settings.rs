@@ -1,0 +1,240 @@
+//! What a configuration says, checked and typed. Placeholders are still in place: they are resolved at each start of a server.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use super::{Problem, placeholder, shown::MASK};
+use crate::{
+    limits::{BACKOFF_MAX, BACKOFF_MIN, BACKOFF_RESET, Limits},
+    name::{ServerId, TenantId},
+};
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub gateway: Gateway,
+    pub limits: Limits,
+    /// error, warn, info, debug or trace.
+    pub log_level: String,
+    pub log_text: bool,
+    pub parallel_starts: usize,
+    /// In configured order; `default` alone when nothing is configured.
+    pub tenants: Vec<TenantSettings>,
+    /// Warnings and disabled entries, in file order.
+    pub problems: Vec<Problem>,
+    /// The files that were read, as given.
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    pub host: String,
+    pub port: u16,
+    /// Listeners beyond the first (`mcp_port`, `websocket_port`, `listeners`).
+    pub listeners: Vec<Listener>,
+    pub public_url: Option<String>,
+    /// "" or "/prefix", no trailing slash.
+    pub base_path: String,
+    pub hosts: Vec<String>,
+    pub trusted_proxies: Vec<String>,
+    pub safe_names: bool,
+    pub cors_origins: Vec<String>,
+    pub cors_credentials: bool,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 8080,
+            listeners: Vec::new(),
+            public_url: None,
+            base_path: String::new(),
+            hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            safe_names: false,
+            cors_origins: Vec::new(),
+            cors_credentials: false,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub host: String,
+    pub port: u16,
+    pub serves: Serves,
+    pub safe_names: Option<bool>,
+}
+
+/// Which doors a listener has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serves {
+    pub api: bool,
+    pub mcp: bool,
+    pub ws: bool,
+    pub apps: bool,
+    pub ops: bool,
+}
+
+impl Serves {
+    pub const ALL: Self = Self { api: true, mcp: true, ws: true, apps: true, ops: true };
+    pub const NONE: Self = Self { api: false, mcp: false, ws: false, apps: false, ops: false };
+}
+
+#[derive(Clone, Debug)]
+pub struct TenantSettings {
+    pub id: TenantId,
+    pub description: String,
+    /// When false, so is `enabled` of every server.
+    pub enabled: bool,
+    pub servers: Vec<Arc<ServerSettings>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    pub id: ServerId,
+    pub launch: Launch,
+    pub display_name: Option<String>,
+    pub description: Option<String>,
+    /// Label (`type` when not a transport word).
+    pub kind: String,
+    pub enabled: bool,
+    pub start: Start,
+    pub pool: Pool,
+    pub restart: Restart,
+    pub timeouts: Timeouts,
+    /// File the entry came from.
+    pub source: Option<PathBuf>,
+    /// A bad entry: disabled, shown with this error.
+    pub error: Option<String>,
+    /// The entry as JSON with secret values masked, for REST (`config` of the Server object).
+    pub shown: serde_json::Map<String, serde_json::Value>,
+    /// Changes whenever what the server offers may change (command, args, env names, cwd, url, builtin): names the stored catalog.
+    pub fingerprint: String,
+    /// Everything placeholders may look at (tenant env, envFile, hub environment as visible, predefined).
+    pub scope: Arc<placeholder::Scope>,
+}
+
+/// How an instance comes to be. The command of a bad entry may be empty.
+#[derive(Clone)]
+pub enum Launch {
+    /// In `env`, `None` stands for the hub's variable of that name, if the tenant may see it.
+    Command {
+        command: String,
+        args: Vec<String>,
+        env: BTreeMap<String, Option<String>>,
+        env_file: Option<String>,
+        cwd: Option<String>,
+    },
+    Builtin(Builtin),
+}
+
+/// Values of `env` may be secrets.
+impl fmt::Debug for Launch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command { command, args, env, env_file, cwd } => {
+                let env: BTreeMap<&str, &str> = env.keys().map(|name| (name.as_str(), MASK)).collect();
+                f.debug_struct("Command")
+                    .field("command", command)
+                    .field("args", args)
+                    .field("env", &env)
+                    .field("env_file", env_file)
+                    .field("cwd", cwd)
+                    .finish()
+            }
+            Self::Builtin(builtin) => f.debug_tuple("Builtin").field(builtin).finish(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Builtin {
+    Echo,
+    Math,
+}
+
+impl Builtin {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Math => "math",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    Boot,
+    Demand,
+    Manual,
+}
+
+impl Start {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Demand => "demand",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    Shared,
+    User,
+    Session,
+    Call,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    pub scope: Scope,
+    /// At least 1.
+    pub size: usize,
+    /// At most `size`.
+    pub spare: usize,
+    /// `None`: never; always so with `start: boot`.
+    pub idle_stop: Option<Duration>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { scope: Scope::User, size: 4, spare: 0, idle_stop: Some(Duration::from_secs(600)) }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// `None`: never give up.
+    pub max_retries: Option<u32>,
+    pub wait: Duration,
+    pub wait_max: Duration,
+    pub reset_after: Duration,
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        Self { max_retries: None, wait: BACKOFF_MIN, wait_max: BACKOFF_MAX, reset_after: BACKOFF_RESET }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub start: Duration,
+    pub call: Duration,
+    /// At least `call`.
+    pub call_max: Duration,
+    pub stop: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            start: Duration::from_secs(60),
+            call: Duration::from_secs(60),
+            call_max: Duration::from_secs(1800),
+            stop: Duration::from_secs(5),
+        }
+    }
+}
