@@ -28,3 +28,5 @@ pub mod catalog;
 pub mod observe;
 
 pub mod config;
+
+pub mod store;
