@@ -30,3 +30,5 @@ pub mod observe;
 pub mod config;
 
 pub mod store;
+
+pub mod access;
