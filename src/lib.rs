@@ -32,3 +32,5 @@ pub mod config;
 pub mod store;
 
 pub mod access;
+
+pub mod upstream;

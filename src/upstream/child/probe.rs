@@ -1,0 +1,225 @@
+//! The first words on a new pipe: which era a server speaks, what it says of itself (MCP 2026-07-28 and 2025-11-25, lifecycle).
+//!
+//! ```text
+//! Discover ── DiscoverResult ──────────► stateless
+//!    │  ├──── any other answer ─► initialize on the same pipe
+//!    │  ├──── silence ──────────► initialize as well; whichever is answered first decides
+//!    │  └──── exit ─────────────► Gone: the caller tries again with Initialize
+//! Initialize ── result ─► notifications/initialized ─► handshake
+//!    └──── error ─► once more with a revision the server lists, else the oldest
+//! ```
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::link::Link;
+use crate::{
+    bridge::outgoing,
+    mux::Deadline,
+    protocol::{Kind, Message, Version},
+    upstream::{Event, Exchange},
+};
+
+/// A server silent for this long, or for a quarter of its start time, may be one that ignores what it does not know.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// What to say first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::upstream) enum First {
+    Discover,
+    Initialize,
+}
+
+/// What a server said of itself.
+#[derive(Clone, Debug)]
+pub(in crate::upstream) struct Greeting {
+    pub(in crate::upstream) version: Version,
+    /// Raw JSON objects.
+    pub(in crate::upstream) server_info: Bytes,
+    pub(in crate::upstream) capabilities: Bytes,
+    pub(in crate::upstream) instructions: Option<String>,
+    pub(in crate::upstream) lists_tools: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::upstream) enum GreetError {
+    #[error("exited during the handshake")]
+    Gone,
+    #[error("did not answer the handshake in time")]
+    Silent,
+    #[error("refused the handshake: {0}")]
+    Refused(String),
+}
+
+/// Until `until`. The link knows the version when this returns.
+pub(in crate::upstream) async fn greet(link: &Link, first: First, until: Instant) -> Result<Greeting, GreetError> {
+    let greeting = match first {
+        First::Discover => discover(link, until).await?,
+        First::Initialize => initialize(link, until).await?,
+    };
+    link.set_version(greeting.version);
+    if greeting.version != Version::STATELESS {
+        link.notify(outgoing::own_notification("notifications/initialized", greeting.version));
+    }
+    Ok(greeting)
+}
+
+async fn discover(link: &Link, until: Instant) -> Result<Greeting, GreetError> {
+    let silence = (until.saturating_duration_since(Instant::now()) / 4).min(SILENCE_MAX);
+    let mut discovery = ask(link, "server/discover", "{}", Version::STATELESS, until)?;
+    let Ok(event) = timeout(silence, discovery.next()).await else { return race(link, discovery, until).await };
+    match read_discovery(&answer(event)?) {
+        Some(greeting) => Ok(greeting),
+        None => initialize(link, until).await,
+    }
+}
+
+/// Nothing came: the server may be loading, or ignore what it does not know.
+async fn race(link: &Link, mut discovery: Exchange, until: Instant) -> Result<Greeting, GreetError> {
+    let mut handshake = std::pin::pin!(initialize(link, until));
+    tokio::select! {
+        biased;
+        event = discovery.next() => if let Some(greeting) = read_discovery(&answer(event)?) {
+            return Ok(greeting);
+        },
+        greeting = &mut handshake => return greeting,
+    }
+    handshake.await
+}
+
+async fn initialize(link: &Link, until: Instant) -> Result<Greeting, GreetError> {
+    let mut version = Version::LATEST_HANDSHAKE;
+    let mut refusal = None;
+    for _ in 0..2 {
+        let name = env!("CARGO_PKG_NAME");
+        let params = format!(
+            r#"{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{{"name":"{name}","version":"{}"}}}}"#,
+            version.as_str(),
+            env!("CARGO_PKG_VERSION")
+        );
+        let mut asked = ask(link, "initialize", &params, version, until)?;
+        let event = timeout_at(until, asked.next()).await.map_err(|_| GreetError::Silent)?;
+        let message = answer(event)?;
+        if message.kind() == Kind::Result {
+            return read_initialized(&message);
+        }
+        let error = RpcError::read(&message);
+        version = error.supported().unwrap_or(Version::V2024_11_05);
+        refusal = Some(error.code);
+    }
+    Err(GreetError::Refused(format!("initialize failed with code {}", refusal.unwrap_or_default())))
+}
+
+fn ask(link: &Link, method: &str, params: &str, version: Version, until: Instant) -> Result<Exchange, GreetError> {
+    let left = until.saturating_duration_since(Instant::now());
+    let deadline = Deadline { call: left, call_max: left };
+    let opened = link.open(false, deadline, |wire| outgoing::own(wire, method, params, version));
+    Ok(Exchange::new(opened.map_err(|_| GreetError::Gone)?, None))
+}
+
+fn answer(event: Event) -> Result<Message, GreetError> {
+    match event {
+        Event::Answer(message) => Ok(message),
+        Event::Failed(error) if error.reason == crate::protocol::code::Reason::Timeout => Err(GreetError::Silent),
+        Event::Failed(_) | Event::Progress(_) => Err(GreetError::Gone),
+    }
+}
+
+/// `None`: not a `DiscoverResult` of a revision we speak, so the server belongs to the handshake era. Some servers answer `{}` to
+/// whatever they do not know.
+fn read_discovery(message: &Message) -> Option<Greeting> {
+    if message.kind() == Kind::Error {
+        return None;
+    }
+    let discovery: Discovery<'_> = serde_json::from_slice(message.token(message.scan().result?)).ok()?;
+    let ours = Version::STATELESS.as_str();
+    if !discovery.supported_versions.iter().any(|version| version == ours) {
+        return None;
+    }
+    Some(greeting(message, Version::STATELESS, discovery.meta.server_info, discovery.capabilities, discovery.instructions))
+}
+
+fn read_initialized(message: &Message) -> Result<Greeting, GreetError> {
+    let refused = |what: &str| GreetError::Refused(what.into());
+    let result = message.scan().result.ok_or_else(|| refused("it answered without a result"))?;
+    let said: Initialized<'_> =
+        serde_json::from_slice(message.token(result)).map_err(|_| refused("its answer to initialize cannot be read"))?;
+    let version = Version::parse(&said.protocol_version).filter(|version| *version != Version::STATELESS);
+    let version = version.ok_or_else(|| refused("it speaks no revision that the hub knows"))?;
+    Ok(greeting(message, version, said.server_info, said.capabilities, said.instructions))
+}
+
+fn greeting(
+    message: &Message,
+    version: Version,
+    server_info: Option<&RawValue>,
+    capabilities: Option<&RawValue>,
+    instructions: Option<String>,
+) -> Greeting {
+    let object = |raw: Option<&RawValue>| match raw.map(RawValue::get) {
+        Some(text) if text.starts_with('{') => message.bytes().slice_ref(text.as_bytes()),
+        _ => Bytes::from_static(b"{}"),
+    };
+    let capabilities = object(capabilities);
+    let declared: Declared<'_> = serde_json::from_slice(&capabilities).unwrap_or_default();
+    let lists_tools = declared.tools.is_some();
+    Greeting { version, server_info: object(server_info), capabilities, instructions, lists_tools }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Discovery<'a> {
+    supported_versions: Vec<String>,
+    #[serde(borrow)]
+    capabilities: Option<&'a RawValue>,
+    instructions: Option<String>,
+    #[serde(rename = "_meta", default)]
+    meta: DiscoveryMeta<'a>,
+}
+
+#[derive(Default, Deserialize)]
+struct DiscoveryMeta<'a> {
+    #[serde(borrow, rename = "io.modelcontextprotocol/serverInfo")]
+    server_info: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Initialized<'a> {
+    protocol_version: String,
+    #[serde(borrow)]
+    capabilities: Option<&'a RawValue>,
+    #[serde(borrow)]
+    server_info: Option<&'a RawValue>,
+    instructions: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Declared<'a> {
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+struct RpcError {
+    #[serde(default)]
+    code: i64,
+    data: Option<serde_json::Value>,
+}
+
+impl RpcError {
+    fn read(message: &Message) -> Self {
+        message.scan().error.and_then(|error| serde_json::from_slice(message.token(error)).ok()).unwrap_or_default()
+    }
+
+    /// The newest listed revision that has a handshake.
+    fn supported(&self) -> Option<Version> {
+        let listed = self.data.as_ref()?.get("supported")?.as_array()?;
+        let versions = listed.iter().filter_map(|version| Version::parse(version.as_str()?));
+        versions.filter(|version| *version != Version::STATELESS).max()
+    }
+}

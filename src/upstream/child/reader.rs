@@ -1,0 +1,110 @@
+//! Pipe to callers: frames lines, scans each once, hands it over. Never waits for anything but the pipe.
+//!
+//! The buffer holds one line (`line_bytes` at most) and one read. It grows while reads fill it and is given back when the pipe
+//! has been quiet for a while, so that an idle server costs `READ_MIN`.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::timeout,
+};
+use tokio_util::sync::DropGuard;
+
+use super::link::Shared;
+use crate::{
+    mux::WireId,
+    protocol::{
+        Kind, Message, Method,
+        line::{Framer, Line},
+    },
+};
+
+const READ_MIN: usize = 16 << 10;
+/// As much as a pipe holds: one read empties it.
+const READ_MAX: usize = 1 << 20;
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Ends at the end of the pipe, or by being aborted; either way `_ends` tell whom it concerns.
+pub(super) async fn run(shared: Arc<Shared>, mut output: impl AsyncRead + Unpin, _ends: [DropGuard; 2]) {
+    let shared = shared.as_ref();
+    let mut framer = Framer::new(shared.bounds.line_bytes);
+    let mut buffer = BytesMut::new();
+    let mut size = READ_MIN;
+    loop {
+        buffer.reserve(size);
+        let reading = output.read_buf(&mut buffer);
+        let read = if size == READ_MIN { Ok(reading.await) } else { timeout(QUIET, reading).await };
+        let count = match read {
+            Err(_quiet) => {
+                buffer = BytesMut::from(buffer.as_ref());
+                size = READ_MIN;
+                continue;
+            }
+            Ok(Ok(0)) => break,
+            Ok(Ok(count)) => count,
+            Ok(Err(error)) => {
+                tracing::debug!(server = %shared.server, %error, "the server cannot be read");
+                break;
+            }
+        };
+        if count >= size {
+            size = (size * 2).min(READ_MAX);
+        }
+        while let Some(line) = framer.next(&mut buffer) {
+            handle_line(shared, line);
+        }
+    }
+    while let Some(line) = framer.finish(&mut buffer) {
+        handle_line(shared, line);
+    }
+}
+
+fn handle_line(shared: &Shared, line: Line) {
+    match line {
+        Line::Text(bytes) => handle_text(shared, bytes),
+        Line::TooLong { bytes } => {
+            shared.counts.long_lines.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(server = %shared.server, bytes, limit = shared.bounds.line_bytes, "line too long, dropped");
+        }
+    }
+}
+
+fn handle_text(shared: &Shared, bytes: Bytes) {
+    let message = match Message::parse(bytes) {
+        Ok(message) => message,
+        Err(error) => {
+            shared.counts.bad_lines.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(server = %shared.server, %error, "line is no message, skipped");
+            return;
+        }
+    };
+    match message.kind() {
+        Kind::Result | Kind::Error => match message.scan().id.and_then(|id| WireId::parse(message.token(id))) {
+            Some(wire) => shared.handle_answer(wire, message),
+            None => {
+                shared.counts.unknown_answers.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(server = %shared.server, "answer to an id that was never given");
+            }
+        },
+        Kind::Notification => handle_notification(shared, message),
+        Kind::Request => shared.handle_request(&message),
+    }
+}
+
+fn handle_notification(shared: &Shared, message: Message) {
+    match message.method() {
+        Method::Progress => {
+            let wire = message.scan().progress_token.and_then(|token| WireId::parse(message.token(token)));
+            if let Some(wire) = wire {
+                shared.handle_progress(wire, message);
+            }
+        }
+        Method::ToolsListChanged => shared.handle_list_changed(),
+        method => tracing::debug!(server = %shared.server, method = method.as_str(), bytes = message.bytes().len(), "notification"),
+    }
+}

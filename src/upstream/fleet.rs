@@ -1,0 +1,114 @@
+//! All servers of all tenants.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{Server, child::process::Groups};
+use crate::{
+    config::{ServerSettings, Settings, Start},
+    limits::Limits,
+    name::{ServerId, TenantId},
+    observe::Bus,
+    protocol::Version,
+};
+
+/// What a started server said of itself and listed: every start, refresh and `list_changed` ends in one of these.
+#[derive(Clone, Debug)]
+pub struct Learned {
+    pub server: ServerId,
+    pub version: Version,
+    /// Raw JSON objects.
+    pub server_info: Bytes,
+    pub capabilities: Bytes,
+    pub instructions: Option<String>,
+    /// Raw definitions of all pages.
+    pub tools: Vec<Bytes>,
+    /// The smallest of all pages; absent for servers of the handshake era.
+    pub ttl_ms: Option<u64>,
+    pub public: bool,
+}
+
+pub struct Fleet {
+    servers: HashMap<ServerId, Arc<Server>>,
+    /// In configured order.
+    order: Vec<Arc<Server>>,
+    commons: Arc<Commons>,
+}
+
+/// What the servers of a fleet share.
+pub(super) struct Commons {
+    /// `parallel_starts`.
+    pub(super) starts: Semaphore,
+    pub(super) limits: Limits,
+    pub(super) bus: Bus,
+    pub(super) learned: Arc<dyn Fn(Learned) + Send + Sync>,
+    pub(super) groups: Groups,
+    closing: CancellationToken,
+}
+
+impl Fleet {
+    /// Starts nothing. `learned` is called, on the server's own task, with every `Learned`; when it returns, the catalog knows.
+    /// `known`: the stored era of a server, so that the probe can be skipped.
+    pub fn new(
+        settings: &Settings,
+        limits: Limits,
+        bus: Bus,
+        learned: Arc<dyn Fn(Learned) + Send + Sync>,
+        known: impl Fn(&ServerSettings) -> Option<Version>,
+    ) -> Arc<Self> {
+        let starts = Semaphore::new(settings.parallel_starts.max(1));
+        let commons = Commons { starts, limits, bus, learned, groups: Groups::default(), closing: CancellationToken::new() };
+        let commons = Arc::new(commons);
+        let all = settings.tenants.iter().flat_map(|tenant| tenant.servers.iter().map(|server| (tenant.enabled, server)));
+        let order: Vec<_> = all.map(|(is_enabled, server)| Server::new(server, is_enabled, &commons, known(server))).collect();
+        let servers = order.iter().map(|server| (server.settings().id.clone(), Arc::clone(server))).collect();
+        Arc::new(Self { servers, order, commons })
+    }
+
+    pub fn server(&self, id: &ServerId) -> Option<Arc<Server>> {
+        self.servers.get(id).cloned()
+    }
+
+    /// In configured order.
+    pub fn servers(&self) -> Vec<Arc<Server>> {
+        self.order.clone()
+    }
+
+    /// Starts every `start: boot` server, at most `parallel_starts` at a time; returns when each was tried.
+    pub async fn boot(self: &Arc<Self>) {
+        let servers = self.order.iter().filter(|server| server.settings().start == Start::Boot);
+        join_all(servers.map(Server::boot)).await;
+    }
+
+    /// Starts, to learn them, the enabled `start: demand` (and boot) servers of this tenant whose offer is neither stored nor learned
+    /// yet and that were not stopped by request, in the background; returns those still being learned for the first time.
+    /// Await `Server::learnt` of each, with a bound.
+    pub fn learn(self: &Arc<Self>, tenant: &TenantId) -> Vec<Arc<Server>> {
+        let servers = self.order.iter().filter(|server| server.settings().id.tenant == *tenant);
+        servers.filter(|server| server.learn()).cloned().collect()
+    }
+
+    /// A client session is over: instances that were its own are stopped.
+    pub fn forget_session(&self, session: &str) {
+        for server in &self.order {
+            server.forget_session(session);
+        }
+    }
+
+    /// No new starts, then every child is stopped; returns when all processes are gone. Second call while running: kill at once.
+    pub async fn shutdown(self: &Arc<Self>) {
+        if self.commons.closing.is_cancelled() {
+            self.kill_all();
+        }
+        self.commons.closing.cancel();
+        join_all(self.order.iter().map(Server::close)).await;
+    }
+
+    pub fn kill_all(&self) {
+        self.commons.groups.kill_all();
+    }
+}

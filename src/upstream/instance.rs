@@ -1,0 +1,112 @@
+//! One running child that callers may use.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::SystemTime,
+};
+
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::child::{link::Link, probe::Greeting};
+use crate::protocol::Version;
+
+/// Set in `uses` when nobody may use it any more.
+const RETIRED: usize = 1 << (usize::BITS - 1);
+
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) link: Link,
+    pub(super) pid: u32,
+    pub(super) greeting: Greeting,
+    pub(super) ready_at: Instant,
+    pub(super) started_at: SystemTime,
+    /// Asks the task that serves it to stop the process.
+    pub(super) stop: CancellationToken,
+    /// For one lease only (`pool.scope: call`): stopped after its first use.
+    pub(super) is_for_one: bool,
+    uses: AtomicUsize,
+    taken: AtomicU64,
+    place: OnceLock<OwnedSemaphorePermit>,
+}
+
+impl Instance {
+    pub(super) fn new(link: Link, pid: u32, greeting: Greeting, stop: CancellationToken, is_for_one: bool) -> Arc<Self> {
+        Arc::new(Self {
+            link,
+            pid,
+            greeting,
+            ready_at: Instant::now(),
+            started_at: SystemTime::now(),
+            stop,
+            is_for_one,
+            uses: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
+            place: OnceLock::new(),
+        })
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.greeting.version
+    }
+
+    /// Leases and exchanges alive.
+    pub(super) fn uses(&self) -> usize {
+        self.uses.load(Ordering::Relaxed) & !RETIRED
+    }
+
+    /// How often it was taken so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Under `pool.scope: call` it takes one of its principal's places until the process is gone.
+    pub(super) fn occupy(&self, place: OwnedSemaphorePermit) {
+        let _ = self.place.set(place);
+    }
+
+    /// From now on `Use::new` fails. `false` when somebody uses it.
+    pub(super) fn retire(&self) -> bool {
+        self.uses.compare_exchange(0, RETIRED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// Keeps an instance from being stopped for want of use.
+#[derive(Debug)]
+pub(super) struct Use(Arc<Instance>);
+
+impl Use {
+    /// `None`: it was retired in this moment.
+    pub(super) fn new(instance: &Arc<Instance>) -> Option<Self> {
+        let before = instance.uses.fetch_add(1, Ordering::AcqRel);
+        let this = Self(Arc::clone(instance));
+        if before & RETIRED != 0 {
+            return None;
+        }
+        instance.taken.fetch_add(1, Ordering::Relaxed);
+        Some(this)
+    }
+
+    pub(super) fn instance(&self) -> &Arc<Instance> {
+        &self.0
+    }
+}
+
+impl Clone for Use {
+    fn clone(&self) -> Self {
+        self.0.uses.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let before = self.0.uses.fetch_sub(1, Ordering::AcqRel);
+        if before == 1 && self.0.is_for_one {
+            self.0.stop.cancel();
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! From a running instance to `Learned`: one listing at a time, the last good one stays.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use tokio::time::sleep;
+
+use super::{
+    Learned, Server, UpstreamError,
+    child::tools::{self, Tools},
+    instance::Instance,
+};
+use crate::{limits, protocol::code::Reason};
+
+impl Server {
+    /// Lists through `instance` and reports.
+    ///
+    /// # Errors
+    /// It did not answer, or nothing that could be read; nothing is reported then.
+    pub(super) async fn learn_from(&self, instance: &Instance) -> Result<(), UpstreamError> {
+        let _one = self.listing.lock().await;
+        let greeting = &instance.greeting;
+        let listed =
+            if greeting.lists_tools { tools::list(&instance.link, greeting.version, self.deadline()).await } else { Ok(Tools::default()) };
+        let id = &self.settings.id;
+        let result = match listed {
+            Ok(Tools { definitions, ttl_ms, public }) => {
+                tracing::debug!(server = %id, tools = definitions.len(), "listed");
+                (self.commons.learned)(Learned {
+                    server: id.clone(),
+                    version: greeting.version,
+                    server_info: greeting.server_info.clone(),
+                    capabilities: greeting.capabilities.clone(),
+                    instructions: greeting.instructions.clone(),
+                    tools: definitions,
+                    ttl_ms,
+                    public,
+                });
+                self.is_learned.store(true, Ordering::Release);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(server = %id, %error, "cannot be listed");
+                self.life().last_error = Some(error.to_string());
+                Err(UpstreamError::new(id, Reason::BadAnswer, "did not list its tools; see the log of the hub"))
+            }
+        };
+        self.tried.cancel();
+        result
+    }
+
+    /// Servers announce changes in bursts: one listing for all that come in a short while.
+    pub(super) async fn relist_coalesced(self: Arc<Self>, instance: Arc<Instance>) {
+        sleep(limits::LIST_COALESCE).await;
+        self.relisting.store(false, Ordering::Release);
+        let _ = self.learn_from(&instance).await;
+    }
+}

@@ -1,0 +1,56 @@
+//! The right to put calls on one instance.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Exchange, UpstreamError, instance::Use};
+use crate::{
+    mux::{Deadline, WireId},
+    protocol::Version,
+};
+
+/// Who shares an instance (`pool.scope`): the parts a caller brings; the server picks what its scope asks for.
+#[derive(Clone, Debug)]
+pub struct Sharer {
+    pub principal: Arc<str>,
+    /// Absent for stateless clients.
+    pub session: Option<Arc<str>>,
+}
+
+/// A guard; dropping it gives the instance back. Calls opened through it hold the instance themselves.
+#[derive(Debug)]
+pub struct Lease {
+    held: Use,
+    deadline: Deadline,
+}
+
+impl Lease {
+    pub(super) fn new(held: Use, deadline: Deadline) -> Self {
+        Self { held, deadline }
+    }
+
+    /// The revision negotiated with this instance.
+    pub fn version(&self) -> Version {
+        self.held.instance().version()
+    }
+
+    /// Opens a call now, without waiting: `line` gets the wire id and returns the whole line. `progress`: whether to deliver
+    /// progress.
+    ///
+    /// # Errors
+    /// `Reason::Busy` when its queues are full: wait for `ready`, then try again. `Reason::Crashed` when the instance is gone;
+    /// nothing was sent.
+    pub fn open(&self, progress: bool, line: impl FnOnce(WireId) -> Bytes) -> Result<Exchange, UpstreamError> {
+        let opened = self.held.instance().link.open(progress, self.deadline, line)?;
+        Ok(Exchange::new(opened, Some(self.held.clone())))
+    }
+
+    /// Waits for room in the queues of this instance. Cancel-safe; the bound on waiting is the caller's.
+    ///
+    /// # Errors
+    /// The instance is gone.
+    pub async fn ready(&self) -> Result<(), UpstreamError> {
+        self.held.instance().link.ready().await
+    }
+}

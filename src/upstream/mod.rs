@@ -1,0 +1,30 @@
+//! The server leg: configured servers, their pools, their children. The only room that starts processes.
+//!
+//! Reading order: `fleet` (all servers), `server` (one, its start and stop by request), `supervise` (how an instance comes up,
+//! serves, ends and comes back), `pool` (whose it is), `learn` (what it lists), `lease` and `exchange` (what a call holds),
+//! `child` (process, pipes, first words). Nothing here knows public names, clients or what a tool does.
+
+#![deny(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod backoff;
+mod child;
+pub mod error;
+pub mod exchange;
+pub mod fleet;
+mod instance;
+mod learn;
+pub mod lease;
+mod pool;
+pub mod server;
+pub mod status;
+mod supervise;
+
+pub use error::UpstreamError;
+pub use exchange::{Event, Exchange};
+pub use fleet::{Fleet, Learned};
+pub use lease::{Lease, Sharer};
+pub use server::Server;
+pub use status::{State, Status, Usable};
+
+#[cfg(test)]
+mod tests;

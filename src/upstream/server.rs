@@ -1,0 +1,556 @@
+//! One configured server: its pool, its state, its start and stop by request.
+//!
+//! The way of a call that finds an instance ready takes no lock: `ready` is a map swapped whole whenever the pool changes.
+//! Everything else goes through `life`, a short lock never held across an await.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Lease, Sharer, State, Status, UpstreamError, Usable,
+    child::stderr::Ring,
+    fleet::Commons,
+    instance::{Instance, Use},
+    pool::{Key, Pool, Ready, Slot, least_used},
+    status::Noise,
+};
+use crate::{
+    config::{Scope, ServerSettings, Start},
+    mux::Deadline,
+    observe::{self, ServerPhase},
+    protocol::{Version, code::Reason},
+};
+
+/// A caller waits for a try that is due this soon, and is sent away from a later one.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub struct Server {
+    pub(super) settings: Arc<ServerSettings>,
+    /// As far as the configuration goes.
+    is_enabled: bool,
+    pub(super) commons: Arc<Commons>,
+    pub(super) ready: ArcSwap<Ready>,
+    pub(super) life: Mutex<Life>,
+    pub(super) stderr: Arc<Ring>,
+    /// Its offer is known: stored, or sent as `Learned`.
+    pub(super) is_learned: AtomicBool,
+    /// The first try to learn it has ended.
+    pub(super) tried: CancellationToken,
+    /// One listing at a time.
+    pub(super) listing: tokio::sync::Mutex<()>,
+    /// A listing after `list_changed` is on its way.
+    pub(super) relisting: AtomicBool,
+    /// Starts and stops by request, one after the other.
+    turn: tokio::sync::Mutex<()>,
+    /// Under `pool.scope: call`, the instances each principal may have.
+    places: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) pool: Pool,
+    pub(super) run: Run,
+    /// The revision it spoke last, so that the next start need not probe.
+    pub(super) era: Option<Version>,
+    /// Stopped by request.
+    is_held: bool,
+    is_disabled: bool,
+    /// Started by request, which a `manual` server needs.
+    is_wanted: bool,
+    is_closing: bool,
+    stopping: usize,
+    /// The last start or instance failed.
+    pub(super) is_crashed: bool,
+    pub(super) last_error: Option<String>,
+    pub(super) restart_count: u32,
+    /// Of instances that are gone.
+    pub(super) noise: Noise,
+}
+
+/// From one stop by request to the next: its tasks, and what tells them to end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Run {
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
+/// What a caller finds.
+enum Found {
+    Lease(Lease),
+    /// The next failed try is told here; gone when it is worth looking again.
+    Coming(watch::Receiver<Option<UpstreamError>>),
+}
+
+impl Server {
+    pub(super) fn new(
+        settings: &Arc<ServerSettings>,
+        is_tenant_enabled: bool,
+        commons: &Arc<Commons>,
+        known: Option<Version>,
+    ) -> Arc<Self> {
+        let is_enabled = is_tenant_enabled && settings.enabled && settings.error.is_none();
+        let life = Life {
+            pool: Pool::default(),
+            run: Run::default(),
+            era: known,
+            is_held: false,
+            is_disabled: !is_enabled,
+            is_wanted: false,
+            is_closing: false,
+            stopping: 0,
+            is_crashed: false,
+            last_error: None,
+            restart_count: 0,
+            noise: Noise::default(),
+        };
+        Arc::new(Self {
+            settings: Arc::clone(settings),
+            is_enabled,
+            commons: Arc::clone(commons),
+            ready: ArcSwap::default(),
+            life: Mutex::new(life),
+            stderr: Arc::default(),
+            is_learned: AtomicBool::new(known.is_some()),
+            tried: CancellationToken::new(),
+            listing: tokio::sync::Mutex::default(),
+            relisting: AtomicBool::new(false),
+            turn: tokio::sync::Mutex::default(),
+            places: Mutex::default(),
+        })
+    }
+
+    pub fn settings(&self) -> &Arc<ServerSettings> {
+        &self.settings
+    }
+
+    /// A ready instance for this sharer, without waiting. `None`: ask `lease`.
+    pub fn try_lease(&self, sharer: &Sharer) -> Option<Lease> {
+        let scope = self.settings.pool.scope;
+        if scope == Scope::Call {
+            return None;
+        }
+        let ready = self.ready.load();
+        let instances = ready.get(&Key::new(scope, sharer))?;
+        let instance = least_used(instances)?;
+        // One more instance may take what this one cannot: `lease` decides.
+        let is_busy = instance.uses() >= self.commons.limits.queue && instances.len() < self.settings.pool.size;
+        if is_busy { None } else { self.lease_of(instance) }
+    }
+
+    /// Starts what is needed and waits for it (bounded by `timeouts.start`). Dropping the future leaves the start under way.
+    ///
+    /// # Errors
+    /// It may not be started, cannot be, or was not ready in time.
+    pub async fn lease(self: &Arc<Self>, sharer: &Sharer) -> Result<Lease, UpstreamError> {
+        let until = Instant::now() + self.settings.timeouts.start;
+        if self.settings.pool.scope == Scope::Call {
+            return self.lease_fresh(sharer, until).await;
+        }
+        let key = Key::new(self.settings.pool.scope, sharer);
+        loop {
+            match self.find(&key)? {
+                Found::Lease(lease) => return Ok(lease),
+                Found::Coming(coming) => {
+                    if let Err(error) = self.wait(coming, until).await {
+                        // One more could not come up, but a busy one is better than none.
+                        return self.any_lease(&key).ok_or(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// As `GET /api/servers` shows it.
+    pub fn status(&self) -> Status {
+        let now = Instant::now();
+        let life = self.life();
+        let state = life.state();
+        let coming = || life.pool.shares().filter_map(|share| Some((share, share.coming.as_ref()?)));
+        let retries = coming().filter_map(|(share, coming)| Some((share.backoff.failures(), coming.due?)));
+        let retry = retries.min_by_key(|(_, due)| *due);
+        let mut noise = life.noise;
+        life.pool.instances().for_each(|instance| noise += instance.link.noise());
+        Status {
+            state,
+            usable: self.usable(&life, state, retry.is_some()),
+            error: self.settings.error.clone().or_else(|| life.last_error.clone().filter(|_| state == State::Crashed)),
+            last_error: self.settings.error.clone().or_else(|| life.last_error.clone()),
+            started_at: life.pool.instances().map(|instance| instance.started_at).min(),
+            restart_count: life.restart_count,
+            instances: life.pool.instances().count(),
+            pids: life.pool.instances().map(|instance| instance.pid).collect(),
+            in_flight: life.pool.instances().map(|instance| instance.link.in_flight()).sum(),
+            retry: retry.map(|(failures, due)| (failures, SystemTime::now() + due.saturating_duration_since(now))),
+            noise,
+        }
+    }
+
+    /// By request: forgets back-off, returns after the first good handshake; running already is no error.
+    ///
+    /// # Errors
+    /// It is disabled, or its first try failed.
+    pub async fn start(self: &Arc<Self>) -> Result<(), UpstreamError> {
+        if self.life().is_closing {
+            return Err(UpstreamError::shutting_down(&self.settings.id));
+        }
+        let _turn = self.turn.lock().await;
+        let until = Instant::now() + self.settings.timeouts.start;
+        let coming = {
+            let mut life = self.life();
+            life.is_held = false;
+            life.is_wanted = true;
+            life.is_disabled = !self.is_enabled;
+            self.admit(&life)?;
+            if life.pool.instances().next().is_some() {
+                return Ok(());
+            }
+            life.pool.shares_mut().for_each(|share| share.backoff.forget());
+            let waiting = life.pool.shares().find_map(|share| share.coming.as_ref());
+            match waiting {
+                Some(coming) => {
+                    coming.hurry.notify_one();
+                    coming.failed.subscribe()
+                }
+                None => self.come(&mut life, &self.unbound(), false),
+            }
+        };
+        self.wait(coming, until).await?;
+        // Stopped again in between.
+        self.admit(&self.life())
+    }
+
+    /// By request: holds until a start by request. Returns when every process is gone.
+    pub async fn stop(self: &Arc<Self>, disable: bool) {
+        {
+            let mut life = self.life();
+            life.is_held = true;
+            life.is_wanted = false;
+            life.is_disabled |= disable;
+        }
+        self.end_run().await;
+    }
+
+    /// Lists again (starting it if it may be started), then reports through `Learned`.
+    ///
+    /// # Errors
+    /// It may not or cannot be started, or does not list.
+    pub async fn refresh(self: &Arc<Self>) -> Result<(), UpstreamError> {
+        let until = Instant::now() + self.settings.timeouts.start;
+        loop {
+            let coming = {
+                let mut life = self.life();
+                self.admit(&life)?;
+                let instance = life.pool.instances().next().cloned();
+                match instance {
+                    Some(instance) => Ok(instance),
+                    None => Err(self.come_patiently(&mut life, &self.unbound())?),
+                }
+            };
+            match coming {
+                Ok(instance) => return self.learn_from(&instance).await,
+                Err(coming) => self.wait(coming, until).await?,
+            }
+        }
+    }
+
+    /// Resolves when the first try to learn this server has ended, well or not.
+    pub async fn learnt(&self) {
+        self.tried.cancelled().await;
+    }
+
+    /// Last lines of stderr, of all instances.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// A session is over: nobody will ask for its instances again.
+    pub(super) fn forget_session(&self, session: &str) {
+        if self.settings.pool.scope == Scope::Session {
+            let key = Some(Key::Session(session.into()));
+            let life = self.life();
+            let instances = life.pool.share(&key).map(|share| share.instances.as_slice()).unwrap_or_default();
+            instances.iter().for_each(|instance| instance.stop.cancel());
+        }
+    }
+
+    /// No start from now on; stops what runs. Returns when every process is gone.
+    pub(super) async fn close(self: &Arc<Self>) {
+        self.life().is_closing = true;
+        self.end_run().await;
+    }
+
+    /// The start of a `boot` server; returns when it was tried once.
+    pub(super) async fn boot(self: &Arc<Self>) {
+        let coming = {
+            let mut life = self.life();
+            if self.admit(&life).is_err() {
+                return;
+            }
+            self.come(&mut life, &self.unbound(), true)
+        };
+        let _ = self.wait(coming, Instant::now() + self.settings.timeouts.start).await;
+    }
+
+    /// Whether it is being learned now, because of this call or of an earlier one.
+    pub(super) fn learn(self: &Arc<Self>) -> bool {
+        if self.is_learned.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut life = self.life();
+        if self.settings.start == Start::Manual || self.admit(&life).is_err() {
+            return false;
+        }
+        let instance = life.pool.instances().next().cloned();
+        match instance {
+            // It runs, but has not told what it offers: the first listing is under way, or failed.
+            Some(instance) => {
+                if self.tried.is_cancelled() {
+                    self.list(&life, &instance);
+                }
+            }
+            None => drop(self.come_patiently(&mut life, &self.unbound())),
+        }
+        // A server that cannot be learned must not hold up every list.
+        !self.tried.is_cancelled()
+    }
+
+    pub(super) fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After every change of the pool.
+    pub(super) fn publish(&self, life: &Life) {
+        self.ready.store(Arc::new(life.pool.ready()));
+    }
+
+    pub(super) fn emit(&self, life: &Life, phase: ServerPhase) {
+        let state = life.state().as_str();
+        self.commons.bus.emit(observe::Event::Server { id: self.settings.id.clone(), phase, state });
+    }
+
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline { call: self.settings.timeouts.call, call_max: self.settings.timeouts.call_max }
+    }
+
+    /// Where instances start that nobody asked for by name.
+    pub(super) fn unbound(&self) -> Slot {
+        (self.settings.pool.scope == Scope::Shared).then_some(Key::Everyone)
+    }
+
+    /// Keeps `pool.spare` instances unbound, once anything of this server was needed.
+    pub(super) fn replenish(self: &Arc<Self>, life: &mut Life) {
+        let spare = self.settings.pool.spare;
+        let unbound = life.pool.share(&None).map_or(0, |share| share.instances.len());
+        if self.settings.pool.scope != Scope::Shared && unbound < spare && self.admit(life).is_ok() {
+            let _ = self.come_patiently(life, &None);
+        }
+    }
+
+    fn lease_of(&self, instance: &Arc<Instance>) -> Option<Lease> {
+        Some(Lease::new(Use::new(instance)?, self.deadline()))
+    }
+
+    fn find(self: &Arc<Self>, key: &Key) -> Result<Found, UpstreamError> {
+        let mut life = self.life();
+        self.admit(&life)?;
+        let slot = Some(key.clone());
+        let share = life.pool.share(&slot);
+        let (instances, coming) = share.map_or((&[][..], None), |share| (&share.instances, share.coming.as_ref()));
+        if let Some(instance) = least_used(instances) {
+            let is_busy = instance.uses() >= self.commons.limits.queue;
+            let may_grow = instances.len() < self.settings.pool.size && coming.is_none_or(|coming| coming.due.is_none());
+            if !(is_busy && may_grow)
+                && let Some(lease) = self.lease_of(instance)
+            {
+                return Ok(Found::Lease(lease));
+            }
+        }
+        if let Some(instance) = life.pool.bind(key) {
+            self.publish(&life);
+            self.replenish(&mut life);
+            if let Some(lease) = self.lease_of(&instance) {
+                return Ok(Found::Lease(lease));
+            }
+        }
+        // One that comes up for nobody in particular will do: whoever is first takes it.
+        let is_unbound_coming = life.pool.share(&None).is_some_and(|share| share.coming.is_some());
+        let slot = if is_unbound_coming { None } else { slot };
+        let coming = self.come_patiently(&mut life, &slot);
+        drop(life);
+        match coming {
+            Ok(coming) => Ok(Found::Coming(coming)),
+            Err(error) => self.any_lease(key).map(Found::Lease).ok_or(error),
+        }
+    }
+
+    fn any_lease(&self, key: &Key) -> Option<Lease> {
+        let ready = self.ready.load();
+        self.lease_of(least_used(ready.get(key)?)?)
+    }
+
+    /// `pool.scope: call`: an instance that nobody used before.
+    async fn lease_fresh(self: &Arc<Self>, sharer: &Sharer, until: Instant) -> Result<Lease, UpstreamError> {
+        let id = &self.settings.id;
+        let places = self.places_of(&sharer.principal);
+        let place = timeout_at(until, places.acquire_owned()).await;
+        let Ok(Ok(place)) = place else { return Err(UpstreamError::busy(id)) };
+        loop {
+            let coming = {
+                let mut life = self.life();
+                self.admit(&life)?;
+                if let Some(instance) = life.pool.bind(&Key::Principal(Arc::clone(&sharer.principal))) {
+                    if let Some(lease) = self.lease_of(&instance) {
+                        instance.occupy(place);
+                        self.replenish(&mut life);
+                        return Ok(lease);
+                    }
+                    continue;
+                }
+                if let Some(left) = life.pool.share(&None).and_then(|share| share.backoff.left(Instant::now())) {
+                    return Err(start_failed(id).retry_after(left));
+                }
+                // Each caller needs one of its own, so starts are not shared.
+                if life.pool.share(&None).is_some_and(|share| share.coming.is_some()) {
+                    self.launch_beside(&life)
+                } else {
+                    self.launch(&mut life, &None, None, false)
+                }
+            };
+            self.wait(coming, until).await?;
+        }
+    }
+
+    fn places_of(&self, principal: &Arc<str>) -> Arc<Semaphore> {
+        let size = self.settings.pool.size.max(1);
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if !places.contains_key(principal) {
+            // Those who have nothing running are not remembered.
+            places.retain(|_, places| Arc::strong_count(places) > 1 || places.available_permits() < size);
+        }
+        Arc::clone(places.entry(Arc::clone(principal)).or_insert_with(|| Arc::new(Semaphore::new(size))))
+    }
+
+    /// May it run at all?
+    pub(super) fn admit(&self, life: &Life) -> Result<(), UpstreamError> {
+        let id = &self.settings.id;
+        if life.is_closing {
+            return Err(UpstreamError::shutting_down(id));
+        }
+        if life.is_disabled {
+            return Err(UpstreamError::disabled(id));
+        }
+        if life.is_held || (self.settings.start == Start::Manual && !life.is_wanted) {
+            return Err(UpstreamError::stopped(id));
+        }
+        Ok(())
+    }
+
+    /// Joins or begins a start; refuses while the next try is further away than anybody likes to wait.
+    fn come_patiently(self: &Arc<Self>, life: &mut Life, slot: &Slot) -> Result<watch::Receiver<Option<UpstreamError>>, UpstreamError> {
+        let now = Instant::now();
+        if let Some(share) = life.pool.share(slot) {
+            let left = match &share.coming {
+                Some(coming) => coming.due.map(|due| due.saturating_duration_since(now)),
+                None => share.backoff.left(now),
+            };
+            if let Some(left) = left.filter(|left| *left > PATIENCE || share.coming.is_none()) {
+                let error = UpstreamError::new(&self.settings.id, Reason::Crashed, "failed and will be tried again soon");
+                return Err(error.retry_after(left));
+            }
+        }
+        Ok(self.come(life, slot, false))
+    }
+
+    /// Joins a start or begins one.
+    fn come(self: &Arc<Self>, life: &mut Life, slot: &Slot, keeps_trying: bool) -> watch::Receiver<Option<UpstreamError>> {
+        match &life.pool.share_mut(slot).coming {
+            Some(coming) => coming.failed.subscribe(),
+            None => self.launch(life, slot, None, keeps_trying),
+        }
+    }
+
+    async fn wait(&self, mut coming: watch::Receiver<Option<UpstreamError>>, until: Instant) -> Result<(), UpstreamError> {
+        match timeout_at(until, coming.changed()).await {
+            Err(_) => Err(UpstreamError::start_timed_out(&self.settings.id, self.settings.timeouts.start)),
+            // Ready, or stopped: the caller looks again.
+            Ok(Err(_)) => Ok(()),
+            Ok(Ok(())) => coming.borrow().clone().map_or(Ok(()), Err),
+        }
+    }
+
+    /// Ends every process, and every start under way.
+    async fn end_run(self: &Arc<Self>) {
+        let (run, is_up) = {
+            let mut life = self.life();
+            let run = std::mem::take(&mut life.run);
+            life.pool = Pool::default();
+            self.publish(&life);
+            life.is_crashed = false;
+            let is_up = !run.tasks.is_empty();
+            if is_up {
+                life.stopping += 1;
+                self.emit(&life, ServerPhase::Stopping);
+            }
+            (run, is_up)
+        };
+        run.stop.cancel();
+        run.tasks.close();
+        // A start by request that comes now finds the old processes gone, and who stops it once more waits for them too.
+        let _turn = self.turn.lock().await;
+        if is_up {
+            run.tasks.wait().await;
+            let mut life = self.life();
+            life.stopping -= 1;
+            self.emit(&life, ServerPhase::Stopped);
+        }
+    }
+
+    fn usable(&self, life: &Life, state: State, is_retrying: bool) -> Usable {
+        if life.is_disabled {
+            return Usable::Disabled;
+        }
+        let may_start = self.admit(life).is_ok();
+        match state {
+            State::Running => Usable::Connected,
+            State::Starting => Usable::Connecting,
+            _ if is_retrying => Usable::Connecting,
+            State::Stopped if may_start && self.is_learned.load(Ordering::Acquire) => Usable::Connected,
+            State::Stopped | State::Crashed | State::Stopping => Usable::Disconnected,
+        }
+    }
+}
+
+impl Life {
+    pub(super) fn state(&self) -> State {
+        let mut coming = self.pool.shares().filter_map(|share| share.coming.as_ref());
+        if self.pool.instances().next().is_some() {
+            State::Running
+        } else if self.stopping > 0 {
+            State::Stopping
+        } else if coming.any(|coming| coming.due.is_none()) {
+            State::Starting
+        } else if self.is_crashed {
+            State::Crashed
+        } else {
+            State::Stopped
+        }
+    }
+}
+
+/// Why is in the log and in `last_error`.
+pub(super) fn start_failed(id: &crate::name::ServerId) -> UpstreamError {
+    UpstreamError::new(id, Reason::StartFailed, "could not be started; see the log of the hub")
+}

@@ -1,0 +1,418 @@
+//! How an instance comes up, serves, ends and comes back. One task per start, one per instance.
+//!
+//! ```text
+//! launch ─► come_up: [wait] ─► bring_up ─► joined the pool ─► serve ─┬─► asked, idle, used up: stopped in order
+//!             ▲  └─ failed: told to who waits, perhaps tried again   └─► exited, pipe broken: calls failed, killed
+//!             └────────────── comes back after the back-off ◄──────────────────────┘
+//! ```
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    Server, UpstreamError,
+    child::{
+        link::{Bounds, Link},
+        probe::{First, GreetError, Greeting, greet},
+        process::Process,
+        stderr,
+    },
+    instance::Instance,
+    pool::{Coming, Slot},
+    server::{Life, Run, start_failed},
+};
+use crate::{
+    config::{Scope, Start, placeholder},
+    observe::ServerPhase,
+    protocol::{Era, Version},
+};
+
+/// After a process has exited, what it wrote last is still read for so long.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+/// Looks per `idle_stop`: it ends at most a quarter late.
+const IDLE_LOOKS: u32 = 4;
+
+/// A process that has answered the handshake.
+struct Up {
+    process: Process,
+    link: Link,
+    greeting: Greeting,
+    stderr: JoinHandle<()>,
+}
+
+/// Why a start came to nothing: one line for the log and `last_error`.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("{0}")]
+    Placeholder(#[from] placeholder::PlaceholderError),
+    #[error("cannot be run: {0}")]
+    Spawn(std::io::Error),
+    #[error("{0}")]
+    Greet(#[from] GreetError),
+    #[error("was stopped while it started")]
+    Stopped,
+}
+
+/// Why an instance ended.
+#[derive(Debug)]
+enum End {
+    Exited(String),
+    Broken,
+    Asked,
+    Idle,
+}
+
+impl Server {
+    /// Begins a start in the background, after `wait`. `keeps_trying`: after a failure too.
+    pub(super) fn launch(
+        self: &Arc<Self>,
+        life: &mut Life,
+        slot: &Slot,
+        wait: Option<Duration>,
+        keeps_trying: bool,
+    ) -> watch::Receiver<Option<UpstreamError>> {
+        let coming = Coming::new(wait);
+        let failed = coming.failed.subscribe();
+        life.pool.share_mut(slot).coming = Some(coming);
+        let run = life.run.clone();
+        let come_up = Arc::clone(self).come_up(slot.clone(), wait, keeps_trying, run);
+        life.run.tasks.spawn(come_up);
+        failed
+    }
+
+    /// A start besides the one that everybody may join.
+    pub(super) fn launch_beside(self: &Arc<Self>, life: &Life) -> watch::Receiver<Option<UpstreamError>> {
+        let failed = watch::Sender::new(None);
+        let receiver = failed.subscribe();
+        let (server, run) = (Arc::clone(self), life.run.clone());
+        life.run.tasks.spawn(async move {
+            match server.bring_up(&run).await {
+                Ok(up) => server.join(&None, up, &run),
+                Err(error) => {
+                    let _ = server.note_failure(&mut server.life(), &None, &error);
+                    failed.send_replace(Some(start_failed(&server.settings.id)));
+                }
+            }
+        });
+        receiver
+    }
+
+    async fn come_up(self: Arc<Self>, slot: Slot, mut wait: Option<Duration>, keeps_trying: bool, run: Run) {
+        loop {
+            if let Some(wait) = wait {
+                self.wait_to_try(&slot, wait, &run).await;
+            }
+            {
+                let mut life = self.life();
+                if !is_current(&life, &run) {
+                    return;
+                }
+                if let Some(coming) = &mut life.pool.share_mut(&slot).coming {
+                    coming.due = None;
+                }
+                if wait.is_some() {
+                    life.restart_count += 1;
+                }
+                self.emit(&life, ServerPhase::Starting);
+            }
+            let error = match self.bring_up(&run).await {
+                Ok(up) => {
+                    self.join(&slot, up, &run);
+                    return;
+                }
+                Err(error) => error,
+            };
+            let mut life = self.life();
+            if !is_current(&life, &run) {
+                return;
+            }
+            let (next, may_retry) = self.note_failure(&mut life, &slot, &error);
+            let share = life.pool.share_mut(&slot);
+            if let Some(coming) = &mut share.coming {
+                let is_next = keeps_trying && may_retry;
+                let error = start_failed(&self.settings.id).retry_after(next);
+                coming.due = is_next.then(|| Instant::now() + next);
+                coming.failed.send_replace(Some(error));
+                if !is_next {
+                    share.coming = None;
+                }
+            }
+            wait = share.coming.is_some().then_some(next);
+            self.emit(&life, ServerPhase::Failed);
+            if wait.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn wait_to_try(&self, slot: &Slot, wait: Duration, run: &Run) {
+        let hurry = self.life().pool.share(slot).and_then(|share| share.coming.as_ref()).map(|coming| Arc::clone(&coming.hurry));
+        let Some(hurry) = hurry else { return };
+        tokio::select! {
+            () = run.stop.cancelled() => {}
+            () = hurry.notified() => {}
+            () = sleep(wait) => {}
+        }
+    }
+
+    /// Logged here, once.
+    fn note_failure(&self, life: &mut Life, slot: &Slot, error: &StartError) -> (Duration, bool) {
+        tracing::warn!(server = %self.settings.id, %error, "start failed");
+        life.is_crashed = true;
+        life.last_error = Some(error.to_string());
+        life.pool.tidy(&self.settings.restart);
+        // Whoever waits to learn it has waited enough.
+        self.tried.cancel();
+        life.pool.share_mut(slot).backoff.fail(&self.settings.restart, Instant::now())
+    }
+
+    /// From nothing to a greeting, within `timeouts.start`. What was begun is gone when it fails.
+    async fn bring_up(&self, run: &Run) -> Result<Up, StartError> {
+        let starting = tokio::select! {
+            () = run.stop.cancelled() => return Err(StartError::Stopped),
+            starting = self.commons.starts.acquire() => starting,
+        };
+        let until = Instant::now() + self.settings.timeouts.start;
+        let settings = Arc::clone(&self.settings);
+        let resolved = tokio::task::spawn_blocking(move || placeholder::resolve(&settings)).await;
+        let resolved = resolved.map_err(|error| StartError::Spawn(error.into()))??;
+        let known = self.life().era.take().map(Version::era);
+        let up = match known {
+            // What is known may be out of date: a new release of the server.
+            Some(era) => match self.try_up(&resolved, first_of(era), until, run).await {
+                Err(StartError::Greet(_)) if Instant::now() < until => self.probe(&resolved, until, run).await,
+                up => up,
+            },
+            None => self.probe(&resolved, until, run).await,
+        }?;
+        drop(starting);
+        self.life().era = Some(up.greeting.version);
+        Ok(up)
+    }
+
+    async fn probe(&self, resolved: &placeholder::Resolved, until: Instant, run: &Run) -> Result<Up, StartError> {
+        match self.try_up(resolved, First::Discover, until, run).await {
+            // Some of the handshake era end themselves on any other first word.
+            Err(StartError::Greet(GreetError::Gone)) => self.try_up(resolved, First::Initialize, until, run).await,
+            up => up,
+        }
+    }
+
+    async fn try_up(&self, resolved: &placeholder::Resolved, first: First, until: Instant, run: &Run) -> Result<Up, StartError> {
+        let (process, pipes) = Process::spawn(resolved, &self.commons.groups).map_err(StartError::Spawn)?;
+        let id = self.settings.id.clone();
+        let (ring, server) = (Arc::clone(&self.stderr), id.clone());
+        let stderr = run.tasks.spawn(async move { stderr::drain(pipes.stderr, &ring, &server).await });
+        let bounds = Bounds { line_bytes: self.commons.limits.line_bytes, queue: self.commons.limits.queue };
+        let link = Link::start(&id, bounds, pipes.stdout, pipes.stdin, &run.tasks);
+        let mut up = Starting { process: Some(process), link, stderr };
+        let greeted = tokio::select! {
+            biased;
+            () = run.stop.cancelled() => Err(StartError::Stopped),
+            greeted = up.greet(first, until) => greeted.map_err(StartError::Greet),
+        };
+        match (greeted, up.process.take()) {
+            (Ok(greeting), Some(process)) => Ok(Up { process, link: up.link, greeting, stderr: up.stderr }),
+            (greeted, process) => {
+                up.link.close(&UpstreamError::gone(&id));
+                if let Some(process) = process {
+                    process.kill_and_wait().await;
+                }
+                finish_reading(up.stderr).await;
+                Err(greeted.err().unwrap_or(StartError::Stopped))
+            }
+        }
+    }
+
+    fn join(self: &Arc<Self>, slot: &Slot, up: Up, run: &Run) {
+        let Up { process, link, greeting, stderr } = up;
+        let is_for_one = self.settings.pool.scope == Scope::Call;
+        let version = greeting.version;
+        let instance = Instance::new(link, process.id(), greeting, run.stop.child_token(), is_for_one);
+        run.tasks.spawn(Arc::clone(self).serve(Arc::clone(&instance), process, stderr, run.clone()));
+        let mut life = self.life();
+        // Else it was stopped in this moment, and `serve` finds its token cancelled.
+        if !is_current(&life, run) {
+            return;
+        }
+        tracing::info!(server = %self.settings.id, pid = instance.pid, version = version.as_str(), "started");
+        let is_first = life.pool.instances().next().is_none();
+        let share = life.pool.share_mut(slot);
+        share.instances.push(Arc::clone(&instance));
+        share.coming = None;
+        life.is_crashed = false;
+        self.publish(&life);
+        self.emit(&life, ServerPhase::Started);
+        self.replenish(&mut life);
+        if is_first {
+            self.list(&life, &instance);
+        }
+    }
+
+    async fn serve(self: Arc<Self>, instance: Arc<Instance>, mut process: Process, stderr: JoinHandle<()>, run: Run) {
+        let link = &instance.link;
+        let id = &self.settings.id;
+        let end = loop {
+            tokio::select! {
+                biased;
+                () = instance.stop.cancelled() => break End::Asked,
+                status = process.exited() => break End::Exited(status.map_or_else(|| "exited".into(), describe)),
+                () = link.broken() => break End::Broken,
+                () = self.idle(&instance) => break End::Idle,
+                () = link.list_changed() => self.relist_soon(&instance, &run),
+            }
+        };
+        match &end {
+            End::Exited(_) => {
+                // Its group is dead, so the pipe ends now; an answer written just before counts.
+                let _ = timeout(LAST_WORDS, link.drained()).await;
+            }
+            End::Broken => {
+                let _ = timeout(LAST_WORDS, process.exited()).await;
+            }
+            End::Asked | End::Idle => {}
+        }
+        self.leave(&instance, &end, &run);
+        let error = match end {
+            End::Exited(_) | End::Broken => UpstreamError::exited(id),
+            End::Asked | End::Idle => UpstreamError::stopped_during_call(id),
+        };
+        link.close(&error);
+        process.stop(self.settings.timeouts.stop).await;
+        finish_reading(stderr).await;
+        self.life().noise += link.noise();
+        tracing::info!(server = %id, pid = instance.pid, why = ?end, "ended");
+    }
+
+    /// Out of the pool; comes back if it went by itself.
+    fn leave(self: &Arc<Self>, instance: &Arc<Instance>, end: &End, run: &Run) {
+        let mut life = self.life();
+        if !is_current(&life, run) {
+            return;
+        }
+        let slot = life.pool.remove(instance);
+        self.publish(&life);
+        let (Some(slot), End::Exited(_) | End::Broken) = (slot, end) else {
+            life.pool.tidy(&self.settings.restart);
+            self.emit(&life, ServerPhase::Stopped);
+            return;
+        };
+        life.last_error = Some(match end {
+            End::Exited(how) => how.clone(),
+            _ => "closed its pipe".to_owned(),
+        });
+        life.is_crashed = true;
+        let share = life.pool.share_mut(&slot);
+        share.backoff.lived(&self.settings.restart, instance.ready_at.elapsed());
+        let (wait, may_retry) = share.backoff.fail(&self.settings.restart, Instant::now());
+        // Others of the same sharer are still there, and grow again by need.
+        let is_needed = share.instances.is_empty() && share.coming.is_none();
+        if is_needed && may_retry && !instance.is_for_one && self.admit(&life).is_ok() {
+            self.launch(&mut life, &slot, Some(wait), true);
+        }
+        self.emit(&life, ServerPhase::Failed);
+    }
+
+    /// Resolves when nobody has used it for `idle_stop`; nobody can from then on.
+    async fn idle(&self, instance: &Instance) {
+        let Some(limit) = self.settings.pool.idle_stop.filter(|_| self.settings.start != Start::Boot) else {
+            return std::future::pending().await;
+        };
+        let (mut looks, mut taken) = (0, instance.taken());
+        loop {
+            sleep(limit / IDLE_LOOKS).await;
+            let is_unused = instance.uses() == 0 && instance.taken() == taken && instance.link.in_flight() == 0;
+            (looks, taken) = (if is_unused { looks + 1 } else { 0 }, instance.taken());
+            if looks >= IDLE_LOOKS && self.retire(instance) {
+                return;
+            }
+        }
+    }
+
+    fn retire(&self, instance: &Instance) -> bool {
+        let life = self.life();
+        let unbound = life.pool.share(&None).map(|share| share.instances.as_slice()).unwrap_or_default();
+        let is_spare = unbound.len() <= self.settings.pool.spare && unbound.iter().any(|other| std::ptr::eq(&**other, instance));
+        !is_spare && instance.retire()
+    }
+
+    fn relist_soon(self: &Arc<Self>, instance: &Arc<Instance>, run: &Run) {
+        if !self.relisting.swap(true, Ordering::AcqRel) {
+            run.tasks.spawn(Arc::clone(self).relist_coalesced(Arc::clone(instance)));
+        }
+    }
+
+    /// In the background.
+    pub(super) fn list(self: &Arc<Self>, life: &Life, instance: &Arc<Instance>) {
+        let (server, instance) = (Arc::clone(self), Arc::clone(instance));
+        life.run.tasks.spawn(async move {
+            let _ = server.learn_from(&instance).await;
+        });
+    }
+}
+
+/// A process that has not answered yet.
+struct Starting {
+    process: Option<Process>,
+    link: Link,
+    stderr: JoinHandle<()>,
+}
+
+impl Starting {
+    async fn greet(&mut self, first: First, until: Instant) -> Result<Greeting, GreetError> {
+        let exited = async {
+            match &mut self.process {
+                Some(process) => drop(process.exited().await),
+                None => std::future::pending().await,
+            }
+        };
+        let link = &self.link;
+        let mut greeting = std::pin::pin!(greet(link, first, until));
+        tokio::select! {
+            biased;
+            greeting = &mut greeting => return greeting,
+            () = exited => {}
+            () = link.broken() => {}
+        }
+        // It may have answered before it went, but nobody could use it.
+        Err(GreetError::Gone)
+    }
+}
+
+fn first_of(era: Era) -> First {
+    match era {
+        Era::Handshake => First::Initialize,
+        Era::Stateless => First::Discover,
+    }
+}
+
+/// No stop by request came since.
+fn is_current(life: &Life, run: &Run) -> bool {
+    TaskTracker::ptr_eq(&life.run.tasks, &run.tasks)
+}
+
+/// The process is gone, but somebody who left its group may hold its stderr open for ever.
+async fn finish_reading(mut stderr: JoinHandle<()>) {
+    if timeout(LAST_WORDS, &mut stderr).await.is_err() {
+        stderr.abort();
+    }
+}
+
+/// "exited with status 3", "was killed by signal 9".
+fn describe(status: std::process::ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "exited".to_owned(),
+    }
+}
