@@ -34,3 +34,5 @@ pub mod store;
 pub mod access;
 
 pub mod upstream;
+
+pub mod hub;

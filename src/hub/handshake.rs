@@ -1,0 +1,115 @@
+//! `initialize`, `server/discover`, `ping`, unknown methods: answered from memory, no child is started by them.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::{Answer, Endpoint, Hub, Inbound};
+use crate::{
+    limits,
+    name::{ServerId, ServerName},
+    protocol::{Refusal, Version, code::Code, era},
+};
+
+/// The hub's text for models, before what the servers say themselves.
+const INSTRUCTIONS: &str = "Tools of several MCP servers behind one address. Each name starts with the name of its server.";
+
+/// Opens the session (over HTTP), or settles the revision of the one this pipe is.
+pub(super) fn initialize(hub: &Hub, inbound: &Inbound) -> Answer {
+    let id = inbound.id();
+    let refuse = |code, what: &str| Answer { status: 400, ..refused(inbound, Refusal::new(code, 400, what)) };
+    let asked = inbound.message.scan().protocol_version.and_then(|span| inbound.message.string(span));
+    let Some(asked) = asked else {
+        return refused(inbound, Refusal::new(Code::InvalidParams, 400, "initialize needs params.protocolVersion, a string"));
+    };
+    let version = era::negotiate(&asked);
+    let session = match &inbound.session {
+        Some(pipe) if pipe.settle(version) => None,
+        Some(_) => return refuse(Code::InvalidRequest, "this session is initialized already"),
+        None => match hub.sessions.open(&inbound.principal, &inbound.endpoint, version) {
+            Some(session) => Some(session.id().clone()),
+            None => return refused(inbound, Refusal::new(Code::Internal, 503, "too many sessions are open; end some, or try again later")),
+        },
+    };
+    let identity = identity(hub, &inbound.endpoint);
+    let mut result = json!({
+        "protocolVersion": version.as_str(),
+        "capabilities": {"tools": {"listChanged": true}},
+        "serverInfo": identity.info,
+    });
+    if let Some(instructions) = identity.instructions {
+        result["instructions"] = instructions.into();
+    }
+    Answer { session, ..Answer::result(&id, Bytes::from(result.to_string())) }
+}
+
+pub(super) fn discover(hub: &Hub, inbound: &Inbound) -> Answer {
+    let identity = identity(hub, &inbound.endpoint);
+    let mut result = json!({
+        "supportedVersions": [Version::STATELESS.as_str()],
+        "capabilities": {"tools": {}},
+        "resultType": "complete",
+        "ttlMs": limits::LIST_TTL_MS,
+        "cacheScope": "private",
+        "_meta": {"io.modelcontextprotocol/serverInfo": identity.info},
+    });
+    if let Some(instructions) = identity.instructions {
+        result["instructions"] = instructions.into();
+    }
+    Answer::result(&inbound.id(), Bytes::from(result.to_string()))
+}
+
+pub(super) fn pong(inbound: &Inbound) -> Answer {
+    Answer::result(&inbound.id(), Bytes::from_static(b"{}"))
+}
+
+pub(super) fn unknown_method(inbound: &Inbound) -> Answer {
+    let method = inbound.message.method();
+    refused(inbound, Refusal::new(Code::MethodNotFound, 404, format!("Method not found: {}", method.as_str())))
+}
+
+fn refused(inbound: &Inbound, refusal: Refusal) -> Answer {
+    Answer::refused(&refusal.with_id(Some(inbound.id())), inbound.client.era())
+}
+
+/// What an endpoint says of itself: a server's own endpoint speaks as that server.
+struct Identity {
+    info: serde_json::Value,
+    instructions: Option<String>,
+}
+
+fn identity(hub: &Hub, endpoint: &Endpoint) -> Identity {
+    match &endpoint.server {
+        Some(name) => {
+            let offer = hub.catalog.offer(&ServerId { tenant: endpoint.tenant.clone(), name: name.clone() });
+            let info = offer.as_ref().and_then(|offer| serde_json::from_slice(&offer.server_info).ok());
+            Identity {
+                info: info.unwrap_or_else(|| json!({"name": name, "version": env!("CARGO_PKG_VERSION")})),
+                instructions: offer.and_then(|offer| offer.instructions.clone()),
+            }
+        }
+        None => Identity {
+            info: json!({"name": "mcp-hub", "version": env!("CARGO_PKG_VERSION")}),
+            instructions: Some(instructions(hub, endpoint)),
+        },
+    }
+}
+
+/// The hub's text and a section for each server that gave one; a section that does not fit is left out whole.
+fn instructions(hub: &Hub, endpoint: &Endpoint) -> String {
+    let mut text = String::from(INSTRUCTIONS);
+    let names = hub.fleet.servers().into_iter().map(|server| server.settings().id.clone()).filter(|id| id.tenant == endpoint.tenant);
+    for id in names {
+        let own = hub.catalog.offer(&id).and_then(|offer| offer.instructions.clone());
+        if let Some(own) = own.filter(|own| text.len() + own.len() + id.name.as_str().len() + 8 <= limits::INSTRUCTIONS_BYTES_MAX) {
+            section(&mut text, &id.name, &own);
+        }
+    }
+    text
+}
+
+fn section(text: &mut String, name: &ServerName, own: &str) {
+    // Writing to a String cannot fail.
+    let _ = write!(text, "\n\n## {name}\n{own}");
+}
