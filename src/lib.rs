@@ -36,3 +36,5 @@ pub mod access;
 pub mod upstream;
 
 pub mod hub;
+
+pub mod control;
