@@ -38,3 +38,5 @@ pub mod upstream;
 pub mod hub;
 
 pub mod control;
+
+pub mod downstream;

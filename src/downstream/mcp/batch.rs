@@ -1,0 +1,157 @@
+//! JSON-RPC arrays: only in sessions of 2025-03-26, the one revision that has them.
+
+use super::{
+    super::{Doors, Reply, Request, reply},
+    SESSION_ID,
+    answer::Call,
+    refuse, session,
+};
+use crate::{
+    hub::{Endpoint, Inbound, Outcome, Session, Step},
+    limits,
+    protocol::{Body, Era, Message, Method, Refusal, Version},
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
+use hyper::StatusCode;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+/// Does an array begin here?
+pub(super) fn is_one(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().first() == Some(&b'[')
+}
+
+/// The elements, checked as far as it concerns them all.
+pub(super) struct Batch {
+    inbounds: Vec<Inbound>,
+    /// Answers to elements that are no messages.
+    refused: Vec<Body>,
+}
+
+/// # Errors
+/// 400 where arrays are not spoken, and for one that is empty, too long, no JSON, or holds `initialize` or a stateless request.
+pub(super) fn admit(doors: &Doors, endpoint: &Endpoint, request: &Request, bytes: &Bytes) -> Result<Batch, Reply> {
+    let invalid = |message: &str| refuse::invalid(StatusCode::BAD_REQUEST, message, None);
+    let not_here = "Arrays of messages are part of 2025-03-26 only; send one message per request";
+    let headers = &request.parts.headers;
+    if !headers.contains_key(&SESSION_ID) {
+        return Err(invalid(not_here));
+    }
+    let principal = request.caller()?;
+    let session = session::find(doors, principal, endpoint, headers, None)?;
+    if session.version() != Some(Version::V2025_03_26) {
+        return Err(invalid(not_here));
+    }
+    let elements = split(bytes).map_err(|failure| match failure {
+        Unsplit::NotJson => match Message::parse(bytes.clone()) {
+            Err(failure) => refuse::with(&Refusal::from(failure)),
+            Ok(_) => invalid("not a JSON array"),
+        },
+        Unsplit::Empty => invalid("An empty array holds no message"),
+        Unsplit::TooLong => invalid("The array holds too many messages"),
+    })?;
+    let mut batch = Batch { inbounds: Vec::with_capacity(elements.len()), refused: Vec::new() };
+    for element in elements {
+        match Message::parse(element) {
+            Ok(message) if message.method() == Method::Initialize => return Err(invalid("initialize must not be part of an array")),
+            Ok(message) if message.scan().meta.protocol_version.is_some() => return Err(invalid(not_here)),
+            Ok(message) => batch.inbounds.push(of_session(&session, request, message)?),
+            Err(failure) => batch.refused.push(Refusal::from(failure).to_body()),
+        }
+    }
+    Ok(batch)
+}
+
+fn of_session(session: &Arc<Session>, request: &Request, message: Message) -> Result<Inbound, Reply> {
+    Ok(Inbound {
+        principal: request.caller()?.clone(),
+        endpoint: session.endpoint().clone(),
+        message,
+        client: Version::V2025_03_26,
+        session: Some(session.clone()),
+    })
+}
+
+impl Batch {
+    /// All at once; the answers in one array, without notices. 202 when nothing is to be answered.
+    pub(super) async fn answer(self, doors: &Arc<Doors>) -> Reply {
+        let mut answers = self.refused;
+        let mut calls = Vec::new();
+        for inbound in self.inbounds {
+            match doors.hub.dispatch(inbound) {
+                Outcome::Now(answer) => answers.push(answer.body),
+                Outcome::Later(crossing) => calls.push(Call::new(crossing, Era::Handshake, &doors.tasks)),
+                Outcome::Silent => {}
+            }
+        }
+        answers.extend(join_all(calls.into_iter().map(last)).await.into_iter().flatten());
+        if answers.is_empty() { reply::status(StatusCode::ACCEPTED) } else { reply::json_body(StatusCode::OK, join(&answers)) }
+    }
+}
+
+/// The call's answer; `None` when the client cancelled it.
+async fn last(mut call: Call) -> Option<Body> {
+    while let Some(step) = call.next().await {
+        if let Step::Answer(answer) = step {
+            return Some(answer.body);
+        }
+    }
+    None
+}
+
+fn join(answers: &[Body]) -> Body {
+    let mut array = BytesMut::with_capacity(answers.iter().map(|answer| answer.len() + 1).sum::<usize>() + 1);
+    for (at, answer) in answers.iter().enumerate() {
+        array.extend_from_slice(if at == 0 { b"[" } else { b"," });
+        answer.pieces().iter().for_each(|piece| array.extend_from_slice(piece));
+    }
+    array.extend_from_slice(b"]");
+    Body::one(array.freeze())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Unsplit {
+    NotJson,
+    Empty,
+    TooLong,
+}
+
+/// The elements' bytes, shared.
+fn split(bytes: &Bytes) -> Result<Vec<Bytes>, Unsplit> {
+    let elements: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|_| Unsplit::NotJson)?;
+    match elements.len() {
+        0 => Err(Unsplit::Empty),
+        1..=limits::BATCH_MAX => Ok(elements.iter().map(|element| bytes.slice_ref(element.get().as_bytes())).collect()),
+        _ => Err(Unsplit::TooLong),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_is_split_into_its_elements_byte_for_byte() {
+        let bytes = Bytes::from_static(b" [ {\"id\": 1.0} ,\n[2], \"],[\" ] ");
+        assert!(is_one(&bytes));
+        let elements = split(&bytes).unwrap();
+        assert_eq!(elements, [&b"{\"id\": 1.0}"[..], b"[2]", b"\"],[\""]);
+    }
+    #[test]
+    fn empty_endless_and_broken_arrays_are_told_apart() {
+        let long = format!("[{}0]", "0,".repeat(limits::BATCH_MAX));
+        let full = format!("[{}0]", "0,".repeat(limits::BATCH_MAX - 1));
+        assert_eq!(split(&Bytes::from("[]")), Err(Unsplit::Empty));
+        assert_eq!(split(&Bytes::from(long)), Err(Unsplit::TooLong));
+        assert_eq!(split(&Bytes::from(full)).map(|elements| elements.len()), Ok(limits::BATCH_MAX));
+        assert_eq!(split(&Bytes::from("[1,")), Err(Unsplit::NotJson));
+        assert_eq!(split(&Bytes::from("[1] 2")), Err(Unsplit::NotJson));
+    }
+    #[test]
+    fn only_an_array_is_taken_for_one() {
+        assert!(!is_one(b"{\"a\":[]}"));
+        assert!(!is_one(b""));
+        assert!(is_one(b"\r\n\t ["));
+    }
+}

@@ -1,0 +1,74 @@
+//! From an address to the endpoint it names.
+
+use super::super::{
+    Doors, Reply, Request,
+    reply::{invalid, not_found},
+};
+use crate::{
+    catalog::Names,
+    hub::Endpoint,
+    name::{ServerName, TenantId},
+};
+use std::sync::Arc;
+
+/// First parts of an address that are not servers: these have no `/{server}/mcp`, only `/t/{tenant}/{server}/mcp`.
+const RESERVED: [&str; 13] = ["api", "apps", "dashboard", "g", "health", "livez", "mcp", "messages", "metrics", "readyz", "sse", "t", "ws"];
+
+/// # Errors
+/// 404 for a tenant or server that is unknown or out of the caller's reach, 400 for options that do not exist.
+pub(in crate::downstream) fn find(doors: &Doors, request: &Request) -> Result<Arc<Endpoint>, Reply> {
+    let server = request.param("server");
+    match server {
+        Some(name) if request.param("tenant").is_none() && RESERVED.contains(&name) => Err(not_found("server", name)),
+        _ => find_named(doors, request, server),
+    }
+}
+
+/// With the server, if one is meant, named elsewhere than in the path.
+pub(in crate::downstream) fn find_named(doors: &Doors, request: &Request, server: Option<&str>) -> Result<Arc<Endpoint>, Reply> {
+    let principal = request.caller()?;
+    let endpoint = if is_plain(request) { request.mount.endpoint.clone() } else { Arc::new(read(request, server)?) };
+    if doors.hub.knows(principal, &endpoint) {
+        return Ok(endpoint);
+    }
+    let whole = Endpoint { tenant: endpoint.tenant.clone(), server: None, names: endpoint.names };
+    Err(match &endpoint.server {
+        Some(server) if doors.hub.knows(principal, &whole) => not_found("server", server.as_str()),
+        _ => not_found("tenant", endpoint.tenant.as_str()),
+    })
+}
+
+/// `/mcp` with nothing else said.
+fn is_plain(request: &Request) -> bool {
+    request.params.is_empty() && request.parts.uri.query().is_none() && !request.parts.headers.contains_key("x-tenant-id")
+}
+
+fn read(request: &Request, server: Option<&str>) -> Result<Endpoint, Reply> {
+    let names = match request.query("names").as_deref() {
+        None => request.mount.names,
+        Some("dotted") => Names::Dotted,
+        Some("safe") => Names::Safe,
+        Some(_) => return Err(invalid("names must be dotted or safe", Some("names"))),
+    };
+    let tenant = request.tenant().ok_or_else(|| not_found("tenant", &asked_tenant(request)))?;
+    let Some(server) = server else { return Ok(Endpoint { tenant, server: None, names }) };
+    let unknown = || not_found("server", server);
+    // A full id, `tenant:server`, is taken wherever a server's name is.
+    let (tenant, name) = match server.split_once(':') {
+        None => (tenant, server),
+        Some((own, name)) => {
+            let own = TenantId::new(own).ok_or_else(unknown)?;
+            if request.param("tenant").is_some() && own != tenant {
+                return Err(unknown());
+            }
+            (own, name)
+        }
+    };
+    let server = Some(ServerName::new(name).ok_or_else(unknown)?);
+    Ok(Endpoint { tenant, server, names })
+}
+
+fn asked_tenant(request: &Request) -> String {
+    let asked = request.param("tenant").map(str::to_owned).or_else(|| request.query("tenant_id").map(Into::into));
+    asked.or_else(|| request.header("x-tenant-id").map(str::to_owned)).unwrap_or_default()
+}

@@ -1,0 +1,112 @@
+//! `POST`: one message in, its answer out. Each refusal is the first rung of the ladder that fails.
+
+use super::{
+    super::{Doors, Reply, Request, body::BodyError, guard, reply},
+    METHOD, NAME, SESSION_ID, VERSION,
+    accept::{self, Accept},
+    answer, batch, refuse, session, text,
+};
+use crate::{
+    hub::{Endpoint, Inbound},
+    protocol::{
+        Kind, Message, Refusal, Version,
+        code::Code,
+        era::{self, Headers, Verdict},
+    },
+};
+use hyper::{HeaderMap, StatusCode, header::HeaderName};
+use std::sync::Arc;
+
+pub(super) async fn handle(doors: &Arc<Doors>, endpoint: Arc<Endpoint>, mut request: Request) -> Reply {
+    if !accept::is_json(&request.parts.headers) {
+        return refuse::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json", None);
+    }
+    let bytes = match request.read(doors.limits.body_bytes).await {
+        Ok(bytes) => bytes,
+        Err(failure @ BodyError::TooLarge { .. }) => {
+            return refuse::invalid(StatusCode::PAYLOAD_TOO_LARGE, failure.to_string(), None);
+        }
+        Err(failure @ BodyError::Cut) => return refuse::invalid(StatusCode::BAD_REQUEST, failure.to_string(), None),
+    };
+    let pulse = request.pulse.clone();
+    if batch::is_one(&bytes) {
+        return match batch::admit(doors, &endpoint, &request, &bytes) {
+            Ok(batch) => {
+                drop(request);
+                Box::pin(batch.answer(doors)).await
+            }
+            Err(refused) => refused,
+        };
+    }
+    let accept = Accept::of(&request.parts.headers);
+    let inbound = match Message::parse(bytes) {
+        Ok(message) => match admit(doors, endpoint, &request, accept, message) {
+            Ok(inbound) => inbound,
+            Err(refused) => return refused,
+        },
+        Err(failure) => return refuse::with(&Refusal::from(failure)),
+    };
+    // The head shares the connection's read buffer: let go of it before the call.
+    drop(request);
+    let era = inbound.client.era();
+    answer::reply(doors, &pulse, accept, era, doors.hub.dispatch(inbound)).await
+}
+
+/// What goes to the hub.
+///
+/// # Errors
+/// The reply when nothing does: refusals, and 202 for what only needs that.
+fn admit(doors: &Doors, endpoint: Arc<Endpoint>, request: &Request, accept: Accept, message: Message) -> Result<Inbound, Reply> {
+    let principal = request.caller()?;
+    let headers = &request.parts.headers;
+    let verdict = decide(&message, headers)?;
+    let inbound = |message, client, session, endpoint| Inbound { principal: principal.clone(), endpoint, message, client, session };
+    match verdict {
+        Verdict::Stateless if !accept.json && !accept.events => Err(unreadable(&message)),
+        Verdict::Stateless => Ok(inbound(message, Version::STATELESS, None, endpoint)),
+        Verdict::StatelessNotification => Err(reply::status(StatusCode::ACCEPTED)),
+        Verdict::Handshake => {
+            if headers.contains_key(&SESSION_ID) {
+                session::find(doors, principal, &endpoint, headers, message.id())?;
+                let known = "This session is initialized already";
+                return Err(refuse::invalid(StatusCode::BAD_REQUEST, known, message.id()));
+            }
+            if accept != Accept::BOTH {
+                return Err(unreadable(&message));
+            }
+            Ok(inbound(message, Version::LATEST_HANDSHAKE, None, endpoint))
+        }
+        Verdict::Session => {
+            let session = session::find(doors, principal, &endpoint, headers, message.id())?;
+            if message.kind() == Kind::Request && accept != Accept::BOTH {
+                return Err(unreadable(&message));
+            }
+            let client = session.version().unwrap_or(Version::LATEST_HANDSHAKE);
+            let endpoint = session.endpoint().clone();
+            Ok(inbound(message, client, Some(session), endpoint))
+        }
+    }
+}
+
+fn decide(message: &Message, headers: &HeaderMap) -> Result<Verdict, Reply> {
+    for name in [&VERSION, &METHOD, &NAME] {
+        check_single(headers, name)
+            .map_err(|what| refuse::with(&Refusal::new(Code::HeaderMismatch, 400, format!("{name} {what}")).with_id(message.id())))?;
+    }
+    let named = Headers { version: text(headers, &VERSION), method: text(headers, &METHOD), name: text(headers, &NAME) };
+    era::decide_http(message, &named).map_err(|refusal| refuse::with(&refusal))
+}
+
+/// Two different values, or bytes that are not text, agree with no body.
+fn check_single(headers: &HeaderMap, name: &HeaderName) -> Result<(), &'static str> {
+    let Some(first) = headers.get(name) else { return Ok(()) };
+    if guard::one(headers, name).is_err() {
+        return Err("is sent more than once");
+    }
+    std::str::from_utf8(first.as_bytes()).map(drop).map_err(|_| "is not text")
+}
+
+fn unreadable(message: &Message) -> Reply {
+    let both = "Accept must list application/json and text/event-stream";
+    refuse::invalid(StatusCode::NOT_ACCEPTABLE, both, message.id())
+}

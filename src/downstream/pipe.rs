@@ -1,0 +1,163 @@
+//! MCP with one peer over a pipe, whatever carries its messages: stdin and stdout, or a WebSocket. Both eras share the pipe, told
+//! apart message by message; the pipe is one session, which ends with it (MCP 2026-07-28, stdio; custom transports).
+//!
+//! Cost of a call beside the hub's: one scan, two allocations, no copy of the message.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::work::{Outlet, Work};
+use crate::{
+    access::Principal,
+    hub::{Crossing, Endpoint, Hub, Inbound, Outcome, Session, Step},
+    limits,
+    protocol::{
+        Kind, Message, Method, Refusal, ScanError, Version,
+        code::{Code, Reason},
+        era::{self, Verdict},
+        scan::{self, Fault},
+    },
+};
+
+/// One peer's conversation. Dropping it cancels everything under way.
+pub(super) struct Pipe {
+    hub: Arc<Hub>,
+    principal: Arc<Principal>,
+    endpoint: Arc<Endpoint>,
+    session: Arc<Session>,
+    work: Work,
+    stopping: bool,
+}
+
+impl Pipe {
+    pub(super) fn new(hub: Arc<Hub>, endpoint: Arc<Endpoint>, principal: Arc<Principal>, outlet: Outlet) -> Self {
+        let session = hub.sessions.pipe(Arc::clone(&principal), Arc::clone(&endpoint));
+        let mut work = Work::new(outlet);
+        work.background(mail(Arc::clone(&session), work.outlet()));
+        Self { hub, principal, endpoint, session, work, stopping: false }
+    }
+
+    /// One message, or a batch where there may be one. `false`: it was neither; the peer is told if it can be.
+    pub(super) fn take(&mut self, bytes: Bytes) -> bool {
+        match Message::parse(bytes.clone()) {
+            Ok(message) => self.message(message),
+            Err(ScanError { fault: Fault::Batch, .. }) if self.session.version() == Some(Version::V2025_03_26) => {
+                return self.batch(&bytes);
+            }
+            Err(failure) => {
+                self.refuse(&Refusal::from(failure));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A message of which only the length is known, because it was not kept.
+    pub(super) fn take_too_long(&mut self, bytes: u64, bytes_max: usize) {
+        let text = format!("the message is {bytes} bytes long; at most {bytes_max} are taken");
+        self.refuse(&Refusal::new(Code::InvalidRequest, 413, text));
+    }
+
+    /// From here on requests are refused; those under way go on.
+    pub(super) fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    pub(super) fn work(&mut self) -> &mut Work {
+        &mut self.work
+    }
+
+    fn message(&mut self, message: Message) {
+        let is_request = message.kind() == Kind::Request;
+        if is_request && let Some(refusal) = self.cannot_serve() {
+            return self.refuse(&refusal.with_id(message.id()));
+        }
+        let client = match era::decide_pipe(&message, self.session.version().is_some()) {
+            Ok(Verdict::Stateless | Verdict::StatelessNotification) => Version::STATELESS,
+            Ok(Verdict::Handshake | Verdict::Session) => self.session.version().unwrap_or(Version::LATEST_HANDSHAKE),
+            Err(refusal) if is_request => return self.refuse(&refusal),
+            // What is no request is never answered, not even with an error.
+            Err(_) => return,
+        };
+        let inbound = Inbound {
+            principal: Arc::clone(&self.principal),
+            endpoint: Arc::clone(&self.endpoint),
+            message,
+            client,
+            session: Some(Arc::clone(&self.session)),
+        };
+        match self.hub.dispatch(inbound) {
+            Outcome::Now(answer) => self.work.say(answer.body),
+            Outcome::Later(crossing) => self.work.call(carry(crossing, self.work.outlet())),
+            Outcome::Silent => {}
+        }
+    }
+
+    /// The messages of a 2025-03-26 array; each is answered by itself.
+    fn batch(&mut self, bytes: &Bytes) -> bool {
+        let spans = match scan::elements(bytes) {
+            Ok(spans) => spans,
+            Err(failure) => {
+                self.refuse(&Refusal::from(failure));
+                return false;
+            }
+        };
+        for span in spans {
+            let element = bytes.slice(span.range());
+            match Message::parse(element) {
+                Ok(message) if message.method() == Method::Initialize => {
+                    self.refuse(&Refusal::new(Code::InvalidRequest, 400, "initialize must not be part of a batch").with_id(message.id()));
+                }
+                Ok(message) if message.scan().meta.protocol_version.is_some() => {
+                    let text = "a batch is of 2025-03-26 and so is every message in it";
+                    self.refuse(&Refusal::new(Code::InvalidRequest, 400, text).with_id(message.id()));
+                }
+                Ok(message) => self.message(message),
+                Err(failure) => self.refuse(&Refusal::from(failure)),
+            }
+        }
+        true
+    }
+
+    fn cannot_serve(&self) -> Option<Refusal> {
+        if self.stopping {
+            let reason = Reason::ShuttingDown;
+            let data = format!(r#"{{"origin":"hub","reason":"{}","retryable":{}}}"#, reason.as_str(), reason.retryable());
+            return Some(Refusal::new(Code::Internal, reason.status(), "the hub is stopping").with_data(data));
+        }
+        self.work.is_busy().then(|| {
+            let limit = limits::PIPE_CALLS_MAX;
+            let text = format!("{limit} requests of this connection are under way already; wait for one to end");
+            Refusal::new(Code::Internal, 429, text)
+                .with_data(format!(r#"{{"origin":"hub","reason":"quota","retryable":true,"limit":{limit}}}"#))
+        })
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        self.work.say(refusal.to_body());
+    }
+}
+
+/// One call to its end: notices, then the answer unless it was cancelled.
+async fn carry(mut crossing: Crossing, outlet: Outlet) {
+    loop {
+        let (body, is_last) = match crossing.next().await {
+            Step::Notice(body) => (body, false),
+            Step::Answer(answer) => (answer.body, true),
+            Step::Cancelled => return,
+        };
+        if outlet.send(body).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+async fn mail(session: Arc<Session>, outlet: Outlet) {
+    let Some(mut mail) = session.take_mail() else { return };
+    while let Some(body) = mail.next().await {
+        if outlet.send(body).await.is_err() {
+            return;
+        }
+    }
+}

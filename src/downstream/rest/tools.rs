@@ -1,0 +1,47 @@
+//! `/api/tools…`: all tools by canonical name, and a call by any name that a list may show.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{
+    call::{self, Call, Options},
+    fault::{Fault, Subject},
+    fields::{self, Fields},
+    ok, target,
+    tenants::{by_server, sorted},
+};
+use crate::{
+    access::Principal,
+    downstream::{Doors, Reply, Request},
+    hub::Endpoint,
+};
+
+pub(super) fn list(doors: &Doors, principal: &Arc<Principal>, request: &Request) -> Result<Reply, Fault> {
+    let servers = doors.control.tools(principal, target::narrowed(request)?.as_ref())?;
+    let all = sorted(&servers);
+    Ok(ok(&json!({
+        "total_tools": servers.iter().map(|server| server.names.len()).sum::<usize>(),
+        "total_servers": servers.len(),
+        "tools_by_server": by_server(&servers, |server| server.server.to_string()),
+        "all_tools": all,
+    })))
+}
+
+/// The body is the arguments object itself.
+pub(super) async fn call(doors: &Arc<Doors>, principal: &Arc<Principal>, request: &mut Request) -> Result<Reply, Fault> {
+    let body = fields::body(request, doors.limits.body_bytes).await?;
+    Fields::parse(&body)?;
+    let tool = request.param("tool").unwrap_or_default();
+    let tenant = target::tenant(request)?;
+    // An unknown tenant is told from an unknown tool.
+    doors.control.tenant(principal, &tenant)?;
+    let endpoint = Endpoint { tenant: tenant.clone(), server: None, names: request.mount.names };
+    let subject = Subject { tenant: tenant.clone(), server: None, tool: tool.to_owned() };
+    let arguments = std::str::from_utf8(&body).map_err(|_| Fault::bad_body("The body is not UTF-8"))?;
+    let call = Call { principal, endpoint, subject, arguments, progress: false, options: Options::default() };
+    let result = call::run(doors, call).await?;
+    let canonical = doors.control.canonical(principal, &tenant, tool);
+    let name = serde_json::Value::from(canonical.as_deref().unwrap_or(tool));
+    Ok(call::around(format!(r#"{{"tool":{name},"result":"#), result, "}"))
+}
