@@ -40,3 +40,6 @@ pub mod hub;
 pub mod control;
 
 pub mod downstream;
+
+pub mod app;
+pub mod cli;

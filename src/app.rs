@@ -1,0 +1,424 @@
+//! The composition root: settings in, a running hub, an exit code out. `serve` and `stdio` tell the whole life of a process in
+//! order: bind, build, start, run, drain, end.
+
+use std::{
+    io::IsTerminal,
+    net::IpAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    access::{Gate, Principal, first_key},
+    catalog::{Catalog, Names},
+    config::{
+        Settings,
+        settings::{Launch, Serves},
+    },
+    control::{Control, Keeper},
+    downstream::{
+        Doors, Mount, Ready, Stage,
+        guard::Guard,
+        listen::{self, Acceptor, BindError},
+        route::Router,
+        stdio,
+        watch::Watch,
+    },
+    hub::{Endpoint, Hub},
+    limits,
+    observe::{Bus, Log, log::error_line},
+    store::Store,
+    upstream::Fleet,
+};
+
+/// Where the hub keeps what outlives it (`mcp-hub/` below the XDG bases), and what the environment says of it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub state: PathBuf,
+    pub data: PathBuf,
+    /// Told to clients that insist on a version of another product.
+    pub version: String,
+}
+
+/// The parts of a hub that every door stands on.
+struct Core {
+    settings: Arc<Settings>,
+    fleet: Arc<Fleet>,
+    keeper: Arc<Keeper>,
+    hub: Arc<Hub>,
+    control: Arc<Control>,
+}
+
+impl Core {
+    /// Reads what was kept; starts nothing.
+    fn build(settings: Settings, place: &Place) -> std::io::Result<Self> {
+        let settings = Arc::new(settings);
+        let bus = Bus::default();
+        let mut cursor_key = [0; 32];
+        getrandom::fill(&mut cursor_key).map_err(std::io::Error::other)?;
+        let catalog = Arc::new(Catalog::new(limits::LIST_TTL_MS, cursor_key));
+        let keeper = Keeper::load(&settings, Store::open(place.data.clone())?, Arc::clone(&catalog), bus.clone());
+        let known = |server: &_| keeper.known(server);
+        let fleet = Fleet::new(&settings, settings.limits.clone(), bus.clone(), keeper.learned(), known);
+        let tenants = settings.tenants.iter().map(|tenant| tenant.id.clone());
+        let hub = Arc::new(Hub::new(Arc::clone(&catalog), Arc::clone(&fleet), bus.clone(), settings.limits.clone(), tenants));
+        let control = Arc::new(Control::new(Arc::clone(&settings), catalog, Arc::clone(&fleet), bus));
+        Ok(Self { settings, fleet, keeper, hub, control })
+    }
+
+    /// Ends every child, and returns when none is left. `hurry` ends the patience with those that take their time.
+    async fn end(&self, hurry: impl Future<Output = ()>) {
+        let ended = self.fleet.shutdown();
+        tokio::pin!(ended, hurry);
+        tokio::select! {
+            () = &mut ended => {}
+            () = &mut hurry => {
+                self.fleet.kill_all();
+                ended.await;
+            }
+        }
+        self.keeper.written().await;
+    }
+}
+
+/// `mcp-hub serve`, to its end.
+pub fn serve(settings: Settings, place: &Place, allow_unauthenticated: bool, log: &mut Log) -> ExitCode {
+    let bound = match bind(&settings) {
+        Ok(bound) => bound,
+        Err(error) => {
+            fail("HTTP_SERVER_ERROR", &said(&error), json!({"host": error.host, "port": error.port, "error": error.name()}));
+            return ExitCode::FAILURE;
+        }
+    };
+    let gate = match gate(&settings, place, allow_unauthenticated) {
+        Ok(gate) => gate,
+        Err(error) => {
+            fail("HUB_ERROR", &format!("the first key cannot be kept: {error}"), json!({}));
+            return ExitCode::FAILURE;
+        }
+    };
+    let shards = Shards::start();
+    shards.block_on(run(settings, place, gate, bound, log, &shards))
+}
+
+async fn run(settings: Settings, place: &Place, gate: Gate, bound: Vec<Bound>, log: &mut Log, shards: &Shards) -> ExitCode {
+    let core = match Core::build(settings, place) {
+        Ok(core) => core,
+        Err(error) => {
+            fail("HUB_ERROR", &format!("the store cannot be opened: {error}"), json!({}));
+            return ExitCode::FAILURE;
+        }
+    };
+    let doors = doors(&core, gate, place, &bound);
+    let port = bound.first().map_or(0, |bound| bound.port);
+    let watch = Watch::start(limits::CONNECTIONS_MAX);
+    let accepting = CancellationToken::new();
+    for bound in bound {
+        tracing::info!(port = bound.port, "HTTP_SERVER_STARTED");
+        let mount = Mount::new(bound.serves, bound.names, bound.port);
+        let Ok(acceptor) = Acceptor::new(bound.listener, Arc::clone(&watch)) else {
+            fail("HTTP_SERVER_ERROR", "the listener cannot be used", json!({"port": bound.port}));
+            return ExitCode::FAILURE;
+        };
+        shards.serve(acceptor, Arc::clone(&doors), mount, accepting.clone());
+    }
+    let mut signals = Signals::listen();
+    let housekeeping = tokio::spawn(sweep(Arc::clone(&core.hub), doors.stop.clone()));
+
+    tokio::select! {
+        () = core.fleet.boot() => {
+            doors.ready.set(Stage::Ready);
+            announce(&core, place, port, log);
+            signals.next().await;
+        }
+        () = signals.next() => {}
+    }
+
+    log_stage(log, "stopping", place, port);
+    doors.ready.set(Stage::Stopping);
+    accepting.cancel();
+    doors.stop.cancel();
+    core.hub.sessions.end_all();
+    watch.drain();
+    doors.tasks.close();
+    let drained = async {
+        watch.closed().await;
+        doors.tasks.wait().await;
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(limits::DRAIN, drained) => {}
+        () = signals.next() => core.fleet.kill_all(),
+    }
+    watch.close();
+    core.end(signals.next()).await;
+    let _ = housekeeping.await;
+    log_stage(log, "stopped", place, port);
+    ExitCode::SUCCESS
+}
+
+/// `mcp-hub stdio`: the hub in this process, with stdin and stdout as its one door. Ends when stdin does.
+pub fn serve_stdio(settings: Settings, place: &Place, endpoint: Endpoint) -> ExitCode {
+    let shards = Shards::start();
+    shards.block_on(async {
+        let core = match Core::build(settings, place) {
+            Ok(core) => core,
+            Err(error) => {
+                fail("HUB_ERROR", &format!("the store cannot be opened: {error}"), json!({}));
+                return ExitCode::FAILURE;
+            }
+        };
+        let principal = Principal::local_admin();
+        if !core.hub.knows(&principal, &endpoint) {
+            let server = endpoint.server.as_ref().map_or_else(String::new, |server| format!(" with a server '{server}'"));
+            fail("CLI_ARGS_ERROR", &format!("there is no tenant '{}'{server} in the configuration", endpoint.tenant), json!({}));
+            return ExitCode::FAILURE;
+        }
+        let mut signals = Signals::listen();
+        let stop = CancellationToken::new();
+        let boot = tokio::spawn({
+            let fleet = Arc::clone(&core.fleet);
+            async move { fleet.boot().await }
+        });
+        let (stdin, stdout) = (tokio::io::stdin(), tokio::io::stdout());
+        let piped = stdio::serve(Arc::clone(&core.hub), Arc::new(endpoint), principal, stdin, stdout, stop.clone());
+        tokio::pin!(piped);
+        tokio::select! {
+            () = &mut piped => {}
+            () = signals.next() => {
+                stop.cancel();
+                piped.await;
+            }
+        }
+        core.end(signals.next()).await;
+        boot.abort();
+        ExitCode::SUCCESS
+    })
+}
+
+/// A listener that has its port.
+struct Bound {
+    listener: std::net::TcpListener,
+    port: u16,
+    serves: Serves,
+    names: Names,
+}
+
+/// All ports, before anything is started: a port that is taken starts no child.
+fn bind(settings: &Settings) -> Result<Vec<Bound>, BindError> {
+    let gateway = &settings.gateway;
+    let all = Serves { api: true, mcp: true, ws: true, apps: true, ops: true };
+    let first = (gateway.host.clone(), gateway.port, all, gateway.safe_names);
+    let further =
+        gateway.listeners.iter().map(|own| (own.host.clone(), own.port, own.serves, own.safe_names.unwrap_or(gateway.safe_names)));
+    std::iter::once(first)
+        .chain(further)
+        .map(|(host, port, serves, safe)| {
+            let listener = listen::bind(&host, port)?;
+            let port = listener.local_addr().map_or(port, |address| address.port());
+            Ok(Bound { listener, port, serves, names: if safe { Names::Safe } else { Names::Dotted } })
+        })
+        .collect()
+}
+
+/// Beyond loopback, callers need the key that the first start makes and shows.
+fn gate(settings: &Settings, place: &Place, allow_unauthenticated: bool) -> std::io::Result<Gate> {
+    let hosts = std::iter::once(&settings.gateway.host).chain(settings.gateway.listeners.iter().map(|listener| &listener.host));
+    let outside = hosts.into_iter().any(|host| !is_loopback(host));
+    if allow_unauthenticated {
+        tracing::warn!("every caller is local admin, wherever it comes from (--allow-unauthenticated)");
+        return Ok(Gate::new(None, true));
+    }
+    if !outside {
+        return Ok(Gate::new(None, false));
+    }
+    let first = first_key::load_or_make(&place.state.join("first-key"))?;
+    if first.is_new {
+        eprintln!("Callers from beyond this machine need this key, shown only now: {}", first.key);
+    }
+    Ok(Gate::new(Some(first.key), false))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+fn doors(core: &Core, gate: Gate, place: &Place, bound: &[Bound]) -> Arc<Doors> {
+    let ports: Vec<u16> = bound.iter().map(|bound| bound.port).collect();
+    Arc::new(Doors {
+        hub: Arc::clone(&core.hub),
+        control: Arc::clone(&core.control),
+        gate: Arc::new(gate),
+        settings: Arc::clone(&core.settings),
+        limits: core.settings.limits.clone(),
+        guard: Guard::new(&core.settings.gateway, &ports),
+        router: Router::new(),
+        started: Instant::now(),
+        version: place.version.as_str().into(),
+        ready: Ready::default(),
+        tasks: TaskTracker::new(),
+        stop: CancellationToken::new(),
+    })
+}
+
+/// Ends idle sessions, until `stop`.
+async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(15);
+    while tokio::time::timeout(EVERY, stop.cancelled()).await.is_err() {
+        hub.sessions.sweep();
+    }
+}
+
+/// What the hub says when every boot server was tried: addresses for a person, the ready object for a program.
+fn announce(core: &Core, place: &Place, port: u16, log: &mut Log) {
+    if std::io::stdout().is_terminal() {
+        let base = format!("http://{}:{port}{}", authority(&core.settings.gateway.host), core.settings.gateway.base_path);
+        log.line(&format!("\n  MCP    {base}/mcp\n  REST   {base}/api/tools\n  Try    {}\n", sample(core, &base)));
+        return;
+    }
+    let servers: Vec<_> = core
+        .control
+        .known(&Principal::local_admin())
+        .iter()
+        .map(|server| json!({"name": server.name, "server_id": server.server_id, "status": server.status, "error": server.error}))
+        .collect();
+    let mut ready = stage("ready", place, port);
+    ready["servers"] = servers.into();
+    log.line(&ready.to_string());
+}
+
+/// A line that works as pasted: a call, where the demo server is there to be called.
+fn sample(core: &Core, base: &str) -> String {
+    let is_demo = |launch: &Launch| match launch {
+        Launch::Builtin(builtin) => *builtin == crate::config::settings::Builtin::Echo,
+        Launch::Command { args, .. } => *args == ["demo", "echo"],
+    };
+    let mut servers = core.settings.tenants.iter().filter(|tenant| tenant.id.as_str() == "default").flat_map(|tenant| &tenant.servers);
+    match servers.find(|server| server.enabled && is_demo(&server.launch)) {
+        Some(server) => format!(
+            "curl -s {base}/api/tools/{}.echo_tool -H 'content-type: application/json' -d '{{\"message\":\"hello\"}}'",
+            server.id.name
+        ),
+        None => format!("curl -s {base}/api/tools"),
+    }
+}
+
+/// A host as it stands in a URL; an address of all interfaces as one that can be called.
+fn authority(host: &str) -> String {
+    match host.parse::<IpAddr>() {
+        Ok(address) if address.is_unspecified() => "127.0.0.1".to_owned(),
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        _ => host.to_owned(),
+    }
+}
+
+fn stage(status: &str, place: &Place, port: u16) -> serde_json::Value {
+    json!({
+        "status": status, "server_id": "mcp-hub", "version": place.version, "port": port, "pid": std::process::id(),
+        "timestamp": humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string(),
+    })
+}
+
+fn log_stage(log: &mut Log, status: &str, place: &Place, port: u16) {
+    if !std::io::stdout().is_terminal() {
+        log.line(&stage(status, place, port).to_string());
+    }
+}
+
+/// An error and all that caused it, in one sentence.
+fn said(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn fail(code: &str, message: &str, data: serde_json::Value) {
+    eprintln!("{}", error_line(code, message, data));
+}
+
+/// SIGTERM and SIGINT, one after the other.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Self {
+        let listen = |kind| signal(kind).expect("a runtime with signals can listen for them");
+        Self { terminate: listen(SignalKind::terminate()), interrupt: listen(SignalKind::interrupt()) }
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The runtimes: see "The runtime's shape" in ARCHITECTURE.md.
+struct Shards {
+    main: tokio::runtime::Runtime,
+    others: Vec<tokio::runtime::Handle>,
+}
+
+impl Shards {
+    fn start() -> Self {
+        let shape = std::env::var("MCP_HUB_SHAPE").unwrap_or_else(|_| "1".into());
+        if shape == "multi" {
+            let main = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
+            return Self { main, others: Vec::new() };
+        }
+        let single = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        let others = (1..shape.parse::<usize>().unwrap_or(1))
+            .map(|_| {
+                let runtime = single();
+                let handle = runtime.handle().clone();
+                std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+                handle
+            })
+            .collect();
+        Self { main: single(), others }
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.main.block_on(future)
+    }
+
+    fn serve(&self, acceptor: Acceptor, doors: Arc<Doors>, mount: Arc<Mount>, stop: CancellationToken) {
+        if self.others.is_empty() {
+            tokio::spawn(listen::serve(acceptor, doors, mount, stop));
+            return;
+        }
+        let others = self.others.clone();
+        tokio::spawn(async move {
+            for turn in 0.. {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    accepted = acceptor.accept() => match others.get(turn % (others.len() + 1)) {
+                        None => { tokio::spawn(listen::serve_connection(accepted, doors.clone(), mount.clone())); }
+                        Some(other) => {
+                            let (doors, mount) = (doors.clone(), mount.clone());
+                            if let Ok(detached) = accepted.detach() {
+                                other.spawn(async move {
+                                    if let Ok(accepted) = detached.attach() { listen::serve_connection(accepted, doors, mount).await; }
+                                });
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    }
+}

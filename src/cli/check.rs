@@ -1,0 +1,185 @@
+//! `mcp-hub check`: reads the files as `serve` would and says what they mean and what is wrong. Starts nothing, runs no `${cmd:}`.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use super::args::CheckArgs;
+use crate::config::{
+    Launch, Problem, ServerSettings, Settings,
+    placeholder::explain,
+    problem::Severity,
+    read::{Environment, Overrides, read},
+};
+
+/// Prints the report; the exit code is 1 when anything but warnings was found.
+pub fn run(args: &CheckArgs) -> ExitCode {
+    let (text, sound) = match Environment::capture() {
+        Ok(environment) => report(args, &environment),
+        Err(error) => (format!("error: {error}\n"), false),
+    };
+    // Nobody is left to tell when this write fails.
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+    if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The report, and whether there was no error.
+pub fn report(args: &CheckArgs, environment: &Environment) -> (String, bool) {
+    let files: Vec<PathBuf> = args.files.config.iter().chain(&args.paths).cloned().collect();
+    let overrides = Overrides { strict: args.files.strict_config, ..Overrides::default() };
+    let mut report = Report::default();
+    let problems = match read(&files, environment, &overrides) {
+        Ok(settings) => {
+            report.settings(&settings);
+            settings.problems
+        }
+        Err(problems) => problems,
+    };
+    report.problems(&problems);
+    let _ = writeln!(report.text, "{} servers, {} errors, {} warnings", report.servers, report.errors, report.warnings);
+    (report.text, report.errors == 0)
+}
+
+#[derive(Default)]
+struct Report {
+    text: String,
+    servers: usize,
+    errors: usize,
+    warnings: usize,
+}
+
+// Writing to a String cannot fail.
+impl Report {
+    fn settings(&mut self, settings: &Settings) {
+        if settings.files.is_empty() {
+            self.text.push_str("no configuration file: zero servers\n");
+        }
+        for file in &settings.files {
+            let _ = writeln!(self.text, "file {}", file.display());
+        }
+        let gateway = &settings.gateway;
+        let _ = writeln!(self.text, "listens on {}:{}", gateway.host, gateway.port);
+        for listener in &gateway.listeners {
+            let _ = writeln!(self.text, "listens on {}:{}", listener.host, listener.port);
+        }
+        for tenant in &settings.tenants {
+            let _ = writeln!(self.text, "\ntenant {}{}", tenant.id, if tenant.enabled { "" } else { " (disabled)" });
+            for server in &tenant.servers {
+                self.server(server);
+            }
+        }
+        self.text.push('\n');
+    }
+
+    fn server(&mut self, server: &ServerSettings) {
+        self.servers += 1;
+        let state = if server.enabled { server.start.as_str() } else { "disabled" };
+        let _ = writeln!(self.text, "  {} [{state}] {}", server.id.name, command_line(server));
+        if server.error.is_some() {
+            // Told with its place, below.
+            return;
+        }
+        match explain(server) {
+            Ok((_, origins)) => {
+                for origin in origins {
+                    let _ = writeln!(self.text, "      {} = ***  ({})", origin.variable, origin.from);
+                }
+            }
+            Err(error) => {
+                // What is switched off may lack what it would need.
+                let word = if server.enabled { "error" } else { "warning" };
+                let _ = writeln!(self.text, "      {word}: {error}");
+                *(if server.enabled { &mut self.errors } else { &mut self.warnings }) += 1;
+            }
+        }
+    }
+
+    fn problems(&mut self, problems: &[Problem]) {
+        for problem in problems {
+            let word = match problem.severity {
+                Severity::Warning => {
+                    self.warnings += 1;
+                    "warning"
+                }
+                Severity::Entry | Severity::Fatal => {
+                    self.errors += 1;
+                    "error"
+                }
+            };
+            // The place comes first, so that editors find it.
+            let told = problem.to_string();
+            let place = told.len() - problem.message.len();
+            let _ = writeln!(self.text, "{}{word}: {}", told.get(..place).unwrap_or_default(), problem.message);
+        }
+    }
+}
+
+/// How the entry starts, placeholders as written.
+fn command_line(server: &ServerSettings) -> String {
+    match &server.launch {
+        Launch::Builtin(builtin) => format!("builtin {}", builtin.as_str()),
+        Launch::Command { command, args, .. } => {
+            let words = std::iter::once(command).chain(args);
+            words
+                .map(|word| if word.contains(char::is_whitespace) { format!("{word:?}") } else { word.clone() })
+                .collect::<Vec<_>>()
+                .join(" ")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::FileArgs;
+
+    fn check(text: &str) -> (String, bool) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("s.json"), text).unwrap();
+        let vars = [("PATH", "/bin"), ("GH", "s3cr3t")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = Environment { vars: vars.into(), cwd: folder.path().to_owned(), exe: "/bin/mcp-hub".into() };
+        report(&CheckArgs { files: FileArgs::default(), paths: vec!["s.json".into()] }, &environment)
+    }
+
+    #[test]
+    fn a_sound_file_shows_servers_and_where_variables_come_from() {
+        let text = r#"{"mcpServers": {"gh": {"command": "npx", "args": ["-y", "a b"], "env": {"TOKEN": "${GH}", "N": "1"}}, "demo": {"builtin": "echo"},
+            "off": {"command": "x", "args": ["${NONE}"], "disabled": true}}}"#;
+        let (said, sound) = check(text);
+        assert!(sound);
+        assert_eq!(
+            said,
+            "file s.json\nlistens on 127.0.0.1:8080\n\ntenant default\n  gh [demand] npx -y \"a b\"\n      N = ***  (entry)\n      \
+             PATH = ***  (hub environment)\n      TOKEN = ***  (entry, GH from hub environment)\n  demo [demand] builtin echo\n      \
+             PATH = ***  (hub environment)\n  off [disabled] x ${NONE}\n      warning: Variable 'NONE' not found\n\n\
+             3 servers, 0 errors, 1 warnings\n"
+        );
+    }
+
+    #[test]
+    fn each_problem_has_its_place_and_errors_fail_the_check() {
+        let (said, sound) = check("{\"mcpServers\": {\n \"a\": {\"command\": 1},\n \"b\": {\"command\": \"${NONE}\", \"colour\": 2}}}");
+        assert!(!sound);
+        for line in [
+            "s.json:2:19: tenant default, server a: error: \"command\" must be a string, found a number; write it in quotes\n",
+            "s.json:3:30: tenant default, server b: warning: unknown field \"colour\"; correct or remove it\n",
+            "      error: Variable 'NONE' not found\n",
+            "2 servers, 2 errors, 1 warnings\n",
+        ] {
+            assert!(said.contains(line), "{line}\n{said}");
+        }
+        let (said, sound) = check("{\"gateway\": {\"port\": 70000}}");
+        assert!(!sound && said.starts_with("s.json:1:22: error: "), "{said}");
+    }
+
+    #[test]
+    fn no_file_is_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let environment = Environment { cwd: folder.path().to_owned(), ..Environment::default() };
+        let (said, sound) = report(&CheckArgs::default(), &environment);
+        assert!(sound && said.starts_with("no configuration file"), "{said}");
+    }
+}

@@ -1,0 +1,113 @@
+//! `mcp-hub [serve]` and `mcp-hub stdio`: from words and files to a running hub.
+
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+
+use etcetera::BaseStrategy;
+use serde_json::json;
+
+use super::args::{FileArgs, Names as NameStyle, ServeArgs, StdioArgs};
+use crate::{
+    app::{self, Place},
+    catalog::Names,
+    config::{
+        Problem, Settings,
+        environment::Environment,
+        problem::Severity,
+        read::{self, Overrides},
+    },
+    hub::Endpoint,
+    name::{ServerName, TenantId},
+    observe::log::{Format, Log, Sink, error_line},
+};
+
+pub(super) fn serve(args: &ServeArgs) -> ExitCode {
+    let started = environment().and_then(|environment| {
+        let settings = settings(&args.files, &environment, &args.overrides())?;
+        Ok((settings, place(&environment)?))
+    });
+    let (settings, place) = match started {
+        Ok(started) => started,
+        Err(code) => return code,
+    };
+    // A person reads stdout; a program reads the lines of both streams.
+    let for_a_person = std::io::stdout().is_terminal();
+    let format = if settings.log_text || (for_a_person && args.log_format.is_none()) { Format::Text } else { Format::Json };
+    let sink = if for_a_person { Sink::Stderr } else { Sink::Split };
+    let mut log = Log::start(&settings.log_level, format, sink);
+    warn(&settings.problems);
+    app::serve(settings, &place, args.allow_unauthenticated, &mut log)
+}
+
+pub(super) fn stdio(args: &StdioArgs) -> ExitCode {
+    let overrides = Overrides { strict: args.files.strict_config, ..Overrides::default() };
+    let started = environment().and_then(|environment| {
+        let settings = settings(&args.files, &environment, &overrides)?;
+        Ok((settings, place(&environment)?, endpoint(args)?))
+    });
+    let (settings, place, endpoint) = match started {
+        Ok(started) => started,
+        Err(code) => return code,
+    };
+    let format = if settings.log_text { Format::Text } else { Format::Json };
+    // stdout is the wire.
+    let _log = Log::start(&settings.log_level, format, Sink::Stderr);
+    warn(&settings.problems);
+    app::serve_stdio(settings, &place, endpoint)
+}
+
+fn environment() -> Result<Environment, ExitCode> {
+    Environment::capture().map_err(|error| fail("HUB_ERROR", &format!("the environment cannot be read: {error}")))
+}
+
+fn settings(files: &FileArgs, environment: &Environment, overrides: &Overrides) -> Result<Settings, ExitCode> {
+    read::read(&files.config, environment, overrides).map_err(|problems| {
+        for problem in &problems {
+            eprintln!("{}", error_line("CONFIG_ERROR", &problem.to_string(), data(problem)));
+        }
+        ExitCode::FAILURE
+    })
+}
+
+fn endpoint(args: &StdioArgs) -> Result<Endpoint, ExitCode> {
+    let bad = |what: &str, name: &str| fail("CLI_ARGS_ERROR", &format!("'{name}' cannot be the name of a {what}"));
+    let tenant = match &args.tenant {
+        None => TenantId::default_tenant(),
+        Some(name) => TenantId::new(name).ok_or_else(|| bad("tenant", name))?,
+    };
+    let server = args.server.as_ref().map(|name| ServerName::new(name).ok_or_else(|| bad("server", name))).transpose()?;
+    let names = match args.names {
+        NameStyle::Dotted => Names::Dotted,
+        NameStyle::Safe => Names::Safe,
+    };
+    Ok(Endpoint { tenant, server, names })
+}
+
+/// `mcp-hub/` below the XDG bases.
+fn place(environment: &Environment) -> Result<Place, ExitCode> {
+    let bases = etcetera::base_strategy::Xdg::new().map_err(|error| fail("HUB_ERROR", &format!("no home folder: {error}")))?;
+    let below = |base: PathBuf| base.join("mcp-hub");
+    let version = environment.vars.get("MCP_HUB_REPORT_VERSION").filter(|version| !version.is_empty());
+    Ok(Place {
+        state: below(bases.state_dir().unwrap_or_else(|| bases.data_dir())),
+        data: below(bases.data_dir()),
+        version: version.map_or(env!("CARGO_PKG_VERSION"), String::as_str).to_owned(),
+    })
+}
+
+fn warn(problems: &[Problem]) {
+    for problem in problems {
+        match problem.severity {
+            Severity::Warning => tracing::warn!(code = "CONFIG_WARNING", "{problem}"),
+            Severity::Entry | Severity::Fatal => tracing::error!(code = "CONFIG_ERROR", "{problem}"),
+        }
+    }
+}
+
+fn data(problem: &Problem) -> serde_json::Value {
+    json!({"file": problem.file, "line": problem.line, "column": problem.column, "tenant": problem.tenant, "server": problem.server})
+}
+
+fn fail(code: &str, message: &str) -> ExitCode {
+    eprintln!("{}", error_line(code, message, json!({})));
+    ExitCode::FAILURE
+}
