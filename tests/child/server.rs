@@ -1,0 +1,563 @@
+//! A stdio server that does as it is told: well behaved, or bad in the ways that servers are bad.
+//!
+//! `scripted-server [MODE]… [--OPTION VALUE]…`
+//!
+//! | Mode | What it does |
+//! |---|---|
+//! | `echo` | nothing special (the default) |
+//! | `shuffle` | collects requests and answers them in a random order (`--batch`, or 1 ms of quiet) |
+//! | `garbage` | lines that are no messages, blank lines and CRLF around every answer, written in pieces that split UTF-8 |
+//! | `huge-line` | a line of `--huge` bytes before each answer of a tool |
+//! | `twice` | every answer of a tool twice |
+//! | `unknown-ids` | before each answer of a tool, answers to ids that nobody gave |
+//! | `deaf` | never reads its stdin |
+//! | `ignore-term` | ignores SIGTERM and the end of its stdin |
+//! | `linger` | stays when its stdin has ended |
+//! | `exit-at-probe` | exits when its first request is not `initialize` |
+//! | `silent-probe` | says nothing to anything but `initialize` before that |
+//! | `exit-at-start` | exits at once with status 3 |
+//! | `late` | answers a cancelled call all the same |
+//! | `changes` | says `list_changed` right after the handshake, four times |
+//!
+//! | Option | Default | |
+//! |---|---|---|
+//! | `--era` | `both` | `handshake`, `stateless` or `both` |
+//! | `--revision` | asked for | the revision it answers `initialize` with; others are refused with `data.supported` under `--strict 1` |
+//! | `--tools N` | 0 | further tools `tool0`… |
+//! | `--pages N` | 1 | pages of `tools/list`; the second cursor is the empty string |
+//! | `--batch K` | 64 | most requests that `shuffle` collects |
+//! | `--huge BYTES` | 209715200 | |
+//! | `--no-tools 1` | | declares no tools |
+//! | `--loop-cursor 1` | | pages never end: the same cursor again and again |
+//!
+//! Tools: `echo {text}`, `slow {ms}`, `never`, `blob {bytes}`, `progress {steps, ms}`, `cancellations`, `grow`, `crash {status}`,
+//! `env`, `fork {}` (the pid of a sleeping grandchild), `pid`, `args`, `deaf` (reads no more after answering), `ask {method}` (asks the
+//! client, answers what it said), `say {text}` (a line as it is), `stderr {text}`, `fail` (a JSON-RPC error), `whoami`.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::{self, BufRead, Read, Write},
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+const STATELESS: &str = "2026-07-28";
+
+fn main() {
+    let script = Arc::new(Script::parse(std::env::args().skip(1)));
+    if script.is("exit-at-start") {
+        eprintln!("exit-at-start");
+        std::process::exit(3);
+    }
+    if script.is("ignore-term") && std::env::var_os("SCRIPTED_TERM_IGNORED").is_none() {
+        // What is ignored stays ignored over exec, and a shell can ignore without unsafe code.
+        let error = Command::new("sh")
+            .args(["-c", r#"trap "" TERM; export SCRIPTED_TERM_IGNORED=1; exec "$0" "$@""#])
+            .arg(std::env::current_exe().expect("a running program has a path"))
+            .args(std::env::args().skip(1))
+            .exec();
+        panic!("sh: {error}");
+    }
+    if script.is("deaf") {
+        sleep_for_ever();
+    }
+    let server = Arc::new(Server::new(Arc::clone(&script)));
+    if script.is("shuffle") {
+        shuffle(&server);
+    } else {
+        let stdin = io::stdin().lock();
+        for line in stdin.split(b'\n').map_while(Result::ok) {
+            server.handle(&line);
+        }
+    }
+    if script.is("ignore-term") || script.is("linger") {
+        sleep_for_ever();
+    }
+    std::process::exit(0);
+}
+
+fn sleep_for_ever() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+struct Script {
+    modes: HashSet<String>,
+    options: HashMap<String, String>,
+}
+
+impl Script {
+    fn parse(mut args: impl Iterator<Item = String>) -> Self {
+        let mut script = Self { modes: HashSet::new(), options: HashMap::new() };
+        while let Some(arg) = args.next() {
+            match arg.strip_prefix("--") {
+                Some(option) => {
+                    script.options.insert(option.to_owned(), args.next().unwrap_or_default());
+                }
+                None => {
+                    script.modes.insert(arg);
+                }
+            }
+        }
+        script
+    }
+
+    fn is(&self, mode: &str) -> bool {
+        self.modes.contains(mode)
+    }
+
+    fn text(&self, option: &str) -> Option<&str> {
+        self.options.get(option).map(String::as_str)
+    }
+
+    fn number(&self, option: &str, default: usize) -> usize {
+        self.text(option).map_or(default, |text| text.parse().expect("a number"))
+    }
+
+    fn speaks(&self, era: &str) -> bool {
+        matches!(self.text("era"), None | Some("both")) || self.text("era") == Some(era)
+    }
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    method: Option<&'a str>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Call<'a> {
+    name: &'a str,
+    #[serde(default)]
+    arguments: Value,
+    #[serde(rename = "_meta", default)]
+    meta: Value,
+}
+
+struct Server {
+    script: Arc<Script>,
+    /// `initialize` or a stateless request came.
+    era: Mutex<Option<&'static str>>,
+    grown: AtomicUsize,
+    cancelled: Mutex<HashSet<String>>,
+    cancellations: AtomicUsize,
+    /// What the client answered to `ask`.
+    replies: Mutex<HashMap<u64, Value>>,
+    replied: Condvar,
+    asked: AtomicUsize,
+}
+
+impl Server {
+    fn new(script: Arc<Script>) -> Self {
+        Self {
+            script,
+            era: Mutex::default(),
+            grown: AtomicUsize::new(0),
+            cancelled: Mutex::default(),
+            cancellations: AtomicUsize::new(0),
+            replies: Mutex::default(),
+            replied: Condvar::new(),
+            asked: AtomicUsize::new(0),
+        }
+    }
+
+    fn handle(self: &Arc<Self>, line: &[u8]) {
+        let mut out = Vec::new();
+        self.answer(line, &mut out);
+        self.write(&out);
+    }
+
+    /// Appends the answer, if there is one now, as whole lines.
+    fn answer(self: &Arc<Self>, line: &[u8], out: &mut Vec<u8>) {
+        let Ok(message) = serde_json::from_slice::<Message<'_>>(line) else { return };
+        let params = message.params.map_or("{}", RawValue::get);
+        match (message.method, message.id) {
+            (Some(method), Some(id)) => {
+                if !self.is_allowed(method, id.get(), params, out) {
+                    return;
+                }
+                match method {
+                    "tools/call" => self.call(id.get(), params, out),
+                    _ => self.request(method, id.get(), params, out),
+                }
+            }
+            (Some("notifications/cancelled"), None) => {
+                self.cancellations.fetch_add(1, Ordering::SeqCst);
+                let params: Value = serde_json::from_str(params).unwrap_or_default();
+                self.cancelled.lock().unwrap().insert(params["requestId"].to_string());
+            }
+            (Some("notifications/initialized"), None) if self.script.is("changes") => {
+                for _ in 0..4 {
+                    list_changed(out);
+                }
+            }
+            (Some(_), None) => {}
+            (None, Some(id)) => {
+                let reply = message.result.or(message.error).map_or("null", RawValue::get);
+                let id = id.get().parse().unwrap_or_default();
+                self.replies.lock().unwrap().insert(id, serde_json::from_str(reply).unwrap_or_default());
+                self.replied.notify_all();
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Eras, and how servers are when the first word is not what they expect.
+    fn is_allowed(&self, method: &str, id: &str, params: &str, out: &mut Vec<u8>) -> bool {
+        let mut era = self.era.lock().unwrap();
+        if let Some(era) = *era {
+            if era == "stateless" && method == "initialize" {
+                error(out, id, -32601, "Method not found", Value::Null);
+                return false;
+            }
+            return true;
+        }
+        if method == "initialize" {
+            if !self.script.speaks("handshake") {
+                error(out, id, -32601, "Method not found", Value::Null);
+                return false;
+            }
+            let params: Value = serde_json::from_str(params).unwrap_or_default();
+            let revision = self.script.text("revision");
+            if self.script.text("strict").is_some() && params["protocolVersion"].as_str() != revision {
+                error(out, id, -32602, "Unsupported protocol version", json!({"supported": [revision]}));
+                return false;
+            }
+            *era = Some("handshake");
+            return true;
+        }
+        if self.script.is("exit-at-probe") {
+            std::process::exit(1);
+        }
+        if self.script.is("silent-probe") {
+            return false;
+        }
+        let params: Value = serde_json::from_str(params).unwrap_or_default();
+        if self.script.speaks("stateless") && params["_meta"]["io.modelcontextprotocol/protocolVersion"] == STATELESS {
+            *era = Some("stateless");
+            return true;
+        }
+        error(out, id, -32601, "Method not found", Value::Null);
+        false
+    }
+
+    fn is_stateless(&self) -> bool {
+        *self.era.lock().unwrap() == Some("stateless")
+    }
+
+    fn request(&self, method: &str, id: &str, params: &str, out: &mut Vec<u8>) {
+        let params: Value = serde_json::from_str(params).unwrap_or_default();
+        let info = json!({"name": "scripted-server", "version": "1.0.0"});
+        let mut capabilities = json!({"tools": {"listChanged": true}});
+        if self.script.text("no-tools").is_some() {
+            capabilities = json!({});
+        }
+        let mut answer = match method {
+            "initialize" => {
+                let revision = self.script.text("revision").map_or_else(|| params["protocolVersion"].clone(), Value::from);
+                json!({"protocolVersion": revision, "capabilities": capabilities, "serverInfo": info, "instructions": "do as told"})
+            }
+            "server/discover" => {
+                json!({"supportedVersions": [STATELESS], "capabilities": capabilities, "instructions": "do as told"})
+            }
+            "ping" => json!({}),
+            "tools/list" => self.list(&params),
+            _ => return error(out, id, -32601, "Method not found", Value::Null),
+        };
+        if self.is_stateless() {
+            answer["resultType"] = "complete".into();
+            answer["ttlMs"] = 60_000.into();
+            answer["cacheScope"] = "public".into();
+            answer["_meta"] = json!({"io.modelcontextprotocol/serverInfo": info});
+        }
+        result(out, id, &answer);
+    }
+
+    fn list(&self, params: &Value) -> Value {
+        let own = [
+            "echo",
+            "slow",
+            "never",
+            "blob",
+            "progress",
+            "cancellations",
+            "grow",
+            "crash",
+            "env",
+            "fork",
+            "pid",
+            "args",
+            "deaf",
+            "ask",
+            "say",
+            "stderr",
+            "fail",
+            "whoami",
+        ];
+        let more = (0..self.script.number("tools", 0)).map(|n| format!("tool{n}"));
+        let grown = (0..self.grown.load(Ordering::SeqCst)).map(|n| format!("grown{n}"));
+        let names: Vec<_> = own.into_iter().map(str::to_owned).chain(more).chain(grown).collect();
+        let pages = self.script.number("pages", 1).max(1);
+        // The cursors are "", "2", "3" and so on.
+        let page = match params["cursor"].as_str() {
+            None => 0,
+            Some("") => 1,
+            Some(text) => text.parse().unwrap_or(0),
+        };
+        let size = names.len().div_ceil(pages);
+        let tools: Vec<_> = names.iter().skip(page * size).take(size).map(|name| describe(name)).collect();
+        let mut answer = json!({"tools": tools});
+        if self.script.text("loop-cursor").is_some() {
+            answer["nextCursor"] = "again".into();
+        } else if page + 1 < pages {
+            answer["nextCursor"] = if page == 0 { "".into() } else { (page + 1).to_string().into() };
+        }
+        answer
+    }
+
+    fn call(self: &Arc<Self>, id: &str, params: &str, out: &mut Vec<u8>) {
+        let Ok(call) = serde_json::from_str::<Call<'_>>(params) else {
+            return error(out, id, -32602, "Invalid params", Value::Null);
+        };
+        let arguments = &call.arguments;
+        let number = |name: &str, default: u64| arguments[name].as_u64().unwrap_or(default);
+        let said = match call.name {
+            "echo" => arguments["text"].as_str().unwrap_or_default().to_owned(),
+            name if name.starts_with("tool") || name.starts_with("grown") => name.to_owned(),
+            "blob" => "x".repeat(number("bytes", 1024) as usize),
+            "cancellations" => self.cancellations.load(Ordering::SeqCst).to_string(),
+            "env" => {
+                let vars: HashMap<_, _> = std::env::vars().collect();
+                serde_json::to_string(&vars).expect("strings are JSON")
+            }
+            "args" => serde_json::to_string(&std::env::args().collect::<Vec<_>>()).expect("strings are JSON"),
+            "pid" => std::process::id().to_string(),
+            "whoami" => self.era.lock().unwrap().unwrap_or_default().to_owned(),
+            "fork" => {
+                #[expect(clippy::zombie_processes, reason = "a server that leaves processes behind is what this plays")]
+                let child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().expect("sleep can be run");
+                child.id().to_string()
+            }
+            "crash" => {
+                eprintln!("crash, as asked");
+                std::process::exit(number("status", 1) as i32);
+            }
+            "never" => return,
+            "fail" => return error(out, id, -32000, "failed, as asked", json!({"why": "asked"})),
+            "grow" => {
+                self.grown.fetch_add(1, Ordering::SeqCst);
+                list_changed(out);
+                "grown".to_owned()
+            }
+            "say" => {
+                out.extend_from_slice(arguments["text"].as_str().unwrap_or_default().as_bytes());
+                out.push(b'\n');
+                "said".to_owned()
+            }
+            "stderr" => {
+                eprintln!("{}", arguments["text"].as_str().unwrap_or_default());
+                "written".to_owned()
+            }
+            "deaf" => {
+                self.answer_call(id, "deaf from now on", out);
+                self.write(out);
+                sleep_for_ever();
+            }
+            "slow" | "progress" | "ask" => {
+                let (server, id) = (Arc::clone(self), id.to_owned());
+                let (name, arguments, meta) = (call.name.to_owned(), arguments.clone(), call.meta.clone());
+                thread::spawn(move || server.take_time(&name, &id, &arguments, &meta));
+                return;
+            }
+            name => return error(out, id, -32602, &format!("Unknown tool: {name}"), Value::Null),
+        };
+        self.answer_call(id, &said, out);
+    }
+
+    /// Tools that answer later, each on a thread of its own.
+    fn take_time(self: &Arc<Self>, name: &str, id: &str, arguments: &Value, meta: &Value) {
+        let millis = |default| Duration::from_millis(arguments["ms"].as_u64().unwrap_or(default));
+        let mut out = Vec::new();
+        match name {
+            "slow" => {
+                thread::sleep(millis(100));
+                if self.cancelled.lock().unwrap().contains(id) && !self.script.is("late") {
+                    return;
+                }
+                self.answer_call(id, "slept", &mut out);
+            }
+            "progress" => {
+                let steps = arguments["steps"].as_u64().unwrap_or(3);
+                for step in 1..=steps {
+                    thread::sleep(millis(0));
+                    if !meta["progressToken"].is_null() {
+                        let params = json!({"progressToken": meta["progressToken"], "progress": step, "total": steps});
+                        let note = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params});
+                        self.write(format!("{note}\n").as_bytes());
+                    }
+                }
+                self.answer_call(id, "done", &mut out);
+            }
+            _ => {
+                let asked = self.asked.fetch_add(1, Ordering::SeqCst) as u64;
+                let method = arguments["method"].as_str().unwrap_or("ping");
+                let question = json!({"jsonrpc": "2.0", "id": asked, "method": method, "params": {}});
+                self.write(format!("{question}\n").as_bytes());
+                let mut replies = self.replies.lock().unwrap();
+                while !replies.contains_key(&asked) {
+                    replies = self.replied.wait(replies).unwrap();
+                }
+                let reply = replies.remove(&asked).unwrap_or_default().to_string();
+                drop(replies);
+                self.answer_call(id, &reply, &mut out);
+            }
+        }
+        self.write(&out);
+    }
+
+    fn answer_call(&self, id: &str, text: &str, out: &mut Vec<u8>) {
+        if self.script.is("huge-line") {
+            self.huge_line();
+        }
+        if self.script.is("unknown-ids") {
+            for id in ["9007199254740991", "\"who\"", "0", "1.5e3"] {
+                self.text_result(id, "to nobody", out);
+            }
+        }
+        self.text_result(id, text, out);
+        if self.script.is("twice") {
+            self.text_result(id, text, out);
+        }
+    }
+
+    fn text_result(&self, id: &str, text: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(br#","result":{"content":[{"type":"text","text":"#);
+        serde_json::to_writer(&mut *out, text).expect("a string is JSON");
+        out.extend_from_slice(b"}]");
+        if self.is_stateless() {
+            out.extend_from_slice(br#","resultType":"complete""#);
+        }
+        out.extend_from_slice(b"}}\n");
+    }
+
+    /// In chunks: the hub shall be the one that might need the memory.
+    fn huge_line(&self) {
+        let chunk = vec![b'x'; 1 << 20];
+        let bytes = self.script.number("huge", 200 << 20);
+        let mut stdout = io::stdout().lock();
+        let head = br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":""#;
+        let _ = stdout.write_all(head);
+        let mut left = bytes;
+        while left > 0 {
+            let count = left.min(chunk.len());
+            if stdout.write_all(&chunk[..count]).is_err() {
+                return;
+            }
+            left -= count;
+        }
+        let _ = stdout.write_all(b"\"}}\n");
+        let _ = stdout.flush();
+    }
+
+    /// Whole lines only; the lock keeps those of several threads apart.
+    fn write(&self, lines: &[u8]) {
+        if lines.is_empty() {
+            return;
+        }
+        let mut stdout = io::stdout().lock();
+        if self.script.is("garbage") {
+            let _ = stdout.write_all("hello from a console.log é\n\r\n\n{\"not\": \"json-rpc\"}\n[1, 2\n\u{0}\n".as_bytes());
+            let _ = stdout.write_all(b"\xff\xfe not utf-8\n{\"jsonrpc\":\"2.0\",\"method\":\"notifications/none\"}\r\n");
+            let _ = stdout.flush();
+            // Every character of more than one byte is split; so is everything else.
+            for piece in lines.chunks(7) {
+                let _ = stdout.write_all(piece);
+                let _ = stdout.flush();
+            }
+        } else {
+            let _ = stdout.write_all(lines);
+        }
+        let _ = stdout.flush();
+    }
+}
+
+/// A reading thread, so that quiet can be noticed.
+fn shuffle(server: &Arc<Server>) {
+    let (sender, receiver) = mpsc::sync_channel::<Vec<u8>>(4096);
+    thread::spawn(move || {
+        let mut stdin = io::stdin().lock();
+        let (mut buffer, mut chunk) = (Vec::new(), vec![0; 1 << 16]);
+        while let Ok(count @ 1..) = stdin.read(&mut chunk) {
+            buffer.extend_from_slice(&chunk[..count]);
+            let whole = buffer.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            for line in buffer.drain(..whole).as_slice().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                if sender.send(line.to_vec()).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    let most = server.script.number("batch", 64);
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64 ^ u64::from(std::process::id());
+    let mut lines = Vec::new();
+    while let Ok(first) = receiver.recv() {
+        lines.push(first);
+        while lines.len() < most {
+            match receiver.recv_timeout(Duration::from_millis(1)) {
+                Ok(line) => lines.push(line),
+                Err(_) => break,
+            }
+        }
+        for at in (1..lines.len()).rev() {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            lines.swap(at, (random % (at as u64 + 1)) as usize);
+        }
+        let mut out = Vec::new();
+        for line in lines.drain(..) {
+            server.answer(&line, &mut out);
+        }
+        server.write(&out);
+    }
+}
+
+fn describe(name: &str) -> Value {
+    json!({"name": name, "description": format!("The tool {name}"), "inputSchema": {"type": "object"}})
+}
+
+fn list_changed(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n");
+}
+
+fn result(out: &mut Vec<u8>, id: &str, result: &Value) {
+    let _ = writeln!(out, r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
+}
+
+fn error(out: &mut Vec<u8>, id: &str, code: i64, message: &str, data: Value) {
+    let mut error = json!({"code": code, "message": message});
+    if !data.is_null() {
+        error["data"] = data;
+    }
+    let _ = writeln!(out, r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#);
+}

@@ -1,0 +1,198 @@
+//! A running hub: `hub::new().server("a", server::child("echo")).run()`. Dropping it ends it and everything below it.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use serde_json::{Map, Value, json};
+
+use super::Server;
+
+/// Longer than anything here may take on a busy machine; only a failing test waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Builder {
+    tenants: BTreeMap<String, Vec<(String, Server)>>,
+    top: Map<String, Value>,
+    args: Vec<String>,
+    state: Option<PathBuf>,
+}
+
+pub fn new() -> Builder {
+    Builder { tenants: BTreeMap::new(), top: Map::new(), args: Vec::new(), state: None }
+}
+
+impl Builder {
+    pub fn server(self, name: &str, server: Server) -> Self {
+        self.tenant_server("default", name, server)
+    }
+
+    pub fn tenant_server(mut self, tenant: &str, name: &str, server: Server) -> Self {
+        self.tenants.entry(tenant.into()).or_default().push((name.into(), server));
+        self
+    }
+
+    /// A top-level key of the file.
+    pub fn setting(mut self, key: &str, value: Value) -> Self {
+        self.top.insert(key.into(), value);
+        self
+    }
+
+    pub fn arg(mut self, arg: &str) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Keep state and data in this folder, to be found by the next hub.
+    pub fn state(mut self, dir: &Path) -> Self {
+        self.state = Some(dir.into());
+        self
+    }
+
+    /// The configuration as JSON text.
+    pub fn config(&self) -> String {
+        let mut file = self.top.clone();
+        let tenants: Map<String, Value> =
+            self.tenants.iter().map(|(tenant, servers)| (tenant.clone(), json!({"servers": entries(servers)}))).collect();
+        file.insert("tenants".into(), tenants.into());
+        Value::Object(file).to_string()
+    }
+
+    /// Starts the hub and waits until it says that it is ready.
+    pub fn run(self) -> Hub {
+        let dir = tempfile::tempdir().unwrap();
+        let mut hub = self.command(dir.path(), &["--port", "0"]);
+        let mut process = hub.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (told, lines) = mpsc::channel();
+        let errors = process.stderr.take().unwrap();
+        let also = told.clone();
+        std::thread::spawn(move || {
+            BufReader::new(errors).lines().map_while(Result::ok).for_each(|line| also.send(line).unwrap_or_default())
+        });
+        let output = process.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            BufReader::new(output).lines().map_while(Result::ok).for_each(|line| told.send(line).unwrap_or_default())
+        });
+        let mut hub = Hub { process, lines, address: SocketAddr::from(([127, 0, 0, 1], 0)), dir };
+        let ready = hub.line(|line| line["status"] == "ready");
+        hub.address.set_port(u16::try_from(ready["port"].as_u64().unwrap()).unwrap());
+        hub
+    }
+
+    /// The command that runs the hub with this configuration, not started: for `stdio`, and for hubs that must fail.
+    pub fn command(&self, dir: &Path, words: &[&str]) -> Command {
+        let config = dir.join("servers.json");
+        std::fs::write(&config, self.config()).unwrap();
+        let state = self.state.as_deref().unwrap_or(dir);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-hub"));
+        command.args(words).args(&self.args).arg("--config").arg(config).current_dir(dir);
+        command
+            .env("XDG_STATE_HOME", state.join("state"))
+            .env("XDG_DATA_HOME", state.join("data"))
+            .env("XDG_CONFIG_HOME", state.join("config"));
+        command
+    }
+}
+
+fn entries(servers: &[(String, Server)]) -> Map<String, Value> {
+    servers.iter().map(|(name, server)| (name.clone(), server.entry())).collect()
+}
+
+pub struct Hub {
+    process: Child,
+    lines: mpsc::Receiver<String>,
+    pub address: SocketAddr,
+    dir: tempfile::TempDir,
+}
+
+impl Hub {
+    /// The next line of the log that fits.
+    pub fn line(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+        let mut seen = Vec::new();
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else { panic!("no such line among:\n{}", seen.join("\n")) };
+            match serde_json::from_str(&line) {
+                Ok(value) if fits(&value) => return value,
+                _ => seen.push(line),
+            }
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Processes whose parent is the hub, however deep.
+    pub fn descendants(&self) -> Vec<u32> {
+        descendants(self.pid())
+    }
+
+    /// Open file descriptors of the hub.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// Resident memory of the hub in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn terminate(mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for the end of a hub that was told to stop.
+    pub fn wait(&mut self) -> ExitStatus {
+        // The hub's output closes when it ends; only then is waiting short.
+        while self.lines.recv_timeout(PATIENCE).is_ok() {}
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Every process below `pid`.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut wave = vec![pid];
+    while let Some(parent) = wave.pop() {
+        let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+        for task in tasks {
+            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            let children: Vec<u32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+            found.extend(&children);
+            wave.extend(children);
+        }
+    }
+    found
+}
+
+/// Whether a process still runs (a zombie does not).
+pub fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim_start().starts_with('Z'))
+}

@@ -1,0 +1,10 @@
+//! The real binary, real children and plain clients, as builders that read as prose.
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses its own part of this")]
+
+pub mod client;
+pub mod hub;
+pub mod server;
+
+pub use client::{Answer, Client};
+pub use hub::Hub;
+pub use server::Server;
