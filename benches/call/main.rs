@@ -1,0 +1,73 @@
+//! Whole calls over loopback, through the released binary with a real child, beside (in the same run) a bare hyper server
+//! that sends as many bytes and the child alone over its pipe.
+//!
+//! `cargo bench --bench call` measures each by itself, ids `what/size/concurrency`. `cargo bench --bench call -- --ratios`
+//! measures hub and bare server in turns and prints the ratios: on a noisy machine only those mean something.
+//! Under `taskset -c 0` every process of the run stays on one core, as the single-connection figure asks.
+
+mod bare;
+mod child;
+mod client;
+mod ratios;
+mod scene;
+
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+
+use client::Load;
+use scene::{Dialect, Scene};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.get(1).map(String::as_str) {
+        Some("bare") => bare::run(),
+        Some("child") => child::run(),
+        Some("--ratios") => ratios::run(),
+        _ => {
+            let mut criterion = Criterion::default().sample_size(10).measurement_time(Duration::from_secs(3)).configure_from_args();
+            calls(&mut criterion);
+            criterion.final_summary();
+        }
+    }
+}
+
+fn calls(criterion: &mut Criterion) {
+    let scene = Scene::start();
+    let mut group = criterion.benchmark_group("call");
+    for connections in [1, 16, 64] {
+        for (name, request) in [
+            ("hub-2026", scene.small(Dialect::Stateless)),
+            ("hub-2025", scene.small(Dialect::Handshake)),
+            ("bare-hyper", scene.bare_small()),
+        ] {
+            group.throughput(Throughput::Elements(1));
+            group.bench_function(BenchmarkId::new(name, format!("200B/{connections}")), |bencher| {
+                bencher.iter_custom(|calls| Load { request: request.clone(), connections }.run(calls));
+            });
+        }
+    }
+    for (name, request) in [("hub-2026", scene.large(Dialect::Stateless)), ("bare-hyper", scene.bare_large())] {
+        group.throughput(Throughput::Bytes(client::LARGE_BYTES));
+        group.bench_function(BenchmarkId::new(name, "100KB/16"), |bencher| {
+            bencher.iter_custom(|calls| Load { request: request.clone(), connections: 16 }.run(calls));
+        });
+    }
+    for (name, request) in [("hub-list", scene.list()), ("bare-list", scene.bare_list())] {
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(BenchmarkId::new(name, "1000-tools/16"), |bencher| {
+            bencher.iter_custom(|calls| Load { request: request.clone(), connections: 16 }.run(calls));
+        });
+    }
+    group.bench_function(BenchmarkId::new("pipe", "200B/1"), |bencher| {
+        let mut pipe = scene.pipe();
+        bencher.iter_custom(|calls| {
+            let since = Instant::now();
+            for _ in 0..calls {
+                pipe.round_trip();
+            }
+            since.elapsed()
+        });
+    });
+    group.finish();
+}

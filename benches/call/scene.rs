@@ -1,0 +1,202 @@
+//! What is measured: the hub's binary with one shared child, and the bare server. Both end with the scene.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use serde_json::json;
+
+use crate::client::{self, Request};
+
+#[derive(Clone, Copy)]
+pub(crate) enum Dialect {
+    /// 2026-07-28
+    Stateless,
+    /// 2025-11-25, with a session
+    Handshake,
+}
+
+pub(crate) struct Scene {
+    hub: Running,
+    bare: Running,
+    session: String,
+    _dir: tempfile::TempDir,
+}
+
+struct Running {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Scene {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("servers.json");
+        let server = json!({"command": me(), "args": ["child"], "start": "boot", "pool": {"scope": "shared"}});
+        std::fs::write(&config, json!({"mcpServers": {"bench": server}}).to_string()).unwrap();
+        let mut hub = Command::new(env!("CARGO_BIN_EXE_mcp-hub"));
+        hub.args(["--port", "0", "--log-format", "json", "--config"]).arg(&config);
+        hub.env("XDG_STATE_HOME", dir.path()).env("XDG_DATA_HOME", dir.path());
+        let hub = Running::start(&mut hub, |line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            (line["status"] == "ready").then(|| u16::try_from(line["port"].as_u64().unwrap()).unwrap())
+        });
+        let bare = Running::start(Command::new(me()).arg("bare"), |line| line.parse().ok());
+        let mut scene = Self { hub, bare, session: String::new(), _dir: dir };
+        scene.session = scene.open_session();
+        scene
+    }
+
+    pub(crate) fn small(&self, dialect: Dialect) -> Request {
+        self.call("bench.small", dialect)
+    }
+
+    pub(crate) fn large(&self, dialect: Dialect) -> Request {
+        self.call("bench.large", dialect)
+    }
+
+    pub(crate) fn list(&self) -> Request {
+        self.post(&message("tools/list", json!({}), Dialect::Stateless), "Mcp-Method: tools/list\r\nMCP-Protocol-Version: 2026-07-28\r\n")
+    }
+
+    /// Echoes the same body that the hub gets.
+    pub(crate) fn bare_small(&self) -> Request {
+        self.bare_of("/small", &self.small(Dialect::Stateless))
+    }
+
+    /// Sends as many bytes as the hub's answer has.
+    pub(crate) fn bare_large(&self) -> Request {
+        self.bare_as(&self.large(Dialect::Stateless))
+    }
+
+    pub(crate) fn bare_list(&self) -> Request {
+        self.bare_as(&self.list())
+    }
+
+    /// The child by itself.
+    pub(crate) fn pipe(&self) -> Pipe {
+        let mut child = Command::new(me()).arg("child").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Pipe { child, stdin, stdout, buffer: vec![0; 1 << 16] }
+    }
+
+    /// The hub's process id, and its child's.
+    pub(crate) fn hub_pid(&self) -> u32 {
+        self.hub.process.id()
+    }
+
+    fn call(&self, tool: &str, dialect: Dialect) -> Request {
+        let body =
+            message("tools/call", json!({"name": tool, "arguments": {"query": "a question of ordinary length", "limit": 10}}), dialect);
+        let headers = match dialect {
+            Dialect::Stateless => format!("MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: {tool}\r\n"),
+            Dialect::Handshake => format!("MCP-Protocol-Version: 2025-11-25\r\nMcp-Session-Id: {}\r\n", self.session),
+        };
+        self.post(&body, &headers)
+    }
+
+    fn open_session(&self) -> String {
+        let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}});
+        let (head, _) = client::once(&self.post(&message("initialize", params, Dialect::Handshake), ""));
+        let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with("mcp-session-id:")).expect("a session was opened");
+        line[15..].trim().to_owned()
+    }
+
+    fn post(&self, body: &str, headers: &str) -> Request {
+        request(self.hub.address, "/mcp", body.as_bytes(), headers)
+    }
+
+    fn bare_as(&self, hub: &Request) -> Request {
+        let (_, body) = client::once(hub);
+        self.bare_of(&format!("/{}", body.len()), hub)
+    }
+
+    fn bare_of(&self, path: &str, hub: &Request) -> Request {
+        let at = memchr::memmem::find(&hub.bytes, b"\r\n\r\n").unwrap() + 4;
+        request(
+            self.bare.address,
+            path,
+            &hub.bytes[at..],
+            "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: bench.small\r\n",
+        )
+    }
+}
+
+impl Running {
+    /// Starts a program and reads its lines until one tells the port.
+    fn start(command: &mut Command, port: impl Fn(&str) -> Option<u16>) -> Self {
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        let port = loop {
+            line.clear();
+            assert!(lines.read_line(&mut line).unwrap() > 0, "ended before it told its port");
+            if let Some(port) = port(line.trim_end()) {
+                break port;
+            }
+        };
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        Self { process, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The hub's child ends with its stdin.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A child and nothing else.
+pub(crate) struct Pipe {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    buffer: Vec<u8>,
+}
+
+impl Pipe {
+    pub(crate) fn round_trip(&mut self) {
+        const LINE: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"tools/call\",\"params\":{\"name\":\"small\",\"arguments\":{\"query\":\"a question of ordinary length\",\"limit\":10}}}\n";
+        self.stdin.write_all(LINE).unwrap();
+        loop {
+            let read = self.stdout.read(&mut self.buffer).unwrap();
+            if self.buffer[..read].ends_with(b"\n") {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn me() -> PathBuf {
+    std::env::current_exe().unwrap()
+}
+
+fn message(method: &str, mut params: serde_json::Value, dialect: Dialect) -> String {
+    if matches!(dialect, Dialect::Stateless) {
+        params["_meta"] =
+            json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    }
+    json!({"jsonrpc": "2.0", "id": 1000, "method": method, "params": params}).to_string()
+}
+
+fn request(address: SocketAddr, path: &str, body: &[u8], headers: &str) -> Request {
+    let mut bytes = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: {}\r\n{headers}\r\n",
+        body.len()
+    )
+    .into_bytes();
+    bytes.extend_from_slice(body);
+    Request { address, bytes: bytes.into() }
+}
