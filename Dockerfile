@@ -1,0 +1,25 @@
+# Builds the one binary, then runs it as a user without rights in an image that also has what most published servers need
+# to start: Node with npx, Python with uvx.
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY src src
+COPY benches benches
+COPY tests tests
+RUN cargo build --locked --release --bin mcp-hub
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates curl git nodejs npm python3 python3-pip tini \
+ && pip install --no-cache-dir --break-system-packages uv \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --create-home --uid 10001 hub
+COPY --from=build /src/target/release/mcp-hub /usr/local/bin/mcp-hub
+COPY --chown=hub:hub config /home/hub/config
+USER hub
+WORKDIR /home/hub
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["curl", "--fail", "--silent", "http://127.0.0.1:8080/livez"]
+# Beyond loopback every peer needs the key that the first start prints on stderr. tini passes signals on and reaps what servers leave.
+ENTRYPOINT ["tini", "--", "mcp-hub"]
+CMD ["serve", "--host", "0.0.0.0"]
