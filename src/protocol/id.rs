@@ -1,34 +1,31 @@
-//! A peer's request id, kept as the raw JSON token it sent: it goes back byte for byte.
+//! A peer's request id, kept as the raw JSON token it sent.
 
-use std::fmt;
+use std::{fmt, io::Write};
 
 use bytes::Bytes;
 
-/// A string or an integer. `1` and `"1"` are two ids, and so are two spellings of one string: equality is over the token.
+use super::scan;
+
+/// `1`, `"1"` are two ids; equality and hash are over the raw token. Only strings and integers.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(Bytes);
 
 impl RequestId {
-    /// `None` unless `token` is one JSON string or integer, as the scanner cut it out of a message.
+    /// Checks that `token` is one JSON string or integer token.
     pub fn from_token(token: Bytes) -> Option<Self> {
-        Self::is_token(&token).then_some(Self(token))
+        scan::is_id(&token).then_some(Self(token))
     }
 
     pub fn from_number(number: u64) -> Self {
-        Self(number.to_string().into())
+        let mut digits = Vec::with_capacity(20);
+        // Writing to a `Vec` cannot fail.
+        let _ = write!(digits, "{number}");
+        Self(digits.into())
     }
 
-    /// The raw token, quotes included: splices into JSON as it is.
+    /// The raw token, quotes included: splices into JSON as is.
     pub fn token(&self) -> &Bytes {
         &self.0
-    }
-
-    /// Whether a JSON value token is a string or an integer.
-    pub(super) fn is_token(token: &[u8]) -> bool {
-        match token {
-            [b'"', .., b'"'] => true,
-            [b'-', digits @ ..] | digits => !digits.is_empty() && digits.iter().all(u8::is_ascii_digit),
-        }
     }
 }
 
@@ -49,16 +46,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_strings_and_integers_are_ids_and_each_spelling_is_its_own() {
-        for token in ["1", "-7", "\"1\"", "\"\"", "12345678901234567890123"] {
-            let id = RequestId::from_token(Bytes::from_static(token.as_bytes())).unwrap();
-            assert_eq!((id.to_string().as_str(), id.token().as_ref()), (token, token.as_bytes()));
+    fn only_one_string_or_integer_token_is_an_id() {
+        for token in ["1", "-7", "0", "\"\"", "\"1\"", "\"a\\u0062\"", "\"é\"", "123456789012345678901234567890"] {
+            let id = RequestId::from_token(Bytes::from(token)).expect(token);
+            assert_eq!(id.token(), token.as_bytes());
+            assert_eq!(id.to_string(), token);
         }
-        for token in ["null", "1.0", "1e3", "true", "{}", "[]", "-", "", "\""] {
-            assert_eq!(RequestId::from_token(Bytes::from_static(token.as_bytes())), None, "{token}");
+        let others: [&[u8]; 17] = [
+            b"",
+            b" 1",
+            b"1 ",
+            b"1.0",
+            b"1e3",
+            b"01",
+            b"-",
+            b"null",
+            b"true",
+            b"{}",
+            b"[1]",
+            b"\"a",
+            b"\"a\"b",
+            b"\"\\x\"",
+            b"\"\xff\"",
+            b"\"a\nb\"",
+            b"1,2",
+        ];
+        for token in others {
+            assert_eq!(RequestId::from_token(Bytes::from_static(token)), None, "{}", token.escape_ascii());
         }
-        let [number, text] = ["1", "\"1\""].map(|token| RequestId::from_token(Bytes::from_static(token.as_bytes())).unwrap());
+    }
+
+    #[test]
+    fn a_number_and_the_same_number_in_quotes_are_two_ids() {
+        let number = RequestId::from_number(1);
+        let text = RequestId::from_token(Bytes::from("\"1\"")).unwrap();
         assert_ne!(number, text);
-        assert_eq!(number, RequestId::from_number(1));
+        assert_eq!((number.to_string(), text.to_string()), ("1".into(), "\"1\"".into()));
+        assert_eq!(RequestId::from_number(u64::MAX).to_string(), u64::MAX.to_string());
     }
 }

@@ -5,10 +5,7 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use super::{
-    Kind, Method, RequestId, Scan, ScanError, Span,
-    scan::{self, scan},
-};
+use super::{Kind, Method, RequestId, Scan, ScanError, Span, scan};
 
 /// A scanned JSON-RPC message. Cloning shares the bytes.
 #[derive(Clone, Debug)]
@@ -23,13 +20,14 @@ impl Message {
     /// # Errors
     /// See `scan::Fault`.
     pub fn parse(bytes: Bytes) -> Result<Self, ScanError> {
-        let scan = scan(&bytes)?;
-        let token = scan.method.and_then(|span| bytes.get(span.range()));
-        let escaped_method = match token {
-            Some(token) if memchr::memchr(b'\\', token).is_some() => scan::unescape(token).map(Box::from),
-            _ => None,
-        };
-        Ok(Self { bytes, scan, escaped_method })
+        let mut message = Self { bytes, scan: Scan::nothing(), escaped_method: None };
+        scan::scan_into(&message.bytes, &mut message.scan)?;
+        if let Some(span) = message.scan.method
+            && memchr::memchr(b'\\', message.token(span)).is_some()
+        {
+            message.escaped_method = message.string(span).map(Box::from);
+        }
+        Ok(message)
     }
 
     pub fn bytes(&self) -> &Bytes {
@@ -58,21 +56,19 @@ impl Message {
         if let Some(name) = &self.escaped_method {
             return Method::parse(name);
         }
-        let token = self.scan.method.map_or(&b""[..], |span| self.token(span));
-        let name = token.get(1..token.len().saturating_sub(1)).and_then(|name| std::str::from_utf8(name).ok());
-        Method::parse(name.unwrap_or_default())
+        match self.scan.method.and_then(|span| self.string(span)) {
+            Some(Cow::Borrowed(name)) => Method::parse(name),
+            _ => Method::Other(""),
+        }
     }
 
     pub fn token(&self, span: Span) -> &[u8] {
-        self.bytes.get(span.range()).unwrap_or_default()
+        span.of(&self.bytes)
     }
 
     /// The token at `span`, sharing the message's bytes.
     pub fn share(&self, span: Span) -> Bytes {
-        if span.range().end > self.bytes.len() || span.range().is_empty() {
-            return Bytes::new();
-        }
-        self.bytes.slice(span.range())
+        self.bytes.slice_ref(self.token(span))
     }
 
     /// A string token without quotes and escapes; `None` when the token is no string.

@@ -1,5 +1,7 @@
 //! The language on the wire: bytes to types and back. Pure: no I/O, clock, lock or task.
 
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
+
 pub mod code;
 pub mod era;
 pub mod header;

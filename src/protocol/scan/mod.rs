@@ -1,11 +1,24 @@
-//! One pass over a JSON-RPC 2.0 message: what it is, and where the parts are that the hub reads or replaces. No allocation, no
-//! recursion. Everything else is checked to be JSON and left alone. Watched by the `scan` bench.
+//! One pass over a JSON-RPC message: what it is, and where the parts are that the hub reads or replaces.
+//!
+//! The bytes are validated as JSON (RFC 8259) and the envelope by the rules of JSON-RPC 2.0 as MCP narrows them; nothing is copied,
+//! allocated or parsed into a tree, and nesting costs a bit, not a stack frame. A key counts as what it says once unescaped
+//! (`"\u0069d"` is `id`). A key that two readers could take for different members, since it stands twice or differs only in case, is
+//! refused where the hub reads it: otherwise the hub would check one and the server obey the other.
+//!
+//! Cost: a few cycles per token and 32 bytes of a string at a time; the `scan` bench watches it.
 
-mod token;
+mod block;
+mod cursor;
+mod envelope;
+mod fuzz;
+#[cfg(test)]
+mod tests;
+mod text;
 
-use std::borrow::Cow;
+pub use fuzz::fuzz_scan;
+pub use text::unescape;
 
-use token::{Broken, Text, Tokens};
+use cursor::{Cursor, Halt, Shape};
 
 use super::RequestId;
 use crate::limits::BATCH_MAX;
@@ -20,6 +33,12 @@ pub struct Span {
 impl Span {
     pub fn range(self) -> std::ops::Range<usize> {
         self.start as usize..self.end as usize
+    }
+
+    /// The bytes it covers; none when it is not a span of `message`.
+    #[inline]
+    pub fn of(self, message: &[u8]) -> &[u8] {
+        message.get(self.range()).unwrap_or_default()
     }
 }
 
@@ -87,6 +106,7 @@ pub struct Scan {
     pub is_error: Option<Span>,
     /// An object.
     pub error: Option<Span>,
+    /// `error.code`, when it is an integer.
     pub error_code: Option<Span>,
     pub error_message: Option<Span>,
     pub error_data: Option<Span>,
@@ -104,6 +124,12 @@ pub struct ScanError {
     pub id: Option<RequestId>,
 }
 
+impl ScanError {
+    fn new(fault: Fault, what: &'static str, at: usize) -> Self {
+        Self { fault, what, at, id: None }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Not JSON, not UTF-8, or nested too deeply: `-32700`.
@@ -114,438 +140,83 @@ pub enum Fault {
     Batch,
 }
 
-/// Scans `bytes` in one pass. Keys of the envelope, and of the members the hub reads, must not repeat: whoever reads the
-/// message next might take the other one.
+/// Scans `bytes` in one pass.
 ///
 /// # Errors
-/// See `Fault`. What is JSON but no message is read to its end, to find the id for the answer.
+/// [`Fault::Parse`] when they are not JSON, whatever else is wrong with them; [`Fault::Batch`] for a JSON array with elements;
+/// [`Fault::Invalid`] for any other JSON that is no JSON-RPC 2.0 message of MCP, with its id when that is there once and valid.
 pub fn scan(bytes: &[u8]) -> Result<Scan, ScanError> {
-    let mut reader = Reader::open(bytes)?;
-    match reader.tokens.peek() {
-        Some(b'{') => {}
-        Some(b'[') => return Err(ScanError { fault: Fault::Batch, what: "a batch", at: reader.tokens.at(), id: None }),
-        _ => {
-            reader.tokens.value(0)?;
-            reader.end()?;
-            reader.fault("a message is an object", 0);
-            return Err(reader.invalid().unwrap_or_else(|| unreachable!("a fault was just noted")));
-        }
-    }
-    reader.envelope()?;
-    reader.end()?;
-    reader.judge()
+    let mut found = Scan::nothing();
+    scan_into(bytes, &mut found)?;
+    Ok(found)
 }
 
-/// The spans of a batch's elements, each a JSON value, at least one and at most `BATCH_MAX`.
+/// The same where the finds are to stay; `found` holds nothing yet.
+pub(super) fn scan_into(bytes: &[u8], found: &mut Scan) -> Result<(), ScanError> {
+    check_len(bytes)?;
+    envelope::walk(bytes, found)
+}
+
+/// The elements of a batch (2025-03-26), in order, each still to be scanned.
 ///
 /// # Errors
-/// `Parse` when it is not an array of JSON, `Invalid` when it is empty or too long.
+/// [`Fault::Parse`] when `bytes` are not JSON, [`Fault::Invalid`] when they are not an array, an empty one, or one longer than [`BATCH_MAX`].
 pub fn elements(bytes: &[u8]) -> Result<Vec<Span>, ScanError> {
-    let mut reader = Reader::open(bytes)?;
-    let invalid = |what, at| ScanError { fault: Fault::Invalid, what, at, id: None };
-    let mut found = Vec::new();
-    if !reader.tokens.eat(b'[') {
-        return Err(invalid("a batch is an array", reader.tokens.at()));
-    }
-    reader.tokens.space();
-    if !reader.tokens.eat(b']') {
-        loop {
-            reader.tokens.space();
-            found.push(reader.tokens.value(1)?);
-            reader.tokens.space();
-            if reader.tokens.eat(b']') {
-                break;
-            }
-            if !reader.tokens.eat(b',') {
-                return reader.tokens.broken("expected ',' or the end of the batch").map_err(ScanError::from);
-            }
-        }
-    }
-    reader.end()?;
-    match found.len() {
-        0 => Err(invalid("an empty batch", 0)),
-        length if length > BATCH_MAX => Err(invalid("a batch of too many messages", 0)),
-        _ => Ok(found),
+    check_len(bytes)?;
+    let mut cursor = Cursor::new(bytes);
+    let elements = split(&mut cursor).map_err(|Halt| ScanError::new(Fault::Parse, cursor.why, cursor.at))?;
+    match elements.len() {
+        _ if !bytes.trim_ascii_start().starts_with(b"[") => Err(ScanError::new(Fault::Invalid, "not an array", 0)),
+        0 => Err(ScanError::new(Fault::Invalid, EMPTY_BATCH, 0)),
+        1..=BATCH_MAX => Ok(elements),
+        _ => Err(ScanError::new(Fault::Invalid, "too many messages in one array", 0)),
     }
 }
 
-impl From<Broken> for ScanError {
-    fn from(broken: Broken) -> Self {
-        Self { fault: Fault::Parse, what: broken.what, at: broken.at, id: None }
-    }
-}
+const EMPTY_BATCH: &str = "an empty array";
 
-/// The text of a string token, without quotes and escapes; `None` when it is no string or has a lone surrogate.
-pub fn unescape(token: &[u8]) -> Option<Cow<'_, str>> {
-    let inner = token.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    if memchr::memchr(b'\\', inner).is_none() {
-        return std::str::from_utf8(inner).ok().map(Cow::Borrowed);
-    }
-    serde_json::from_slice::<String>(token).ok().map(Cow::Owned)
-}
-
-struct Reader<'a> {
-    bytes: &'a [u8],
-    tokens: Tokens<'a>,
-    found: Scan,
-    version: Option<Span>,
-    /// The id member, whatever it holds.
-    raw_id: Option<Span>,
-    /// The first thing that makes this JSON no message.
-    fault: Option<(&'static str, usize)>,
-}
-
-impl<'a> Reader<'a> {
-    /// At the first token.
-    fn open(bytes: &'a [u8]) -> Result<Self, ScanError> {
-        let parse = |what, at| ScanError { fault: Fault::Parse, what, at, id: None };
-        if u32::try_from(bytes.len()).is_err() {
-            return Err(parse("a message of 4 GiB or more", 0));
-        }
-        if simdutf8::basic::from_utf8(bytes).is_err() {
-            let at = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
-            return Err(parse("not UTF-8", at));
-        }
-        let mut tokens = Tokens::new(bytes);
-        let has_newline = !tokens.is_clean() && memchr::memchr2(b'\n', b'\r', bytes).is_some();
-        tokens.space();
-        Ok(Self { bytes, tokens, found: Scan::nothing(has_newline), version: None, raw_id: None, fault: None })
-    }
-
-    fn fault(&mut self, what: &'static str, at: usize) {
-        self.fault.get_or_insert((what, at));
-    }
-
-    fn end(&mut self) -> Result<(), Broken> {
-        self.tokens.space();
-        if self.tokens.peek().is_some() { self.tokens.broken("something follows the message") } else { Ok(()) }
-    }
-
-    fn token(&self, span: Span) -> &'a [u8] {
-        self.bytes.get(span.range()).unwrap_or_default()
-    }
-
-    /// A key without quotes and escapes.
-    fn name(&self, key: Text) -> Cow<'a, [u8]> {
-        let token = self.token(key.span);
-        let inner = token.get(1..token.len().saturating_sub(1)).unwrap_or_default();
-        if !key.escaped {
-            return Cow::Borrowed(inner);
-        }
-        unescape(token).map_or(Cow::Borrowed(inner), |name| Cow::Owned(name.into_owned().into_bytes()))
-    }
-
-    /// Walks the members of the object here, which lies `depth` levels deep; `each` takes the value.
-    fn members(&mut self, depth: usize, mut each: impl FnMut(&mut Self, Text) -> Result<(), Broken>) -> Result<Span, Broken> {
-        let start = self.tokens.at();
-        debug_assert!(depth < crate::limits::JSON_DEPTH_MAX);
-        self.tokens.eat(b'{');
-        self.tokens.space();
-        if !self.tokens.eat(b'}') {
+/// The first `BATCH_MAX + 1` elements of an array, all of which is validated.
+fn split(cursor: &mut Cursor<'_>) -> cursor::Step<Vec<Span>> {
+    let mut elements = Vec::new();
+    if cursor.token() != b'[' {
+        cursor.value(0)?;
+    } else {
+        cursor.at += 1;
+        if cursor.token() == b']' {
+            cursor.at += 1;
+        } else {
             loop {
-                let key = self.tokens.key()?;
-                each(self, key)?;
-                self.tokens.space();
-                if self.tokens.eat(b'}') {
-                    break;
+                cursor.token();
+                let start = cursor.at;
+                cursor.value(1)?;
+                if elements.len() <= BATCH_MAX {
+                    elements.push(cursor.span_from(start));
                 }
-                if !self.tokens.eat(b',') {
-                    return self.tokens.broken("expected ',' or '}'");
-                }
-            }
-        }
-        Ok(self.tokens.span(start))
-    }
-
-    /// The value here, if it is an object, by `walk`; anything else is skipped and a fault.
-    fn object(&mut self, what: &'static str, walk: impl FnOnce(&mut Self) -> Result<Span, Broken>) -> Result<Span, Broken> {
-        if self.tokens.peek() == Some(b'{') {
-            return walk(self);
-        }
-        self.fault(what, self.tokens.at());
-        self.tokens.value(1)
-    }
-
-    fn envelope(&mut self) -> Result<(), Broken> {
-        self.members(1, |reader, key| {
-            let at = reader.tokens.at();
-            match &*reader.name(key) {
-                b"jsonrpc" => {
-                    let value = reader.tokens.value(1)?;
-                    reader.once(at, |reader| &mut reader.version, value);
-                }
-                b"id" => {
-                    let value = reader.tokens.value(1)?;
-                    reader.once(at, |reader| &mut reader.raw_id, value);
-                }
-                b"method" => {
-                    let value = reader.tokens.value(1)?;
-                    reader.once(at, |reader| &mut reader.found.method, value);
-                }
-                b"params" => {
-                    let is_again = reader.found.params.is_some();
-                    let value = reader.object("params must be an object", Self::params)?;
-                    reader.once_unless(is_again, at);
-                    reader.found.params = Some(value);
-                }
-                b"result" => {
-                    let is_again = reader.found.result.is_some();
-                    let value = reader.object("result must be an object", Self::result)?;
-                    reader.once_unless(is_again, at);
-                    reader.found.result = Some(value);
-                }
-                b"error" => {
-                    let is_again = reader.found.error.is_some();
-                    let value = reader.object("error must be an object", Self::error)?;
-                    reader.once_unless(is_again, at);
-                    reader.found.error = Some(value);
-                }
-                other => {
-                    if is_miscased(other) {
-                        reader.fault("a key of the envelope in other letters than it is written", at);
-                    }
-                    reader.tokens.value(1)?;
+                match cursor.token() {
+                    b',' => cursor.at += 1,
+                    b']' => break cursor.at += 1,
+                    _ => return cursor.halt("expected `,` or `]`"),
                 }
             }
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    fn params(&mut self) -> Result<Span, Broken> {
-        self.members(2, |reader, key| {
-            let place: fn(&mut Scan) -> &mut Option<Span> = match &*reader.name(key) {
-                b"_meta" => return reader.meta(),
-                b"name" => |found| &mut found.name,
-                b"arguments" => |found| &mut found.arguments,
-                b"uri" => |found| &mut found.uri,
-                b"taskId" => |found| &mut found.task_id,
-                b"cursor" => |found| &mut found.cursor,
-                b"protocolVersion" => |found| &mut found.protocol_version,
-                b"requestId" => |found| &mut found.request_id,
-                b"progressToken" => |found| &mut found.progress_token,
-                b"task" => return reader.member(key, |found| &mut found.task),
-                _ => return reader.tokens.value(2).map(drop),
-            };
-            reader.part(place)
-        })
-    }
-
-    fn result(&mut self) -> Result<Span, Broken> {
-        self.members(2, |reader, key| {
-            let place: fn(&mut Scan) -> &mut Option<Span> = match &*reader.name(key) {
-                b"_meta" => return reader.meta(),
-                b"content" => |found| &mut found.content,
-                b"structuredContent" => |found| &mut found.structured_content,
-                b"isError" => |found| &mut found.is_error,
-                b"resultType" => return reader.member(key, |found| &mut found.result_type),
-                b"ttlMs" => return reader.member(key, |found| &mut found.ttl_ms),
-                b"cacheScope" => return reader.member(key, |found| &mut found.cache_scope),
-                _ => return reader.tokens.value(2).map(drop),
-            };
-            reader.part(place)
-        })
-    }
-
-    fn error(&mut self) -> Result<Span, Broken> {
-        self.members(2, |reader, key| {
-            let place: fn(&mut Scan) -> &mut Option<Span> = match &*reader.name(key) {
-                b"code" => |found| &mut found.error_code,
-                b"message" => |found| &mut found.error_message,
-                b"data" => |found| &mut found.error_data,
-                _ => return reader.tokens.value(2).map(drop),
-            };
-            reader.part(place)
-        })
-    }
-
-    fn meta(&mut self) -> Result<(), Broken> {
-        let at = self.tokens.at();
-        let is_again = self.found.meta.object.is_some();
-        let object = self.object("_meta must be an object", |reader| {
-            reader.members(3, |reader, key| {
-                let name = reader.name(key);
-                let place: fn(&mut Scan) -> &mut Option<Member> = match name.strip_prefix(b"io.modelcontextprotocol/") {
-                    Some(b"protocolVersion") => |found| &mut found.meta.protocol_version,
-                    Some(b"clientCapabilities") => |found| &mut found.meta.client_capabilities,
-                    Some(b"clientInfo") => |found| &mut found.meta.client_info,
-                    Some(b"logLevel") => |found| &mut found.meta.log_level,
-                    Some(b"serverInfo") => |found| &mut found.meta.server_info,
-                    None if *name == *b"progressToken" => |found| &mut found.meta.progress_token,
-                    _ => return reader.tokens.value(3).map(drop),
-                };
-                reader.member(key, place)
-            })
-        })?;
-        self.once_unless(is_again, at);
-        self.found.meta.object = Some(object);
-        Ok(())
-    }
-
-    /// Takes the value here into its place.
-    fn part(&mut self, place: fn(&mut Scan) -> &mut Option<Span>) -> Result<(), Broken> {
-        let at = self.tokens.at();
-        let value = self.tokens.value(2)?;
-        let is_again = place(&mut self.found).replace(value).is_some();
-        self.once_unless(is_again, at);
-        Ok(())
-    }
-
-    /// The same, with its key.
-    fn member(&mut self, key: Text, place: fn(&mut Scan) -> &mut Option<Member>) -> Result<(), Broken> {
-        let at = self.tokens.at();
-        let value = self.tokens.value(3)?;
-        let is_again = place(&mut self.found).replace(Member { key: key.span, value }).is_some();
-        self.once_unless(is_again, at);
-        Ok(())
-    }
-
-    fn once(&mut self, at: usize, place: fn(&mut Self) -> &mut Option<Span>, value: Span) {
-        // The first one stays: it is what the answer to a refused message names.
-        let is_again = place(self).is_some();
-        place(self).get_or_insert(value);
-        self.once_unless(is_again, at);
-    }
-
-    fn once_unless(&mut self, is_again: bool, at: usize) {
-        if is_again {
-            self.fault("a key that was there before", at);
         }
     }
-
-    fn is_id(&self, span: Span) -> bool {
-        RequestId::is_token(self.token(span))
-    }
-
-    /// The envelope is read: is it a message, and which?
-    fn judge(mut self) -> Result<Scan, ScanError> {
-        let at = self.tokens.at();
-        match self.version {
-            Some(version) if self.token(version) == b"\"2.0\"" || unescape(self.token(version)).as_deref() == Some("2.0") => {}
-            Some(version) => self.fault("jsonrpc must be \"2.0\"", version.start as usize),
-            None => self.fault("jsonrpc is missing", at),
-        }
-        let has = (self.found.method.is_some(), self.found.result.is_some(), self.found.error.is_some());
-        match has {
-            (true, false, false) => {
-                self.found.kind = if self.raw_id.is_some() { Kind::Request } else { Kind::Notification };
-                self.needs_id(self.raw_id);
-            }
-            (false, true, false) => {
-                self.found.kind = Kind::Result;
-                match self.raw_id {
-                    None => self.fault("a response without an id", at),
-                    id => self.needs_id(id),
-                }
-            }
-            (false, false, true) => {
-                self.found.kind = Kind::Error;
-                // Many servers answer what they could not read with `"id":null`.
-                let is_null = self.raw_id.is_some_and(|id| self.token(id) == b"null");
-                self.raw_id = self.raw_id.filter(|_| !is_null);
-                self.needs_id(self.raw_id);
-            }
-            _ => self.fault("a message has exactly one of method, result and error", at),
-        }
-        if let Some(method) = self.found.method
-            && !self.token(method).starts_with(b"\"")
-        {
-            self.fault("method must be a string", method.start as usize);
-        }
-        match self.invalid() {
-            Some(error) => Err(error),
-            None => Ok(Scan { id: self.raw_id, ..self.found }),
-        }
-    }
-
-    fn needs_id(&mut self, id: Option<Span>) {
-        if let Some(id) = id
-            && !self.is_id(id)
-        {
-            self.fault("an id is a string or an integer", id.start as usize);
-        }
-    }
-
-    fn invalid(&self) -> Option<ScanError> {
-        let (what, at) = self.fault?;
-        let id = self.raw_id.and_then(|id| RequestId::from_token(bytes::Bytes::copy_from_slice(self.token(id))));
-        Some(ScanError { fault: Fault::Invalid, what, at, id })
-    }
+    cursor.end()?;
+    Ok(elements)
 }
 
-impl Scan {
-    fn nothing(has_newline: bool) -> Self {
-        Self {
-            kind: Kind::Notification,
-            id: None,
-            method: None,
-            params: None,
-            name: None,
-            uri: None,
-            task_id: None,
-            cursor: None,
-            arguments: None,
-            protocol_version: None,
-            request_id: None,
-            progress_token: None,
-            task: None,
-            meta: Meta::default(),
-            result: None,
-            result_type: None,
-            ttl_ms: None,
-            cache_scope: None,
-            content: None,
-            structured_content: None,
-            is_error: None,
-            error: None,
-            error_code: None,
-            error_message: None,
-            error_data: None,
-            has_newline,
-        }
+/// Whether `token` is exactly one JSON string or integer: what may be an id.
+pub(super) fn is_id(token: &[u8]) -> bool {
+    let mut cursor = Cursor::new(token);
+    // White space would be passed, but is not part of a token.
+    matches!(token, [b'"' | b'-' | b'0'..=b'9', .., b'"' | b'0'..=b'9'] | [b'0'..=b'9'])
+        && matches!(cursor.value(0), Ok(Shape::Text | Shape::Integer))
+        && cursor.end().is_ok()
+}
+
+/// Spans count in 32 bits.
+fn check_len(bytes: &[u8]) -> Result<(), ScanError> {
+    if u32::try_from(bytes.len()).is_err() {
+        return Err(ScanError::new(Fault::Invalid, "longer than 4 GiB", u32::MAX as usize));
     }
+    Ok(())
 }
-
-fn is_miscased(key: &[u8]) -> bool {
-    ["jsonrpc", "id", "method", "params", "result", "error"].iter().any(|own| key.eq_ignore_ascii_case(own.as_bytes()))
-}
-
-/// Whatever the bytes: no panic, and JSON is told from other text exactly as `serde_json` tells it, but for the depth limit.
-pub fn fuzz_scan(data: &[u8]) {
-    let reference = std::str::from_utf8(data).is_ok() && serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok();
-    match scan(data) {
-        Ok(found) => {
-            assert!(reference, "accepted what is not JSON");
-            check_against_tree(data, &found);
-        }
-        Err(error) if error.fault == Fault::Invalid => assert!(reference, "called JSON what is not: {error}"),
-        Err(error) if error.fault == Fault::Parse && error.what != "nested too deeply" => assert!(!reference, "refused JSON: {error}"),
-        Err(_) => {}
-    }
-}
-
-/// What was found is what a tree of the same text holds.
-fn check_against_tree(data: &[u8], found: &Scan) {
-    // Trees cannot hold every text that is JSON (lone surrogates, numbers beyond f64).
-    let Ok(tree) = serde_json::from_slice::<serde_json::Value>(data) else { return };
-    let same = |span: Option<Span>, value: Option<&serde_json::Value>| {
-        let read = span.map(|span| serde_json::from_slice::<serde_json::Value>(data.get(span.range()).unwrap_or_default()).ok());
-        assert_eq!(read, value.map(|value| Some(value.clone())));
-    };
-    same(found.method, tree.get("method"));
-    same(found.params, tree.get("params"));
-    same(found.result, tree.get("result"));
-    same(found.name, tree.pointer("/params/name"));
-    same(found.arguments, tree.pointer("/params/arguments"));
-    same(found.cursor, tree.pointer("/params/cursor"));
-    same(found.error_code, tree.pointer("/error/code"));
-    same(found.content, tree.pointer("/result/content"));
-    same(found.result_type.map(|member| member.value), tree.pointer("/result/resultType"));
-    let meta = tree.pointer("/params/_meta").or_else(|| tree.pointer("/result/_meta"));
-    same(found.meta.progress_token.map(|member| member.value), meta.and_then(|meta| meta.get("progressToken")));
-    let version = meta.and_then(|meta| meta.get("io.modelcontextprotocol/protocolVersion"));
-    same(found.meta.protocol_version.map(|member| member.value), version);
-}
-
-#[cfg(test)]
-mod tests;

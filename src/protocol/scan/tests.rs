@@ -149,8 +149,6 @@ fn what_is_not_json_is_a_parse_error() {
         "\u{feff}{}",
     ] {
         let error = scan(text.as_bytes()).expect_err(text);
-        // Arrays are told by their first byte; their elements are read by `elements`.
-        let error = if error.fault == Fault::Batch { elements(text.as_bytes()).expect_err(text) } else { error };
         assert_eq!(error.fault, Fault::Parse, "{text:?}: {error}");
     }
     for bytes in [&b"{\"a\":\"\xff\"}"[..], b"\xc0\x80", b"{\"a\":\"\xed\xa0\x80\"}"] {
@@ -162,11 +160,19 @@ fn what_is_not_json_is_a_parse_error() {
 
 #[test]
 fn a_batch_is_split_and_bounded() {
-    assert_eq!(refused("[]"), (Fault::Batch, None));
+    assert_eq!(refused("[5]"), (Fault::Batch, None));
+    for text in ["[]", " [ ] "] {
+        assert_eq!(refused(text), (Fault::Invalid, None));
+        assert_eq!(elements(text.as_bytes()).unwrap_err().fault, Fault::Invalid);
+    }
     let text = r#" [ {"a":[1,2]} , 5 ] "#;
     let spans: Vec<&str> = elements(text.as_bytes()).unwrap().into_iter().map(|span| &text[span.range()]).collect();
     assert_eq!(spans, [r#"{"a":[1,2]}"#, "5"]);
-    assert_eq!(elements(b"[]").unwrap_err().fault, Fault::Invalid);
+    assert_eq!(elements(b"{\"a\":1}").unwrap_err().fault, Fault::Invalid);
+    for text in ["[1,]", "[1", "[1 2]", "[1]]", "", "[,]"] {
+        assert_eq!(elements(text.as_bytes()).unwrap_err().fault, Fault::Parse, "{text}");
+    }
+    assert_eq!(elements(b"[\"\xff\"]").unwrap_err().fault, Fault::Parse);
     let many = format!("[{}1]", "1,".repeat(BATCH_MAX));
     assert_eq!(elements(many.as_bytes()).unwrap_err().fault, Fault::Invalid);
     assert_eq!(elements(many.replacen("1,", "", 1).as_bytes()).unwrap().len(), BATCH_MAX);
@@ -177,6 +183,96 @@ fn a_batch_is_split_and_bounded() {
 fn a_lone_surrogate_is_relayed_but_is_no_name() {
     let text = r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"name":"\ud83d","arguments":"\udc00"}}"#;
     assert_eq!(unescape(at(text, ok(text).name).as_bytes()), None);
+}
+
+#[test]
+fn a_key_that_others_may_take_for_another_is_refused() {
+    for text in [
+        r#"{"jsonrpc":"2.0","id":7,"method":"m","Jsonrpc":1}"#,
+        r#"{"jsonrpc":"2.0","id":7,"method":"m","paramſ":{}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"method":"m","Re\u017fult":{}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"method":"m","params":{"name":"a","Name":"b"}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"method":"m","params":{"NAME":"b"}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"method":"m","params":{"tasKId":"b"}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"method":"m","params":{"_Meta":{}}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"method":"m","params":{"n\u0041me":"b"}}"#,
+    ] {
+        assert_eq!(refused(text), (Fault::Invalid, Some("7".into())), "{text}");
+    }
+    for text in [
+        r#"{"jsonrpc":"2.0","id":7,"method":"m","x-ID":1,"ids":2,"":3}"#,
+        r#"{"jsonrpc":"2.0","id":7,"method":"m","params":{"names":1,"arguments":{"Name":1,"NAME":2},"title":1}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"Content":1,"x":1,"x":2}}"#,
+    ] {
+        ok(text);
+    }
+}
+
+#[test]
+fn an_error_says_what_is_wrong_and_where() {
+    for (text, sentence) in [
+        ("{\"jsonrpc\":\"2.0\",}", "expected a key at byte 17"),
+        ("{\"jsonrpc\":\"2.0\"", "unexpected end at byte 16"),
+        ("[1}", "expected `,` or `]` at byte 2"),
+        ("{\"a\":\"x\ny\"}", "control character in a string at byte 7"),
+        ("{\"a\":\"x\\qy\"}", "invalid escape at byte 7"),
+        ("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\",\"id\":2}", "duplicate key in the envelope at byte 37"),
+        ("{\"jsonrpc\":\"2.0\",\"id\":1.5,\"method\":\"m\"}", "id is neither a string nor an integer at byte 22"),
+        ("{}x", "more after the end of the message at byte 2"),
+    ] {
+        assert_eq!(scan(text.as_bytes()).unwrap_err().to_string(), sentence, "{text}");
+    }
+    assert_eq!(scan(b"{\"a\":\"abc\xff\"}").unwrap_err().to_string(), "not UTF-8 at byte 9");
+}
+
+#[test]
+fn broken_rules_before_broken_json_are_a_parse_error_without_id() {
+    assert_eq!(refused(r#"{"jsonrpc":"1.0","id":7,"method":"m""#), (Fault::Parse, None));
+}
+
+#[test]
+fn a_string_of_any_length_stops_at_its_own_quote() {
+    for len in 0..200 {
+        for (tail, is_json) in [
+            ("", true),
+            ("\\n", true),
+            ("\\\"", true),
+            ("\\\\", true),
+            ("\\u00e9é", true),
+            ("\\", false),
+            ("\u{1f}", false),
+            ("\n", false),
+            ("\\u12", false),
+        ] {
+            let text =
+                format!(r#"{{"jsonrpc":"2.0","id":7,"method":"m","params":{{"arguments":["{}{tail}"],"name":"n"}}}}"#, "x".repeat(len));
+            match scan(text.as_bytes()) {
+                Ok(found) => {
+                    assert!(is_json, "{text}");
+                    assert_eq!(at(&text, found.name), "\"n\"");
+                }
+                Err(error) => assert!(!is_json && error.fault == Fault::Parse, "{text}: {error}"),
+            }
+            fuzz_scan(text.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn depth_is_counted_alike_wherever_it_is_looked_into() {
+    let wrap = |head: &str, levels: usize, tail: &str| format!("{head}{}{}{tail}", "[".repeat(levels), "]".repeat(levels));
+    for (head, outer, tail) in [
+        (r#"{"jsonrpc":"2.0","method":"m","x":"#, 1, "}"),
+        (r#"{"jsonrpc":"2.0","method":"m","params":{"x":"#, 2, "}}"),
+        (r#"{"jsonrpc":"2.0","method":"m","params":{"_meta":{"x":"#, 3, "}}}"),
+        (r#"{"jsonrpc":"2.0","error":{"data":"#, 2, "}}"),
+    ] {
+        ok(&wrap(head, crate::limits::JSON_DEPTH_MAX - outer, tail));
+        assert_eq!(refused(wrap(head, crate::limits::JSON_DEPTH_MAX - outer + 1, tail)), (Fault::Parse, None));
+    }
+    let objects = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+    ok(&format!(r#"{{"jsonrpc":"2.0","method":"m","x":{}}}"#, objects(127)));
+    assert_eq!(refused(format!(r#"{{"jsonrpc":"2.0","method":"m","x":{}}}"#, objects(128))), (Fault::Parse, None));
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -205,7 +301,7 @@ proptest! {
         let found = ok(&text);
         prop_assert_eq!(found.kind, Kind::Request);
         prop_assert_eq!(found.has_newline, pretty);
-        check_against_tree(text.as_bytes(), &found);
+        fuzz::check_against_tree(text.as_bytes(), &found, &serde_json::from_str(&text).unwrap());
         prop_assert_eq!(unescape(at(&text, found.name).as_bytes()).unwrap(), name);
     }
 
