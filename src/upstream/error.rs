@@ -49,6 +49,10 @@ impl UpstreamError {
         Self::new(server, Reason::Timeout, format!("did not answer within {} s", wait.as_secs_f64()))
     }
 
+    pub(super) fn bad_answer(server: &ServerId) -> Self {
+        Self::new(server, Reason::BadAnswer, "answered with something that is no answer")
+    }
+
     /// Of calls that had been sent: they may have had effects.
     pub(super) fn exited(server: &ServerId) -> Self {
         Self::new(server, Reason::ServerExited, "exited during the call")

@@ -92,6 +92,17 @@ impl Fleet {
         servers.filter(|server| server.learn()).cloned().collect()
     }
 
+    /// The same for one server.
+    pub fn learn_one(&self, id: &ServerId) -> Option<Arc<Server>> {
+        self.server(id).filter(Server::learn)
+    }
+
+    /// The servers of this tenant of which nobody knows what they offer. Starts nothing.
+    pub fn unlearned(&self, tenant: &TenantId) -> impl Iterator<Item = Arc<Server>> {
+        let servers = self.order.iter().filter(move |server| server.settings().id.tenant == *tenant && !server.is_known());
+        servers.cloned()
+    }
+
     /// A client session is over: instances that were its own are stopped.
     pub fn forget_session(&self, session: &str) {
         for server in &self.order {

@@ -15,7 +15,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{
     sync::{Semaphore, watch},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -269,6 +269,23 @@ impl Server {
     /// Resolves when the first try to learn this server has ended, well or not.
     pub async fn learnt(&self) {
         self.tried.cancelled().await;
+    }
+
+    /// Whether its offer is known: stored, or learned.
+    pub fn is_known(&self) -> bool {
+        self.is_learned.load(Ordering::Acquire)
+    }
+
+    /// Returns when its offer is known: joins the learning under way, or starts and lists it now.
+    ///
+    /// # Errors
+    /// It may not or cannot be started, or does not list.
+    pub async fn know(self: &Arc<Self>) -> Result<(), UpstreamError> {
+        if self.learn() {
+            // Ends by itself after `timeouts.start`; the bound is for a long queue of starts.
+            let _ = timeout(self.settings.timeouts.start * 2, self.learnt()).await;
+        }
+        if self.is_known() { Ok(()) } else { self.refresh().await }
     }
 
     /// Last lines of stderr, of all instances.

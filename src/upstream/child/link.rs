@@ -270,16 +270,24 @@ impl Shared {
     }
 
     pub(super) fn handle_answer(&self, wire: WireId, answer: Message) {
-        let waiter = {
-            let mut core = self.lock();
-            let waiter = core.connection.handle_answer(wire);
-            self.make_room(&core, 1);
-            waiter
-        };
-        match waiter {
+        match self.take(wire) {
             Some(waiter) => waiter.end(Event::Answer(answer)),
             None => tracing::debug!(server = %self.server, %wire, "answer to no open call"),
         }
+    }
+
+    /// What came for this call cannot be carried to anybody.
+    pub(super) fn handle_bad_answer(&self, wire: WireId) {
+        if let Some(waiter) = self.take(wire) {
+            waiter.end(Event::Failed(UpstreamError::bad_answer(&self.server)));
+        }
+    }
+
+    fn take(&self, wire: WireId) -> Option<Waiter> {
+        let mut core = self.lock();
+        let waiter = core.connection.handle_answer(wire);
+        self.make_room(&core, 1);
+        waiter
     }
 
     pub(super) fn handle_progress(&self, wire: WireId, message: Message) {

@@ -20,7 +20,7 @@ use super::link::Link;
 use crate::{
     bridge::outgoing,
     mux::Deadline,
-    protocol::{Kind, Message, Version},
+    protocol::{Kind, Message, Version, code::Reason},
     upstream::{Event, Exchange},
 };
 
@@ -72,9 +72,18 @@ async fn discover(link: &Link, until: Instant) -> Result<Greeting, GreetError> {
     let silence = (until.saturating_duration_since(Instant::now()) / 4).min(SILENCE_MAX);
     let mut discovery = ask(link, "server/discover", "{}", Version::STATELESS, until)?;
     let Ok(event) = timeout(silence, discovery.next()).await else { return race(link, discovery, until).await };
-    match read_discovery(&answer(event)?) {
+    match discovered(event)? {
         Some(greeting) => Ok(greeting),
         None => initialize(link, until).await,
+    }
+}
+
+/// `None`: whatever it answered, it is of the handshake era.
+fn discovered(event: Event) -> Result<Option<Greeting>, GreetError> {
+    match answer(event) {
+        Ok(message) => Ok(read_discovery(&message)),
+        Err(GreetError::Refused(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -83,7 +92,7 @@ async fn race(link: &Link, mut discovery: Exchange, until: Instant) -> Result<Gr
     let mut handshake = std::pin::pin!(initialize(link, until));
     tokio::select! {
         biased;
-        event = discovery.next() => if let Some(greeting) = read_discovery(&answer(event)?) {
+        event = discovery.next() => if let Some(greeting) = discovered(event)? {
             return Ok(greeting);
         },
         greeting = &mut handshake => return greeting,
@@ -124,7 +133,10 @@ fn ask(link: &Link, method: &str, params: &str, version: Version, until: Instant
 fn answer(event: Event) -> Result<Message, GreetError> {
     match event {
         Event::Answer(message) => Ok(message),
-        Event::Failed(error) if error.reason == crate::protocol::code::Reason::Timeout => Err(GreetError::Silent),
+        Event::Failed(error) if error.reason == Reason::Timeout => Err(GreetError::Silent),
+        Event::Failed(error) if error.reason == Reason::BadAnswer => {
+            Err(GreetError::Refused("it answered with something that is no answer".into()))
+        }
         Event::Failed(_) | Event::Progress(_) => Err(GreetError::Gone),
     }
 }

@@ -9,6 +9,8 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     time::timeout,
@@ -36,7 +38,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut output: impl AsyncRead + Unpin,
     let mut buffer = BytesMut::new();
     let mut size = READ_MIN;
     loop {
-        buffer.reserve(size);
+        // A new buffer for every read would cost its page faults each time; a nearly full one would cost small reads.
+        if buffer.capacity() - buffer.len() < size / 4 {
+            buffer.reserve(size);
+        }
         let reading = output.read_buf(&mut buffer);
         let read = if size == READ_MIN { Ok(reading.await) } else { timeout(QUIET, reading).await };
         let count = match read {
@@ -52,7 +57,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut output: impl AsyncRead + Unpin,
                 break;
             }
         };
-        if count >= size {
+        if count >= size / 2 {
             size = (size * 2).min(READ_MAX);
         }
         while let Some(line) = framer.next(&mut buffer) {
@@ -75,11 +80,14 @@ fn handle_line(shared: &Shared, line: Line) {
 }
 
 fn handle_text(shared: &Shared, bytes: Bytes) {
-    let message = match Message::parse(bytes) {
+    let message = match Message::parse(bytes.clone()) {
         Ok(message) => message,
         Err(error) => {
             shared.counts.bad_lines.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(server = %shared.server, %error, "line is no message, skipped");
+            if let Some(wire) = meant_answer(&bytes) {
+                shared.handle_bad_answer(wire);
+            }
             return;
         }
     };
@@ -94,6 +102,19 @@ fn handle_text(shared: &Shared, bytes: Bytes) {
         Kind::Notification => handle_notification(shared, message),
         Kind::Request => shared.handle_request(&message),
     }
+}
+
+/// The call that a line would answer if it were an answer: its result is no object, or too deep, or it has both result and error.
+/// Nothing better will come, so that call need not wait for its deadline. Off the hot path.
+fn meant_answer(line: &[u8]) -> Option<WireId> {
+    #[derive(serde::Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        id: &'a RawValue,
+        method: Option<IgnoredAny>,
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(line).ok()?;
+    if envelope.method.is_some() { None } else { WireId::parse(envelope.id.get().as_bytes()) }
 }
 
 fn handle_notification(shared: &Shared, message: Message) {

@@ -164,6 +164,41 @@ async fn a_call_given_up_is_cancelled_once_and_an_answered_one_never() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_read_fails_its_call_at_once_and_no_other() {
+    let (link, mut peer) = link();
+    let mut other = open(&link, "other").unwrap();
+    let other_id = peer.asked("other").await;
+    let deep = format!(r#""result":{{"a":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+    for members in [r#""result":[]"#, r#""result":null"#, r#""error":"no""#, r#""result":{},"error":{}"#, r#""Result":{}"#, deep.as_str()] {
+        let mut exchange = open(&link, "asked").unwrap();
+        let id = peer.asked("asked").await;
+        let start = Instant::now();
+        peer.write(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},{members}}}\n")).await;
+        assert_eq!(failure(exchange.next().await), Reason::BadAnswer, "{members}");
+        assert_eq!(start.elapsed(), Duration::ZERO, "{members}");
+    }
+    // Not an answer at all: a request of the server's own that happens to bear the same id.
+    peer.write(format!("{{\"jsonrpc\":\"2.0\",\"id\":{other_id},\"method\":\"ping\",\"params\":[]}}\n")).await;
+    peer.answer(&other_id, json!({"well": true})).await;
+    assert_eq!(result(other.next().await), json!({"well": true}));
+    assert_eq!(link.noise(), Noise { bad_lines: 7, ..Noise::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_first_answer_cannot_be_read_is_spoken_to_in_the_older_way() {
+    let (link, mut peer) = link_with(1024, 1 << 20, 1 << 16);
+    let greeting = tokio::spawn({
+        let link = link.clone();
+        async move { greet(&link, First::Discover, Instant::now() + Duration::from_secs(60)).await }
+    });
+    let id = peer.asked("server/discover").await;
+    peer.answer(&id, json!(null)).await;
+    let id = peer.asked("initialize").await;
+    peer.answer(&id, json!({"protocolVersion": "2025-11-25", "capabilities": {}})).await;
+    assert_eq!(greeting.await.unwrap().unwrap().version, Version::V2025_11_25);
+}
+
+#[tokio::test(start_paused = true)]
 async fn before_the_handshake_nothing_is_cancelled() {
     let (link, mut peer) = link_with(1024, 1 << 20, 1 << 16);
     drop(open(&link, "initialize").unwrap());
