@@ -8,69 +8,88 @@ use std::sync::Arc;
 
 use super::{
     Answer, Crossing, Hub, Inbound, Outcome,
-    crossing::{Call, OnWire},
+    crossing::{Call, Claim, OnWire},
     list,
 };
 use crate::{
     access::Permit,
     bridge::outgoing::{self, Outgoing},
     catalog::Route,
+    name::ServerId,
     protocol::{
-        Refusal, RequestId,
+        Refusal,
         code::{Code, Reason, failure_data},
     },
     upstream::{Lease, Server, Sharer, UpstreamError},
 };
 
 pub(super) fn call(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
-    let id = inbound.id();
     let Some(permit) = Permit::take(&inbound.principal, hub.limits.in_flight_per_principal) else {
         return Outcome::Now(over_quota(hub, &inbound));
     };
     let Some(name) = inbound.message.name() else {
         return refuse(&inbound, Refusal::new(Code::InvalidParams, 200, "tools/call needs params.name, a string"));
     };
+    let claim = match Claim::take(&inbound) {
+        Ok(claim) => claim,
+        Err(answer) => return Outcome::Now(answer),
+    };
     match hub.catalog.resolve(inbound.endpoint.scope(), &name) {
-        Some(route) => routed(hub, inbound, id, permit, route),
-        None if hub.fleet.learn(&inbound.endpoint.tenant).is_empty() => {
+        Some(route) => routed(hub, inbound, claim, permit, route),
+        None if list::learning(hub, &inbound.endpoint).is_empty() && unlearned(hub, &inbound, &name).is_none() => {
             let refusal = unknown_tool(&name);
             refuse(&inbound, refusal)
         }
-        None => later(hub, inbound, id, permit, None),
+        None => later(hub, inbound, claim, permit, None),
     }
 }
 
-fn routed(hub: &Arc<Hub>, inbound: Inbound, id: RequestId, permit: Permit, route: Arc<Route>) -> Outcome {
+fn routed(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, route: Arc<Route>) -> Outcome {
     let ready = hub.fleet.server(&route.server).and_then(|server| server.try_lease(&sharer(&inbound)));
     let on_wire = ready.and_then(|lease| open(&lease, &inbound, &route).ok());
     match on_wire {
         Some(on_wire) => {
             let call = Call::new(&inbound, permit);
-            Crossing::carrying(id, inbound.session.as_ref(), call, on_wire)
+            Crossing::carrying(claim, call, on_wire)
         }
-        None => later(hub, inbound, id, permit, Some(route)),
+        None => later(hub, inbound, claim, permit, Some(route)),
     }
 }
 
 /// The way of a call that has to wait before its line can be queued.
-fn later(hub: &Arc<Hub>, inbound: Inbound, id: RequestId, permit: Permit, route: Option<Arc<Route>>) -> Outcome {
+fn later(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, route: Option<Arc<Route>>) -> Outcome {
     let call = Call::new(&inbound, permit);
-    let session = inbound.session.clone();
     let hub = Arc::clone(hub);
     let opening = async move {
         let route = match route {
             Some(route) => route,
-            None => {
-                list::learn(&hub, &inbound.endpoint.tenant).await;
-                let name = inbound.message.name().unwrap_or_default();
-                let found = hub.catalog.resolve(inbound.endpoint.scope(), &name);
-                found.ok_or_else(|| unknown_tool(&name))?
-            }
+            None => learnt(&hub, &inbound).await?,
         };
         let server = hub.fleet.server(&route.server).ok_or_else(|| unknown_tool(&route.canonical))?;
         waited(&server, &inbound, &route).await.map_err(|error| failed(&error))
     };
-    Crossing::opening(id, session.as_ref(), call, Box::pin(opening))
+    Crossing::opening(claim, call, Box::pin(opening))
+}
+
+/// Of a name that is not known yet. Whose it may be is asked, for as long as its start may take: a slow or broken server is not
+/// an unknown tool. Others are waited for no longer than a list waits.
+async fn learnt(hub: &Hub, inbound: &Inbound) -> Result<Arc<Route>, Refusal> {
+    let name = inbound.message.name().unwrap_or_default();
+    match unlearned(hub, inbound, &name) {
+        Some(server) => server.know().await.map_err(|error| failed(&error))?,
+        None => list::learn(hub, &inbound.endpoint).await,
+    }
+    hub.catalog.resolve(inbound.endpoint.scope(), &name).ok_or_else(|| unknown_tool(&name))
+}
+
+/// The server of the endpoint, or the one with whose name this name begins, if what it offers is not known.
+fn unlearned(hub: &Hub, inbound: &Inbound, name: &str) -> Option<Arc<Server>> {
+    let endpoint = &inbound.endpoint;
+    let is_meant = |id: &ServerId| match &endpoint.server {
+        Some(server) => id.name == *server,
+        None => name.strip_prefix(id.name.as_str()).is_some_and(|rest| rest.starts_with('.') || rest.starts_with("__")),
+    };
+    hub.fleet.unlearned(&endpoint.tenant).find(|server| is_meant(&server.settings().id))
 }
 
 /// Waits for an instance, then for room in its queue. Bounded by the server's start and call times.

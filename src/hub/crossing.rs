@@ -1,12 +1,12 @@
 //! The state of one request under way: `opening` (waiting for an instance) → `carrying` (on the wire) → ended. Dropping it at
 //! any point cancels: an unopened call is never sent, an open one is cancelled at its server, once.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Inbound, Outcome, Session, call, session::CallEntry};
+use super::{Answer, Inbound, Outcome, call, session::CallEntry};
 use crate::{
     access::Permit,
     bridge::incoming,
@@ -30,6 +30,32 @@ pub struct Crossing {
     state: State,
     /// Set for clients that can cancel by id.
     cancel: Option<CallEntry>,
+}
+
+/// The id of a request, which is its own until it is answered.
+pub(super) struct Claim {
+    id: RequestId,
+    cancel: Option<CallEntry>,
+}
+
+impl Claim {
+    /// To be taken before anything is done: a request that is refused for its id must have had no effect.
+    ///
+    /// # Errors
+    /// The answer to one whose id is in use by another of its session.
+    #[expect(clippy::result_large_err, reason = "the answer is what the caller returns at once")]
+    pub(super) fn take(inbound: &Inbound) -> Result<Self, Answer> {
+        let id = inbound.id();
+        let cancel = match inbound.session.as_ref().map(|session| session.enter(&id)) {
+            None => None,
+            Some(Some(entry)) => Some(entry),
+            Some(None) => {
+                let refusal = Refusal::new(Code::InvalidRequest, 400, format!("id {id} is in use by a request without an answer"));
+                return Err(Answer { status: 400, body: refusal.with_id(Some(id)).to_body(), session: None });
+            }
+        };
+        Ok(Self { id, cancel })
+    }
 }
 
 type Opening = Pin<Box<dyn Future<Output = Result<OnWire, Refusal>> + Send>>;
@@ -67,27 +93,19 @@ impl Call {
 }
 
 impl Crossing {
-    pub(super) fn answering(id: RequestId, session: Option<&Arc<Session>>, answer: Answering) -> Outcome {
-        Self::start(id, session, State::Answering(answer))
+    pub(super) fn answering(claim: Claim, answer: Answering) -> Outcome {
+        Self::start(claim, State::Answering(answer))
     }
 
-    pub(super) fn opening(id: RequestId, session: Option<&Arc<Session>>, call: Call, opening: Opening) -> Outcome {
-        Self::start(id, session, State::Opening(call, opening))
+    pub(super) fn opening(claim: Claim, call: Call, opening: Opening) -> Outcome {
+        Self::start(claim, State::Opening(call, opening))
     }
 
-    pub(super) fn carrying(id: RequestId, session: Option<&Arc<Session>>, call: Call, on_wire: OnWire) -> Outcome {
-        Self::start(id, session, State::Carrying(call, on_wire))
+    pub(super) fn carrying(claim: Claim, call: Call, on_wire: OnWire) -> Outcome {
+        Self::start(claim, State::Carrying(call, on_wire))
     }
 
-    fn start(id: RequestId, session: Option<&Arc<Session>>, state: State) -> Outcome {
-        let cancel = match session.map(|session| session.enter(&id)) {
-            None => None,
-            Some(Some(entry)) => Some(entry),
-            Some(None) => {
-                let refusal = Refusal::new(Code::InvalidRequest, 400, format!("id {id} is in use by a request without an answer"));
-                return Outcome::Now(Answer { status: 400, body: refusal.with_id(Some(id)).to_body(), session: None });
-            }
-        };
+    fn start(Claim { id, cancel }: Claim, state: State) -> Outcome {
         Outcome::Later(Self { id, state, cancel })
     }
 

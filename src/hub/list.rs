@@ -2,33 +2,44 @@
 
 use std::sync::Arc;
 
-use super::{Answer, Crossing, Hub, Inbound, Outcome};
+use super::{Answer, Crossing, Endpoint, Hub, Inbound, Outcome, crossing::Claim};
 use crate::{
     limits,
-    name::TenantId,
+    name::ServerId,
     protocol::{Refusal, code::Code},
+    upstream::Server,
 };
 
 /// Cost when everything is known: one look at the fleet, one snapshot load, no rendering.
 pub(super) fn tools(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
-    if hub.fleet.learn(&inbound.endpoint.tenant).is_empty() {
+    if learning(hub, &inbound.endpoint).is_empty() {
         return Outcome::Now(page(hub, &inbound));
     }
-    let id = inbound.id();
-    let session = inbound.session.clone();
+    let claim = match Claim::take(&inbound) {
+        Ok(claim) => claim,
+        Err(answer) => return Outcome::Now(answer),
+    };
     let hub = Arc::clone(hub);
     let waited = async move {
-        learn(&hub, &inbound.endpoint.tenant).await;
+        learn(&hub, &inbound.endpoint).await;
         page(&hub, &inbound)
     };
-    Crossing::answering(id, session.as_ref(), Box::pin(waited))
+    Crossing::answering(claim, Box::pin(waited))
 }
 
-/// Waits, at most `limits::LIST_WAIT`, until the servers of the tenant that may be started were asked what they offer. What
+/// The servers seen at this endpoint that are only now asked what they offer. A server's own endpoint starts no other.
+pub(super) fn learning(hub: &Hub, endpoint: &Endpoint) -> Vec<Arc<Server>> {
+    match &endpoint.server {
+        Some(name) => hub.fleet.learn_one(&ServerId { tenant: endpoint.tenant.clone(), name: name.clone() }).into_iter().collect(),
+        None => hub.fleet.learn(&endpoint.tenant),
+    }
+}
+
+/// Waits, at most `limits::LIST_WAIT`, until the servers of the endpoint that may be started were asked what they offer. What
 /// comes later is announced as a list change.
-pub(super) async fn learn(hub: &Hub, tenant: &TenantId) {
+pub(super) async fn learn(hub: &Hub, endpoint: &Endpoint) {
     let deadline = tokio::time::Instant::now() + limits::LIST_WAIT;
-    for server in hub.fleet.learn(tenant) {
+    for server in learning(hub, endpoint) {
         if tokio::time::timeout_at(deadline, server.learnt()).await.is_err() {
             break;
         }

@@ -36,7 +36,7 @@ pub struct Hub {
 impl Hub {
     /// `tenants`: every tenant that exists, with servers or without.
     pub fn new(catalog: Arc<Catalog>, fleet: Arc<Fleet>, bus: Bus, limits: Limits, tenants: impl IntoIterator<Item = TenantId>) -> Self {
-        let sessions = Sessions::new(bus, limits.session_idle);
+        let sessions = Sessions::new(bus, Arc::clone(&fleet), limits.session_idle);
         Self { catalog, fleet, sessions, limits, tenants: tenants.into_iter().collect() }
     }
 

@@ -22,6 +22,7 @@ use crate::{
     limits,
     observe::{Bus, Event},
     protocol::{Body, RequestId, Version},
+    upstream::Fleet,
 };
 
 /// Visible ASCII of 256 random bits. Not a credential: a session answers only to its principal.
@@ -64,10 +65,18 @@ pub struct Session {
     /// Milliseconds since the table was made.
     last_used: AtomicU64,
     ended: CancellationToken,
+    fleet: Arc<Fleet>,
+}
+
+/// After its last call: nobody will ask for the instances that were its own.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.fleet.forget_session(self.id.as_str());
+    }
 }
 
 impl Session {
-    fn new(principal: Arc<Principal>, endpoint: Arc<Endpoint>, bus: &Bus) -> Self {
+    fn new(principal: Arc<Principal>, endpoint: Arc<Endpoint>, bus: &Bus, fleet: &Arc<Fleet>) -> Self {
         Self {
             id: SessionId::random(),
             principal,
@@ -77,6 +86,7 @@ impl Session {
             mail: Mutex::new(Some(bus.listen())),
             last_used: AtomicU64::new(0),
             ended: CancellationToken::new(),
+            fleet: Arc::clone(fleet),
         }
     }
 
@@ -207,13 +217,14 @@ fn list_changed() -> Body {
 pub struct Sessions {
     open: DashMap<Arc<str>, Arc<Session>>,
     bus: Bus,
+    fleet: Arc<Fleet>,
     idle: Duration,
     since: Instant,
 }
 
 impl Sessions {
-    pub(super) fn new(bus: Bus, idle: Duration) -> Self {
-        Self { open: DashMap::new(), bus, idle, since: Instant::now() }
+    pub(super) fn new(bus: Bus, fleet: Arc<Fleet>, idle: Duration) -> Self {
+        Self { open: DashMap::new(), bus, fleet, idle, since: Instant::now() }
     }
 
     /// `None` at `limits::SESSIONS_MAX`.
@@ -221,7 +232,7 @@ impl Sessions {
         if self.open.len() >= limits::SESSIONS_MAX {
             return None;
         }
-        let session = Arc::new(Session::new(Arc::clone(principal), Arc::clone(endpoint), &self.bus));
+        let session = Arc::new(Session::new(Arc::clone(principal), Arc::clone(endpoint), &self.bus, &self.fleet));
         session.settle(version);
         self.touch(&session);
         self.open.insert(session.id.share(), Arc::clone(&session));
@@ -248,7 +259,7 @@ impl Sessions {
 
     /// The session that a pipe is: in no table, found by nobody else, gone when dropped.
     pub fn pipe(&self, principal: Arc<Principal>, endpoint: Arc<Endpoint>) -> Arc<Session> {
-        Arc::new(Session::new(principal, endpoint, &self.bus))
+        Arc::new(Session::new(principal, endpoint, &self.bus, &self.fleet))
     }
 
     /// Ends the sessions that were not used for the idle time and have nothing under way, no stream and no request.
