@@ -142,7 +142,6 @@ async fn run(settings: Settings, place: &Place, gate: Gate, bound: Vec<Bound>, l
 
     log_stage(log, "stopping", place, port);
     doors.ready.set(Stage::Stopping);
-    accepting.cancel();
     doors.stop.cancel();
     core.hub.sessions.end_all();
     watch.drain();
@@ -155,6 +154,8 @@ async fn run(settings: Settings, place: &Place, gate: Gate, bound: Vec<Bound>, l
         _ = tokio::time::timeout(limits::DRAIN, drained) => {}
         () = signals.next() => core.fleet.kill_all(),
     }
+    // Not before: until the last call is answered, whoever asks is told that the hub is not ready.
+    accepting.cancel();
     watch.close();
     core.end(signals.next()).await;
     let _ = housekeeping.await;
@@ -185,7 +186,7 @@ pub fn serve_stdio(settings: Settings, place: &Place, endpoint: Endpoint) -> Exi
             let fleet = Arc::clone(&core.fleet);
             async move { fleet.boot().await }
         });
-        let (stdin, stdout) = (tokio::io::stdin(), tokio::io::stdout());
+        let (stdin, stdout) = stdio::ends();
         let piped = stdio::serve(Arc::clone(&core.hub), Arc::new(endpoint), principal, stdin, stdout, stop.clone());
         tokio::pin!(piped);
         tokio::select! {

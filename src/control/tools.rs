@@ -89,7 +89,7 @@ impl Control {
             return Ok(offer);
         }
         let server = server.ok_or_else(|| unusable(id, Reason::Disabled, "is disabled"))?;
-        if self.fleet.learn(&id.tenant).iter().any(|learning| learning.settings().id == *id) {
+        if self.fleet.learn_one(id).is_some() {
             // Ends by itself after `timeouts.start`; the bound here only guards against waiting in a start queue forever.
             let _ = tokio::time::timeout(settings.timeouts.start * 2, server.learnt()).await;
         }

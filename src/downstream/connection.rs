@@ -30,6 +30,13 @@ static HTTP: LazyLock<http1::Builder> = LazyLock::new(|| {
     http
 });
 
+/// One request, and no more.
+static ONCE: LazyLock<http1::Builder> = LazyLock::new(|| {
+    let mut http = HTTP.clone();
+    http.keep_alive(false);
+    http
+});
+
 /// Serves `stream` until either side ends it, a timer of its `Pulse` runs out, or it is drained. Must be spawned as a task of its own.
 pub(super) async fn serve<S, H, F>(stream: S, place: Place, handler: H)
 where
@@ -51,8 +58,10 @@ where
             Ok::<_, Infallible>(reply)
         }
     });
-    let mut connection = pin!(HTTP.serve_connection(TokioIo::new(stream), service).with_upgrades());
-    let mut draining = false;
+    // One that came while draining is there to be told so: hyper would close it before its first request.
+    let mut draining = pulse.order() == Order::Drain;
+    let http = if draining { &ONCE } else { &HTTP };
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let ended = poll_fn(|cx| {
         pulse.register(cx);
         match pulse.order() {

@@ -1,7 +1,7 @@
 //! The one way in: Host and Origin, then the route, then the caller, then the door. Nothing reaches a door past this.
 
 use super::{
-    Doors, Mount, Reply, Request, mcp,
+    Doors, Mount, Reply, Request, Stage, mcp,
     pulse::Pulse,
     reply::{self, class},
     request::Params,
@@ -13,6 +13,7 @@ use crate::{
     access::{Denied, Principal},
     config::settings::Serves,
     limits,
+    protocol::code::Reason,
 };
 use hyper::{
     Method, StatusCode,
@@ -44,6 +45,7 @@ pub(super) async fn answer(
     } else {
         match find(doors, &mount, &parts) {
             Ok((handler, access, params)) => match admit(doors, access, &parts, peer) {
+                Ok(principal) if doors.ready.stage() == Stage::Stopping && principal.is_some() && parts.method != Method::GET => stopping(),
                 Ok(principal) => hand_over(doors, handler, Request { parts, body, params, principal, peer, mount, pulse }).await,
                 Err(reply) => reply,
             },
@@ -141,6 +143,14 @@ fn unauthorized(denied: Denied) -> Reply {
     };
     let mut reply = reply::error(StatusCode::UNAUTHORIZED, class::AUTH, message, hub());
     reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    reply
+}
+
+/// What began before is finished, and who looks is still answered; nothing new begins.
+fn stopping() -> Reply {
+    let data = serde_json::json!({"origin": "hub", "reason": Reason::ShuttingDown.as_str(), "retryable": true});
+    let mut reply = reply::error(StatusCode::SERVICE_UNAVAILABLE, class::HUB, "The hub is shutting down", data);
+    reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     reply
 }
 

@@ -1,6 +1,8 @@
 //! MCP on stdin and stdout: the hub as an entry of a desktop host's `mcpServers`. One message a line and nothing but messages;
 //! both eras on the one pipe. Starts nothing by itself: a host may only want to know whether somebody is there.
 
+mod ends;
+
 use std::{io, sync::Arc};
 
 use bytes::BytesMut;
@@ -10,6 +12,8 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+
+pub use ends::ends;
 
 use super::{gather::Gather, pipe::Pipe, work};
 use crate::{

@@ -34,8 +34,10 @@ fn connect() -> Client {
     connect_through(1 << 20)
 }
 fn connect_through(pipe_bytes: usize) -> Client {
+    connect_to(Watch::start(8), pipe_bytes)
+}
+fn connect_to(watch: Arc<Watch>, pipe_bytes: usize) -> Client {
     let (stream, ours) = tokio::io::duplex(pipe_bytes);
-    let watch = Watch::start(8);
     let (tell, news) = mpsc::unbounded_channel();
     let place = watch.admit().unwrap();
     let served = tokio::spawn(serve(ours, place, move |request, pulse| stub(request, pulse, tell.clone())));
@@ -64,6 +66,10 @@ async fn stub(mut request: Request<Incoming>, pulse: Arc<Pulse>, tell: mpsc::Unb
                 pulse.alarm(Duration::from_secs(15)).await;
                 Some((Body::one(": ping\n\n".into()), (pulse, gone)))
             }))
+        }
+        "/flood" => {
+            let gone = Gone(tell);
+            reply::events(stream::unfold(gone, |gone| async move { Some((Body::one(vec![b'x'; 4096].into()), gone)) }))
         }
         _ => reply::status(StatusCode::NO_CONTENT),
     }
@@ -192,6 +198,30 @@ async fn a_reader_that_takes_nothing_for_thirty_seconds_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_is_not_read_is_closed_after_thirty_seconds_and_its_source_dropped() {
+    let mut client = connect_through(1024);
+    client.ask("/flood").await;
+    let start = Instant::now();
+    assert_eq!(client.news.recv().await, Some("gone"));
+    let after = start.elapsed().as_secs();
+    assert!((30..=32).contains(&after), "{after}");
+    (&mut client.served).await.unwrap();
+    assert_eq!(client.watch.open(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_read_slowly_lives_on() {
+    let mut client = connect_through(1024);
+    client.ask("/flood").await;
+    let start = Instant::now();
+    let mut bytes = [0; 256];
+    while start.elapsed() < Duration::from_secs(300) {
+        assert!(client.stream.read(&mut bytes).await.unwrap() > 0, "cut after {:?}", start.elapsed());
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_goes_away_drops_its_request_at_once() {
     let mut client = connect();
     client.ask("/never").await;
@@ -237,6 +267,19 @@ async fn draining_closes_idle_connections_now_and_busy_ones_after_their_answer()
     assert!(busy.rest().await.starts_with("HTTP/1.1 204"));
     drop(busy.stream);
     busy.watch.closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_comes_while_draining_is_answered_once() {
+    let watch = Watch::start(8);
+    watch.drain();
+    let mut late = connect_to(watch, 1 << 20);
+    let start = Instant::now();
+    late.ask("/").await;
+    late.ask("/").await;
+    let heard = late.rest().await;
+    assert_eq!(heard.matches("HTTP/1.1 204").count(), 1, "{heard}");
+    assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
