@@ -24,18 +24,24 @@
 //! | `--era` | `both` | `handshake`, `stateless` or `both` |
 //! | `--revision` | asked for | the revision it answers `initialize` with; others are refused with `data.supported` under `--strict 1` |
 //! | `--tools N` | 0 | further tools `tool0`… |
+//! | `--also A,B` | | further tools of these names |
+//! | `--label TEXT` | | what `label` answers before its text |
+//! | `--count FILE` | | the name of every tool called goes there, a line each, before anything else is done |
 //! | `--pages N` | 1 | pages of `tools/list`; the second cursor is the empty string |
 //! | `--batch K` | 64 | most requests that `shuffle` collects |
 //! | `--huge BYTES` | 209715200 | |
 //! | `--no-tools 1` | | declares no tools |
 //! | `--loop-cursor 1` | | pages never end: the same cursor again and again |
 //!
-//! Tools: `echo {text}`, `slow {ms}`, `never`, `blob {bytes}`, `progress {steps, ms}`, `cancellations`, `grow`, `crash {status}`,
+//! Tools: `echo {text}`, `label {text}`, `slow {ms}`, `never`, `hold {file}` (answers when that file is there), `blob {bytes}`,
+//! `progress {steps, ms}`, `cancellations`, `await {name, count}` (answers when that tool was called, or `cancelled` came, so often),
+//! `grow {by}` (as many new tools, and as many times `list_changed`, at once), `crash {status}`,
 //! `env`, `fork {}` (the pid of a sleeping grandchild), `pid`, `args`, `deaf` (reads no more after answering), `ask {method}` (asks the
-//! client, answers what it said), `say {text}` (a line as it is), `stderr {text}`, `fail` (a JSON-RPC error), `whoami`.
+//! client, answers what it said), `answer {members}` (this text in place of a result), `say {text}` (a line as it is), `stderr {text}`, `fail` (a JSON-RPC error), `whoami`.
 
 use std::{
     collections::{HashMap, HashSet},
+    fs::File,
     io::{self, BufRead, Read, Write},
     os::unix::process::CommandExt,
     process::{Command, Stdio},
@@ -158,7 +164,11 @@ struct Server {
     era: Mutex<Option<&'static str>>,
     grown: AtomicUsize,
     cancelled: Mutex<HashSet<String>>,
-    cancellations: AtomicUsize,
+    /// How often each tool was called, and `cancelled` came.
+    counts: Mutex<HashMap<String, u64>>,
+    counted: Condvar,
+    /// Of `--count`.
+    called: Option<File>,
     /// What the client answered to `ask`.
     replies: Mutex<HashMap<u64, Value>>,
     replied: Condvar,
@@ -167,12 +177,15 @@ struct Server {
 
 impl Server {
     fn new(script: Arc<Script>) -> Self {
+        let called = script.text("count").map(|path| File::options().create(true).append(true).open(path).expect("a file for the calls"));
         Self {
             script,
+            called,
             era: Mutex::default(),
             grown: AtomicUsize::new(0),
             cancelled: Mutex::default(),
-            cancellations: AtomicUsize::new(0),
+            counts: Mutex::default(),
+            counted: Condvar::new(),
             replies: Mutex::default(),
             replied: Condvar::new(),
             asked: AtomicUsize::new(0),
@@ -200,9 +213,9 @@ impl Server {
                 }
             }
             (Some("notifications/cancelled"), None) => {
-                self.cancellations.fetch_add(1, Ordering::SeqCst);
                 let params: Value = serde_json::from_str(params).unwrap_or_default();
                 self.cancelled.lock().unwrap().insert(params["requestId"].to_string());
+                self.count("cancelled");
             }
             (Some("notifications/initialized"), None) if self.script.is("changes") => {
                 for _ in 0..4 {
@@ -291,6 +304,15 @@ impl Server {
         result(out, id, &answer);
     }
 
+    fn count(&self, what: &str) {
+        *self.counts.lock().unwrap().entry(what.to_owned()).or_default() += 1;
+        self.counted.notify_all();
+    }
+
+    fn counted(&self, what: &str) -> u64 {
+        self.counts.lock().unwrap().get(what).copied().unwrap_or_default()
+    }
+
     fn list(&self, params: &Value) -> Value {
         let own = [
             "echo",
@@ -311,10 +333,15 @@ impl Server {
             "stderr",
             "fail",
             "whoami",
+            "label",
+            "hold",
+            "await",
+            "answer",
         ];
         let more = (0..self.script.number("tools", 0)).map(|n| format!("tool{n}"));
         let grown = (0..self.grown.load(Ordering::SeqCst)).map(|n| format!("grown{n}"));
-        let names: Vec<_> = own.into_iter().map(str::to_owned).chain(more).chain(grown).collect();
+        let also = self.also().map(str::to_owned);
+        let names: Vec<_> = own.into_iter().map(str::to_owned).chain(more).chain(also).chain(grown).collect();
         let pages = self.script.number("pages", 1).max(1);
         // The cursors are "", "2", "3" and so on.
         let page = match params["cursor"].as_str() {
@@ -333,17 +360,26 @@ impl Server {
         answer
     }
 
+    fn also(&self) -> impl Iterator<Item = &str> {
+        self.script.text("also").into_iter().flat_map(|names| names.split(','))
+    }
+
     fn call(self: &Arc<Self>, id: &str, params: &str, out: &mut Vec<u8>) {
         let Ok(call) = serde_json::from_str::<Call<'_>>(params) else {
             return error(out, id, -32602, "Invalid params", Value::Null);
         };
+        if let Some(mut called) = self.called.as_ref() {
+            let _ = called.write_all(format!("{}\n", call.name).as_bytes());
+        }
+        self.count(call.name);
         let arguments = &call.arguments;
         let number = |name: &str, default: u64| arguments[name].as_u64().unwrap_or(default);
         let said = match call.name {
             "echo" => arguments["text"].as_str().unwrap_or_default().to_owned(),
-            name if name.starts_with("tool") || name.starts_with("grown") => name.to_owned(),
+            "label" => format!("{}/{}", self.script.text("label").unwrap_or_default(), arguments["text"].as_str().unwrap_or_default()),
+            name if name.starts_with("tool") || name.starts_with("grown") || self.also().any(|also| also == name) => name.to_owned(),
             "blob" => "x".repeat(number("bytes", 1024) as usize),
-            "cancellations" => self.cancellations.load(Ordering::SeqCst).to_string(),
+            "cancellations" => self.counted("cancelled").to_string(),
             "env" => {
                 let vars: HashMap<_, _> = std::env::vars().collect();
                 serde_json::to_string(&vars).expect("strings are JSON")
@@ -361,10 +397,17 @@ impl Server {
                 std::process::exit(number("status", 1) as i32);
             }
             "never" => return,
+            "answer" => {
+                let members = arguments["members"].as_str().unwrap_or_default();
+                let _ = writeln!(out, r#"{{"jsonrpc":"2.0","id":{id},{members}}}"#);
+                return;
+            }
             "fail" => return error(out, id, -32000, "failed, as asked", json!({"why": "asked"})),
             "grow" => {
-                self.grown.fetch_add(1, Ordering::SeqCst);
-                list_changed(out);
+                for _ in 0..number("by", 1) {
+                    self.grown.fetch_add(1, Ordering::SeqCst);
+                    list_changed(out);
+                }
                 "grown".to_owned()
             }
             "say" => {
@@ -381,7 +424,7 @@ impl Server {
                 self.write(out);
                 sleep_for_ever();
             }
-            "slow" | "progress" | "ask" => {
+            "slow" | "progress" | "ask" | "hold" | "await" => {
                 let (server, id) = (Arc::clone(self), id.to_owned());
                 let (name, arguments, meta) = (call.name.to_owned(), arguments.clone(), call.meta.clone());
                 thread::spawn(move || server.take_time(&name, &id, &arguments, &meta));
@@ -403,6 +446,19 @@ impl Server {
                     return;
                 }
                 self.answer_call(id, "slept", &mut out);
+            }
+            "hold" => {
+                let file = arguments["file"].as_str().unwrap_or_default();
+                while !std::path::Path::new(file).exists() {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                self.answer_call(id, "let go", &mut out);
+            }
+            "await" => {
+                let (what, most) = (arguments["name"].as_str().unwrap_or_default(), arguments["count"].as_u64().unwrap_or(1));
+                let short = |counts: &mut HashMap<String, u64>| counts.get(what).copied().unwrap_or_default() < most;
+                drop(self.counted.wait_while(self.counts.lock().unwrap(), short).unwrap());
+                self.answer_call(id, &self.counted(what).to_string(), &mut out);
             }
             "progress" => {
                 let steps = arguments["steps"].as_u64().unwrap_or(3);

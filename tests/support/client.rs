@@ -96,6 +96,11 @@ impl Client {
         Self { address, path: path.into(), dialect, ids: AtomicU64::new(1), connection: Mutex::new(None) }
     }
 
+    /// The same client, session included, on a connection of its own.
+    pub fn beside(&self) -> Self {
+        Self::new(self.address, &self.path, self.dialect.clone())
+    }
+
     /// Ids 1, 2, 3 …
     pub fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)

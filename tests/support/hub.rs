@@ -144,8 +144,17 @@ impl Hub {
 
     /// Resident memory of the hub in KiB.
     pub fn resident_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most resident memory it ever had, in KiB.
+    pub fn resident_peak_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
@@ -170,8 +179,13 @@ impl Hub {
 
 impl Drop for Hub {
     fn drop(&mut self) {
+        let below = self.descendants();
         let _ = self.process.kill();
         let _ = self.process.wait();
+        // A test that failed leaves nothing behind: some of these servers outlive their stdin.
+        for pid in below.into_iter().filter_map(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
     }
 }
 

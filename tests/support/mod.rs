@@ -3,7 +3,9 @@
 
 pub mod client;
 pub mod hub;
+pub mod raw;
 pub mod server;
+pub mod talk;
 
 pub use client::{Answer, Client};
 pub use hub::Hub;

@@ -1,0 +1,151 @@
+//! What clients see: lists that change, lists in pages, and names in every form.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use crate::{
+    HANDSHAKE, both,
+    support::{Client, client, hub, server},
+    within,
+};
+
+/// What comes on a stream of events, message after message.
+struct Events {
+    body: Incoming,
+    text: String,
+}
+
+impl Events {
+    async fn of(session: &Client) -> Self {
+        let headers = [("accept", "text/event-stream"), ("mcp-session-id", session.session_id().unwrap())];
+        let response = session.beside().open("GET", "/mcp", &headers, "").await;
+        assert_eq!(response.status(), 200);
+        Self { body: response.into_body(), text: String::new() }
+    }
+
+    /// `None` at the end of the stream.
+    async fn next(&mut self) -> Option<Value> {
+        loop {
+            while let Some((event, rest)) = self.text.split_once("\n\n") {
+                let message = event.lines().find_map(|line| line.strip_prefix("data: ")).map(|data| serde_json::from_str(data).unwrap());
+                self.text = rest.to_owned();
+                if message.is_some() {
+                    return message;
+                }
+            }
+            let frame = self.body.frame().await?.unwrap();
+            self.text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_burst_of_changes_is_told_once_to_each_session_that_can_see_it() {
+    let hub = hub::new().server("a", server::child("").boot()).tenant_server("acme", "a", server::child("").boot()).run();
+    let session = client::session(&hub, HANDSHAKE).await;
+    let foreign = client::session_at(&hub, "/t/acme/mcp", HANDSHAKE).await;
+    let before = session.tools().await;
+    let mut events = Events::of(&session).await;
+    let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+    for (burst, all) in [(5, 5), (1, 6)] {
+        session.text("a.grow", json!({"by": burst})).await;
+        assert_eq!(within(events.next()).await.as_ref(), Some(&changed));
+        let grown = (0..all).map(|n| format!("a.grown{n}"));
+        let expected: BTreeSet<_> = before.iter().cloned().chain(grown).collect();
+        assert_eq!(session.tools().await.into_iter().collect::<BTreeSet<_>>(), expected);
+    }
+    let id = ("mcp-session-id", session.session_id().unwrap());
+    assert_eq!(session.send("DELETE", "/mcp", &[id], "").await.status, 204);
+    assert_eq!(within(events.next()).await, None);
+
+    // The neighbour's stream holds nothing, though its server has the same name.
+    let headers = [("accept", "text/event-stream"), ("mcp-session-id", foreign.session_id().unwrap())];
+    let stream = foreign.beside().open("GET", "/t/acme/mcp", &headers, "").await;
+    assert_eq!(foreign.send("DELETE", "/t/acme/mcp", &headers[1..], "").await.status, 204);
+    assert_eq!(within(stream.into_body().collect()).await.unwrap().to_bytes(), "");
+}
+
+#[tokio::test]
+async fn a_long_list_comes_in_pages_that_hold_every_tool_once() {
+    let hub = hub::new().server("many", server::child("--tools 1500 --pages 7")).server("more", server::child("--tools 1100")).run();
+    for path in ["/mcp", "/mcp?names=safe"] {
+        for client in &both(&hub, path).await {
+            let (mut params, mut pages, mut names) = (json!({}), Vec::new(), Vec::new());
+            loop {
+                let list = client.ask("tools/list", params).await.json();
+                let tools = list["result"]["tools"].as_array().unwrap_or_else(|| panic!("{list}"));
+                pages.push(tools.len());
+                names.extend(tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()));
+                let Some(cursor) = list["result"]["nextCursor"].as_str() else { break };
+                params = json!({"cursor": cursor});
+            }
+            assert!(pages.len() == 3 && pages.iter().all(|tools| *tools <= 1000), "{pages:?}");
+            let distinct: BTreeSet<_> = names.iter().collect();
+            assert_eq!(distinct.len(), names.len());
+            let dot = if path == "/mcp" { "." } else { "__" };
+            for (server, count) in [("many", 1500), ("more", 1100)] {
+                assert!((0..count).all(|n| distinct.contains(&format!("{server}{dot}tool{n}"))));
+            }
+            assert_eq!(client.text(&format!("more{dot}tool1099"), json!({})).await, "tool1099");
+            let refused = client.ask("tools/list", json!({"cursor": "1000"})).await.json();
+            assert_eq!(refused["error"]["code"], -32602, "{refused}");
+        }
+    }
+}
+
+/// Published name to the server's own, which the scripted server puts in the description; without the tools it always has.
+async fn names(client: &Client) -> BTreeMap<String, String> {
+    let list = client.ask("tools/list", json!({})).await.json();
+    let tools = list["result"]["tools"].as_array().unwrap_or_else(|| panic!("{list}"));
+    let own = |tool: &Value| tool["description"].as_str().unwrap().strip_prefix("The tool ").unwrap().to_owned();
+    let named = tools.iter().map(|tool| (tool["name"].as_str().unwrap().to_owned(), own(tool)));
+    named.filter(|(_, own)| own.contains(['.', '_']) || own.len() > 100 || own == "c").collect()
+}
+
+#[tokio::test]
+async fn every_tool_is_called_by_every_name_that_it_has() {
+    let long = ["l".repeat(200), format!("{}m", "l".repeat(199))];
+    let own = ["read.text", "read_text", "b.c", &long[0], &long[1]];
+    let hub = hub::new()
+        .server("s", server::child(&format!("--also {}", own.join(","))))
+        .server("a", server::child("--also b__c"))
+        .server("a__b", server::child("--also c"))
+        .run();
+    let [stateless, session] = &both(&hub, "/mcp").await;
+    let [safe_stateless, safe_session] = &both(&hub, "/mcp?names=safe").await;
+    let (dotted, safe) = (names(stateless).await, names(safe_session).await);
+    assert_eq!((dotted.len(), safe.len()), (7, 7), "{dotted:?} {safe:?}");
+    assert_eq!(names(session).await, dotted);
+    assert_eq!(names(safe_stateless).await, safe);
+    for expected in ["s.read.text", "s.read_text", "s.b.c", "a.b__c", "a__b.c"] {
+        assert!(dotted.contains_key(expected), "{expected}: {dotted:?}");
+    }
+    for name in safe.keys() {
+        assert!(name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)), "{name}");
+    }
+    // Each of a colliding pair is told apart; the plain form leads to neither.
+    assert_eq!(safe.keys().filter(|name| name.starts_with("s__read_text_")).count(), 2, "{safe:?}");
+    assert_eq!(safe.keys().filter(|name| name.starts_with("a__b__c_")).count(), 2, "{safe:?}");
+    for client in [stateless, session, safe_stateless, safe_session] {
+        for (name, own) in dotted.iter().chain(&safe) {
+            assert_eq!(client.text(name, json!({})).await, *own, "{name}");
+        }
+        let unknown = client.ask("tools/call", json!({"name": "a__b__c", "arguments": {}})).await.json();
+        assert_eq!(unknown["error"]["code"], -32602, "{unknown}");
+    }
+    for client in &both(&hub, "/s/mcp").await {
+        let listed = names(client).await;
+        assert_eq!(listed.into_keys().collect::<BTreeSet<_>>(), own.map(str::to_owned).into());
+        for name in own {
+            assert_eq!(client.text(name, json!({})).await, name);
+        }
+        for (name, own) in dotted.iter().chain(&safe).filter(|(name, _)| name.starts_with('s')) {
+            assert_eq!(client.text(name, json!({})).await, *own, "{name}");
+        }
+        let foreign = client.ask("tools/call", json!({"name": "a.b__c", "arguments": {}})).await.json();
+        assert_eq!(foreign["error"]["code"], -32602, "{foreign}");
+    }
+}
