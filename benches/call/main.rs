@@ -3,6 +3,7 @@
 //!
 //! `cargo bench --bench call` measures each by itself, ids `what/size/concurrency`. `cargo bench --bench call -- --ratios`
 //! measures hub and bare server in turns and prints the ratios: on a noisy machine only those mean something.
+//! `-- --load small-2026 16 10` keeps the hub busy with 16 connections for about 10 s, for a profiler to look at.
 //! Under `taskset -c 0` every process of the run stays on one core, as the single-connection figure asks.
 
 mod bare;
@@ -24,6 +25,7 @@ fn main() {
         Some("bare") => bare::run(),
         Some("child") => child::run(),
         Some("--ratios") => ratios::run(),
+        Some("--load") => ratios::load(&arguments),
         _ => {
             let mut criterion = Criterion::default().sample_size(10).measurement_time(Duration::from_secs(3)).configure_from_args();
             calls(&mut criterion);

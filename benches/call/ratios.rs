@@ -1,6 +1,6 @@
 //! Hub and bare server in turns, in one run, and the ratio of each pair.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
     client::{Load, Request},
@@ -27,6 +27,29 @@ pub(crate) fn run() {
     println!("\none connection: hub p50 {hub:?}, bare p50 {bare:?}, pipe round trip p50 {pipe:?}");
     println!("added over the bare server: {:.2} pipe round trips", (hub.saturating_sub(bare)).as_secs_f64() / pipe.as_secs_f64());
     println!("hub process: {}", resident(scene.hub_pid()));
+}
+
+/// `--load WHAT CONNECTIONS SECONDS`: one kind of call, and the hub's process id first.
+#[expect(clippy::print_stdout, reason = "the figures are for a person")]
+pub(crate) fn load(arguments: &[String]) {
+    let scene = Scene::start();
+    let request = match arguments.get(2).map(String::as_str) {
+        Some("small-2025") => scene.small(Dialect::Handshake),
+        Some("large") => scene.large(Dialect::Stateless),
+        Some("list") => scene.list(),
+        _ => scene.small(Dialect::Stateless),
+    };
+    let number = |place: usize, other: u64| arguments.get(place).and_then(|word| word.parse().ok()).unwrap_or(other);
+    let connections = usize::try_from(number(3, 16)).unwrap();
+    println!("hub {}", scene.hub_pid());
+    let load = Load { request, connections };
+    let until = Instant::now() + Duration::from_secs(number(4, 10));
+    let (mut calls, mut spent) = (0, Duration::ZERO);
+    while Instant::now() < until {
+        spent += load.run(20_000);
+        calls += 20_000;
+    }
+    println!("{:.0} calls/s", f64::from(calls) / spent.as_secs_f64());
 }
 
 fn report(what: &str, connections: usize, hub: &Request, bare: &Request) {
@@ -57,7 +80,7 @@ fn pipe(scene: &Scene) -> Duration {
     let mut pipe = scene.pipe();
     let mut times: Vec<Duration> = (0..20_000)
         .map(|_| {
-            let since = std::time::Instant::now();
+            let since = Instant::now();
             pipe.round_trip();
             since.elapsed()
         })
