@@ -1,6 +1,8 @@
 //! The composition root: settings in, a running hub, an exit code out. `serve` and `stdio` tell the whole life of a process in
 //! order: bind, build, start, run, drain, end.
 
+mod shards;
+
 use std::{
     io::IsTerminal,
     net::IpAddr,
@@ -11,6 +13,7 @@ use std::{
 };
 
 use serde_json::json;
+use shards::Shards;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -103,8 +106,10 @@ pub fn serve(settings: Settings, place: &Place, allow_unauthenticated: bool, log
             return ExitCode::FAILURE;
         }
     };
-    let shards = Shards::start();
-    shards.block_on(run(settings, place, gate, bound, log, &shards))
+    match Shards::start(settings.gateway.threads) {
+        Ok(shards) => shards.block_on(run(settings, place, gate, bound, log, &shards)),
+        Err(error) => no_runtime(&error),
+    }
 }
 
 async fn run(settings: Settings, place: &Place, gate: Gate, bound: Vec<Bound>, log: &mut Log, shards: &Shards) -> ExitCode {
@@ -165,7 +170,11 @@ async fn run(settings: Settings, place: &Place, gate: Gate, bound: Vec<Bound>, l
 
 /// `mcp-hub stdio`: the hub in this process, with stdin and stdout as its one door. Ends when stdin does.
 pub fn serve_stdio(settings: Settings, place: &Place, endpoint: Endpoint) -> ExitCode {
-    let shards = Shards::start();
+    // One client, so one thread.
+    let shards = match Shards::start(Some(1)) {
+        Ok(shards) => shards,
+        Err(error) => return no_runtime(&error),
+    };
     shards.block_on(async {
         let core = match Core::build(settings, place) {
             Ok(core) => core,
@@ -344,6 +353,11 @@ fn said(error: &dyn std::error::Error) -> String {
     text
 }
 
+fn no_runtime(error: &std::io::Error) -> ExitCode {
+    fail("HUB_ERROR", &format!("the system gives no thread or event queue: {error}"), json!({}));
+    ExitCode::FAILURE
+}
+
 fn fail(code: &str, message: &str, data: serde_json::Value) {
     eprintln!("{}", error_line(code, message, data));
 }
@@ -365,61 +379,5 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-    }
-}
-
-/// The runtimes: see "The runtime's shape" in ARCHITECTURE.md.
-struct Shards {
-    main: tokio::runtime::Runtime,
-    others: Vec<tokio::runtime::Handle>,
-}
-
-impl Shards {
-    fn start() -> Self {
-        let shape = std::env::var("MCP_HUB_SHAPE").unwrap_or_else(|_| "1".into());
-        if shape == "multi" {
-            let main = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
-            return Self { main, others: Vec::new() };
-        }
-        let single = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-        let others = (1..shape.parse::<usize>().unwrap_or(1))
-            .map(|_| {
-                let runtime = single();
-                let handle = runtime.handle().clone();
-                std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
-                handle
-            })
-            .collect();
-        Self { main: single(), others }
-    }
-
-    fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.main.block_on(future)
-    }
-
-    fn serve(&self, acceptor: Acceptor, doors: Arc<Doors>, mount: Arc<Mount>, stop: CancellationToken) {
-        if self.others.is_empty() {
-            tokio::spawn(listen::serve(acceptor, doors, mount, stop));
-            return;
-        }
-        let others = self.others.clone();
-        tokio::spawn(async move {
-            for turn in 0.. {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    accepted = acceptor.accept() => match others.get(turn % (others.len() + 1)) {
-                        None => { tokio::spawn(listen::serve_connection(accepted, doors.clone(), mount.clone())); }
-                        Some(other) => {
-                            let (doors, mount) = (doors.clone(), mount.clone());
-                            if let Ok(detached) = accepted.detach() {
-                                other.spawn(async move {
-                                    if let Ok(accepted) = detached.attach() { listen::serve_connection(accepted, doors, mount).await; }
-                                });
-                            }
-                        }
-                    }
-                }
-            }
-        });
     }
 }

@@ -1,6 +1,6 @@
 //! The sections about the hub itself: `gateway`, `orchestrator`, `limits`, `logging`. An error here leaves nothing to start with.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use super::{
     document::Notes,
@@ -39,10 +39,10 @@ impl Hub {
                 "public_url" => gateway.public_url = notes.keep(field.or_null(web_address)).flatten(),
                 "base_path" => set(&mut gateway.base_path, notes.keep(base_path(&field))),
                 "hosts" => set(&mut gateway.hosts, notes.keep(field.strings())),
-                "trusted_proxies" => set(&mut gateway.trusted_proxies, notes.keep(networks(&field))),
+                "threads" => gateway.threads = notes.keep(field.whole(1, 64)).map(|threads| threads as usize),
                 "names" => set(&mut gateway.safe_names, notes.keep(safe_names(&field))),
                 "cors" => cors(gateway, &field, notes),
-                "legacy_sse" => notes.later(field.at, &field.label),
+                "legacy_sse" | "trusted_proxies" => notes.later(field.at, &field.label),
                 // Ignored, it would serve in the clear what was meant to be encrypted.
                 "tls" => notes.restricting(field.at, &field.label),
                 _ => notes.unknown(field.at, &field.label),
@@ -134,21 +134,6 @@ fn base_path(field: &Field<'_>) -> Result<String, Fault> {
     } else {
         Err(field.fault("must be a path such as \"/tools\""))
     }
-}
-
-/// Addresses, each with or without the number of its fixed bits.
-fn networks(field: &Field<'_>) -> Result<Vec<String>, Fault> {
-    let is_network = |text: &String| {
-        let (address, bits) = text.split_once('/').map_or((text.as_str(), None), |(address, bits)| (address, Some(bits)));
-        let most = match address.parse::<IpAddr>() {
-            Ok(IpAddr::V4(_)) => 32,
-            Ok(IpAddr::V6(_)) => 128,
-            Err(_) => return false,
-        };
-        bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
-    };
-    let networks = field.strings()?;
-    if networks.iter().all(is_network) { Ok(networks) } else { Err(field.fault("must hold addresses such as \"10.0.0.0/8\"")) }
 }
 
 fn cors(gateway: &mut Gateway, section: &Field<'_>, notes: &mut Notes<'_>) {

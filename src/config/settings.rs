@@ -34,7 +34,8 @@ pub struct Gateway {
     /// "" or "/prefix", no trailing slash.
     pub base_path: String,
     pub hosts: Vec<String>,
-    pub trusted_proxies: Vec<String>,
+    /// Runtimes that share the connections; `None`: as many as the machine has pairs of cores.
+    pub threads: Option<usize>,
     pub safe_names: bool,
     pub cors_origins: Vec<String>,
     pub cors_credentials: bool,
@@ -49,7 +50,7 @@ impl Default for Gateway {
             public_url: None,
             base_path: String::new(),
             hosts: Vec::new(),
-            trusted_proxies: Vec::new(),
+            threads: None,
             safe_names: false,
             cors_origins: Vec::new(),
             cors_credentials: false,

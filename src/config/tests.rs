@@ -158,10 +158,7 @@ fn what_makes_the_hub_itself_impossible_is_fatal() {
         ("{\"gateway\": {\"port\": 70000}}", "s.json:1:22: \"gateway.port\" must be a whole number from 0 to 65535, found 70000"),
         ("{\"gateway\": {\"base_path\": \"x\"}}", "s.json:1:27: \"gateway.base_path\" must be a path such as \"/tools\""),
         ("{\"gateway\": {\"names\": \"x\"}}", "s.json:1:23: \"gateway.names\" must be one of \"dotted\", \"safe\""),
-        (
-            "{\"gateway\": {\"trusted_proxies\": [\"10/8\"]}}",
-            "s.json:1:33: \"gateway.trusted_proxies\" must hold addresses such as \"10.0.0.0/8\"",
-        ),
+        ("{\"gateway\": {\"threads\": 0}}", "s.json:1:25: \"gateway.threads\" must be a whole number from 1 to 64, found 0"),
         ("{\"gateway\": {\"listeners\": [{}]}}", "s.json:1:28: \"gateway.listeners[0]\" needs a \"port\""),
         (
             "{\"gateway\": {\"cors\": {\"origins\": [\"*\"], \"credentials\": true}}}",
@@ -196,7 +193,7 @@ fn the_hubs_own_sections_are_read() {
     let settings = settings(
         r#"{"gateway": {"host": "0.0.0.0", "port": 1, "mcp_port": 2, "websocket_port": 2, "base_path": "/hub/", "names": "safe",
              "listeners": [{"port": 3, "serves": ["ops"], "names": "dotted"}, {"host": "::1", "port": 1}], "hosts": ["hub"],
-             "trusted_proxies": ["10.0.0.0/8", "::1"], "cors": {"origins": ["https://a"]}, "public_url": "https://hub.example"},
+             "threads": 2, "cors": {"origins": ["https://a"]}, "public_url": "https://hub.example"},
             "orchestrator": {"auto_start": true, "max_retries": 5, "startup_timeout": 7.5, "parallel_starts": 2, "watch": false},
             "limits": {"body_mb": 1, "line_mb": 2, "queue": 3, "session_idle": 4, "in_flight": 5},
             "logging": {"level": "WARNING", "format": "%(message)s"},
@@ -204,6 +201,7 @@ fn the_hubs_own_sections_are_read() {
     );
     let gateway = &settings.gateway;
     assert_eq!((gateway.host.as_str(), gateway.port, gateway.base_path.as_str(), gateway.safe_names), ("0.0.0.0", 1, "/hub", true));
+    assert_eq!(gateway.threads, Some(2));
     let listener = |host: &str, port, serves, safe_names| Listener { host: host.to_owned(), port, serves, safe_names };
     assert_eq!(
         gateway.listeners,
