@@ -174,7 +174,7 @@ mod tests {
             public_url: Some("https://hub.example/base".into()),
             base_path: String::new(),
             hosts: vec!["Box.local".into()],
-            trusted_proxies: Vec::new(),
+            threads: None,
             safe_names: false,
             cors_origins: origins.iter().map(|&origin| origin.into()).collect(),
             cors_credentials: false,
