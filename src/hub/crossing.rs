@@ -43,7 +43,6 @@ impl Claim {
     ///
     /// # Errors
     /// The answer to one whose id is in use by another of its session.
-    #[expect(clippy::result_large_err, reason = "the answer is what the caller returns at once")]
     pub(super) fn take(inbound: &Inbound) -> Result<Self, Answer> {
         let id = inbound.id();
         let cancel = match inbound.session.as_ref().map(|session| session.enter(&id)) {
