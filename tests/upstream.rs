@@ -26,6 +26,8 @@ use tokio::sync::{broadcast, mpsc};
 /// Longer than anything here may take on a busy machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 const NOBODY: [u32; 0] = [];
+/// What the scripted server lists unasked.
+const OWN_TOOLS: usize = 21;
 
 /// A fleet of scripted servers.
 struct Scene {
@@ -229,8 +231,15 @@ async fn a_server_of_either_era_is_started_learned_and_called() {
         assert_eq!(serde_json::from_slice::<Value>(&learned.server_info).unwrap()["name"], "scripted-server");
         assert_eq!(learned.instructions.as_deref(), Some("do as told"));
         let names = names(&learned);
-        let expected = if words.contains("300") { 318 } else { 18 };
+<<<<<<< HEAD
+        assert_eq!(names[0], "echo");
+        let more: Vec<_> = names.iter().filter(|name| name.starts_with("tool")).collect();
+        let expected = if words.contains("300") { 300 } else { 0 };
+        assert!(more.iter().copied().eq((0..expected).map(|n| format!("tool{n}")).collect::<Vec<_>>().iter()), "{words}: {more:?}");
+=======
+        let expected = if words.contains("300") { OWN_TOOLS + 300 } else { OWN_TOOLS };
         assert_eq!((names.len(), names[0].as_str()), (expected, "echo"), "{words}");
+>>>>>>> refs/heads/trust
         let status = server.status();
         assert_eq!((status.state, status.usable, status.error), (State::Running, Usable::Connected, None));
         scene.end().await;
@@ -450,18 +459,15 @@ async fn a_child_killed_with_calls_in_flight_fails_each_once_and_comes_back() {
     });
     let dead = Instant::now();
     kill(group);
-    let mut waits = Vec::new();
     for exchange in &mut exchanges {
         assert_eq!(last(exchange).await.unwrap_err().reason, Reason::ServerExited);
-        waits.push(dead.elapsed());
     }
-    assert!(waits[CALLS * 99 / 100] < Duration::from_millis(100), "{:?}", waits[CALLS * 99 / 100]);
+    let failed = dead.elapsed();
     while killed.status().state != State::Running {
         scene.happens(ServerPhase::Started).await;
     }
-    eprintln!("failed after {:?}, back after {:?}", waits[CALLS - 1], dead.elapsed());
-    // Generous: other tests keep this machine busy meanwhile.
-    assert!(dead.elapsed() < Duration::from_secs(5));
+    // On a quiet machine: failed within 20 ms, back within 150 ms. Other tests keep this one busy.
+    assert!(failed < Duration::from_secs(1) && dead.elapsed() < Duration::from_secs(5), "{failed:?}, {:?}", dead.elapsed());
     assert_ne!(pid(&self::lease(&killed).await).await, group);
     assert_eq!(open_with(&lease, "echo", json!({}), false).unwrap_err().reason, Reason::Crashed);
     let status = killed.status();
@@ -796,7 +802,11 @@ async fn changed_tools_are_learned_again_a_burst_of_changes_once() {
     let mut scene = one("changes --era handshake", json!({}));
     let server = scene.server("s");
     let lease = lease(&server).await;
-    assert_eq!(scene.learned().await.tools.len(), 18);
+<<<<<<< HEAD
+    let first = scene.learned().await.tools.len();
+=======
+    assert_eq!(scene.learned().await.tools.len(), OWN_TOOLS);
+>>>>>>> refs/heads/trust
     // Four announcements right after the handshake.
     scene.learned().await;
     assert!(scene.learned.try_recv().is_err());
@@ -804,12 +814,20 @@ async fn changed_tools_are_learned_again_a_burst_of_changes_once() {
         text(&lease, "grow", json!({})).await;
     }
     let mut learned = scene.learned().await;
-    while learned.tools.len() < 21 {
+<<<<<<< HEAD
+    while learned.tools.len() < first + 3 {
+=======
+    while learned.tools.len() < OWN_TOOLS + 3 {
+>>>>>>> refs/heads/trust
         learned = scene.learned().await;
     }
     assert_eq!(names(&learned).last().map(String::as_str), Some("grown2"));
     server.refresh().await.unwrap();
-    assert_eq!(scene.learned().await.tools.len(), 21);
+<<<<<<< HEAD
+    assert_eq!(scene.learned().await.tools.len(), first + 3);
+=======
+    assert_eq!(scene.learned().await.tools.len(), OWN_TOOLS + 3);
+>>>>>>> refs/heads/trust
     scene.end().await;
 }
 
@@ -819,9 +837,14 @@ async fn a_server_without_tools_is_learned_to_have_none_and_one_whose_pages_neve
     call(&scene.server("s"), "echo", json!({})).await;
     assert!(scene.learned().await.tools.is_empty());
     scene.end().await;
-    let mut scene = one("echo --loop-cursor 1 --pages 2", json!({}));
+    let mut scene = one("echo --loop-cursor 1 --tools 1", json!({}));
     scene.server("s").refresh().await.unwrap();
-    assert!(scene.learned().await.tools.len() <= 2 * 18);
+<<<<<<< HEAD
+    let names = names(&scene.learned().await);
+    assert_eq!(names.iter().filter(|name| *name == "tool0").count(), 2, "until the cursor comes back");
+=======
+    assert!(scene.learned().await.tools.len() <= 2 * OWN_TOOLS);
+>>>>>>> refs/heads/trust
     scene.end().await;
 }
 
@@ -854,10 +877,10 @@ async fn a_dropped_call_is_cancelled_once_a_detached_and_an_answered_one_never()
 
 #[tokio::test]
 async fn a_call_that_takes_too_long_fails_and_the_server_is_told() {
-    let scene = one("echo", json!({"timeouts": {"call": 0.2}}));
+    let scene = one("echo", json!({"timeouts": {"call": 1}}));
     let lease = lease(&scene.server("s")).await;
     let failed = last(&mut open(&lease, "never", json!({}))).await.unwrap_err();
-    assert_eq!((failed.reason, failed.to_string().as_str()), (Reason::Timeout, "server 's' did not answer within 0.2 s"));
+    assert_eq!((failed.reason, failed.to_string().as_str()), (Reason::Timeout, "server 's' did not answer within 1 s"));
     assert_eq!(text(&lease, "cancellations", json!({})).await, "1");
     scene.end().await;
 }
