@@ -58,7 +58,7 @@ mod tests {
                 public_url: None,
                 base_path: String::new(),
                 hosts: vec![],
-                trusted_proxies: vec![],
+                threads: None,
                 safe_names: false,
                 cors_origins: vec![],
                 cors_credentials: false,
