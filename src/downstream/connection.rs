@@ -9,7 +9,13 @@ use super::{
     watch::Place,
 };
 use crate::limits;
-use hyper::{Request, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request, StatusCode,
+    body::{Body, Incoming},
+    header::{self, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use std::{
     convert::Infallible,
@@ -46,13 +52,16 @@ where
 {
     let stream = Watched::new(stream, place);
     let pulse = stream.pulse().clone();
-    let service = service_fn(|request| {
-        let in_service = pulse.on_request();
+    let service = service_fn(|request: Request<Incoming>| {
+        let in_service = pulse.on_request(!request.body().is_end_stream());
         let answer = handler(request, pulse.clone());
         async {
             let mut reply = answer.await;
             if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
                 pulse.on_upgrade();
+            } else if pulse.has_body_left() {
+                // Nothing can follow what was not read: the client is told, or its next request would be lost (RFC 9112 9.6).
+                reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             reply.body_mut().until_end(in_service);
             Ok::<_, Infallible>(reply)

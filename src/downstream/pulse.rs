@@ -15,7 +15,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
     },
     task::{Context, Poll},
     time::Duration,
@@ -90,6 +90,8 @@ pub struct Pulse {
     /// The tick at which the task wants to be woken; 0 for never.
     alarm: AtomicU32,
     order: AtomicU8,
+    /// The request's body, or some of it, was not taken.
+    body_left: AtomicBool,
     waker: AtomicWaker,
 }
 
@@ -101,6 +103,7 @@ impl Pulse {
             write_waits: AtomicU32::new(0),
             alarm: AtomicU32::new(0),
             order: AtomicU8::new(Order::Go as u8),
+            body_left: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             clock,
         };
@@ -134,8 +137,9 @@ impl Pulse {
         }
     }
     /// The head of a request is complete; the guard goes into the response's body.
-    pub(super) fn on_request(self: &Arc<Self>) -> InService {
+    pub(super) fn on_request(self: &Arc<Self>, has_body: bool) -> InService {
         self.enter(Phase::Handling);
+        self.body_left.store(has_body, Relaxed);
         InService(self.clone())
     }
     /// The handler waits for more of the body.
@@ -145,9 +149,13 @@ impl Pulse {
         }
     }
     pub(super) fn on_body_end(&self) {
+        self.body_left.store(false, Relaxed);
         if self.phase().0 == Phase::Body {
             self.enter(Phase::Handling);
         }
+    }
+    pub(super) fn has_body_left(&self) -> bool {
+        self.body_left.load(Relaxed)
     }
     pub(super) fn on_upgrade(&self) {
         self.enter(Phase::Upgraded);
@@ -260,7 +268,7 @@ mod tests {
     fn a_handler_may_take_its_time_and_idling_counts_from_the_end_of_the_response() {
         let (clock, pulse) = pulse();
         pulse.on_read();
-        let serving = pulse.on_request();
+        let serving = pulse.on_request(false);
         assert_eq!(overdue_after(&clock, &pulse, 5000), None);
         drop(serving);
         assert_eq!(overdue_after(&clock, &pulse, 99), Some(76));
@@ -268,12 +276,12 @@ mod tests {
     #[test]
     fn a_body_is_bounded_in_its_pauses_and_as_a_whole() {
         let (clock, pulse) = pulse();
-        let _serving = pulse.on_request();
+        let _serving = pulse.on_request(false);
         pulse.on_body_wait();
         assert_eq!(overdue_after(&clock, &pulse, 99), Some(11));
 
         let (clock, pulse) = self::pulse();
-        let _serving = pulse.on_request();
+        let _serving = pulse.on_request(false);
         pulse.on_body_wait();
         let lasted = (1..99).find(|_| {
             pulse.on_read();
@@ -286,7 +294,7 @@ mod tests {
     #[test]
     fn a_write_that_makes_no_progress_is_overdue_and_one_that_does_is_not() {
         let (clock, pulse) = pulse();
-        let _serving = pulse.on_request();
+        let _serving = pulse.on_request(false);
         pulse.on_write_waits();
         assert_eq!(overdue_after(&clock, &pulse, 30), None);
         pulse.on_write();
@@ -296,7 +304,7 @@ mod tests {
     #[test]
     fn an_upgraded_connection_is_left_alone() {
         let (clock, pulse) = pulse();
-        let serving = pulse.on_request();
+        let serving = pulse.on_request(false);
         pulse.on_upgrade();
         drop(serving);
         pulse.on_read();

@@ -187,6 +187,23 @@ async fn a_body_over_the_limit_is_refused_announced_or_not_and_the_answer_arrive
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_leaves_the_body_unread_says_that_the_connection_ends() {
+    for (path, length, ends) in [("/", 50, true), ("/", 3, true), ("/", 0, false), ("/body", 101, true), ("/body", 3, false)] {
+        let mut client = connect();
+        client.send(&format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n")).await;
+        client.send(&"x".repeat(length.min(3))).await;
+        let head = client.hear("\r\n\r\n").await;
+        assert_eq!(head.contains("connection: close"), ends, "{path} {length}: {head}");
+        if ends {
+            client.rest().await;
+        } else if path == "/" {
+            client.ask("/").await;
+            client.hear("\r\n\r\n").await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reader_that_takes_nothing_for_thirty_seconds_is_closed() {
     let mut client = connect_through(1024);
     client.ask("/large").await;
