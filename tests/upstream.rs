@@ -26,8 +26,6 @@ use tokio::sync::{broadcast, mpsc};
 /// Longer than anything here may take on a busy machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 const NOBODY: [u32; 0] = [];
-/// What the scripted server lists unasked.
-const OWN_TOOLS: usize = 21;
 
 /// A fleet of scripted servers.
 struct Scene {
@@ -231,15 +229,10 @@ async fn a_server_of_either_era_is_started_learned_and_called() {
         assert_eq!(serde_json::from_slice::<Value>(&learned.server_info).unwrap()["name"], "scripted-server");
         assert_eq!(learned.instructions.as_deref(), Some("do as told"));
         let names = names(&learned);
-<<<<<<< HEAD
         assert_eq!(names[0], "echo");
         let more: Vec<_> = names.iter().filter(|name| name.starts_with("tool")).collect();
         let expected = if words.contains("300") { 300 } else { 0 };
         assert!(more.iter().copied().eq((0..expected).map(|n| format!("tool{n}")).collect::<Vec<_>>().iter()), "{words}: {more:?}");
-=======
-        let expected = if words.contains("300") { OWN_TOOLS + 300 } else { OWN_TOOLS };
-        assert_eq!((names.len(), names[0].as_str()), (expected, "echo"), "{words}");
->>>>>>> refs/heads/trust
         let status = server.status();
         assert_eq!((status.state, status.usable, status.error), (State::Running, Usable::Connected, None));
         scene.end().await;
@@ -802,11 +795,7 @@ async fn changed_tools_are_learned_again_a_burst_of_changes_once() {
     let mut scene = one("changes --era handshake", json!({}));
     let server = scene.server("s");
     let lease = lease(&server).await;
-<<<<<<< HEAD
     let first = scene.learned().await.tools.len();
-=======
-    assert_eq!(scene.learned().await.tools.len(), OWN_TOOLS);
->>>>>>> refs/heads/trust
     // Four announcements right after the handshake.
     scene.learned().await;
     assert!(scene.learned.try_recv().is_err());
@@ -814,20 +803,12 @@ async fn changed_tools_are_learned_again_a_burst_of_changes_once() {
         text(&lease, "grow", json!({})).await;
     }
     let mut learned = scene.learned().await;
-<<<<<<< HEAD
     while learned.tools.len() < first + 3 {
-=======
-    while learned.tools.len() < OWN_TOOLS + 3 {
->>>>>>> refs/heads/trust
         learned = scene.learned().await;
     }
     assert_eq!(names(&learned).last().map(String::as_str), Some("grown2"));
     server.refresh().await.unwrap();
-<<<<<<< HEAD
     assert_eq!(scene.learned().await.tools.len(), first + 3);
-=======
-    assert_eq!(scene.learned().await.tools.len(), OWN_TOOLS + 3);
->>>>>>> refs/heads/trust
     scene.end().await;
 }
 
@@ -839,12 +820,8 @@ async fn a_server_without_tools_is_learned_to_have_none_and_one_whose_pages_neve
     scene.end().await;
     let mut scene = one("echo --loop-cursor 1 --tools 1", json!({}));
     scene.server("s").refresh().await.unwrap();
-<<<<<<< HEAD
     let names = names(&scene.learned().await);
     assert_eq!(names.iter().filter(|name| *name == "tool0").count(), 2, "until the cursor comes back");
-=======
-    assert!(scene.learned().await.tools.len() <= 2 * OWN_TOOLS);
->>>>>>> refs/heads/trust
     scene.end().await;
 }
 

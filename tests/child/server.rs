@@ -40,6 +40,7 @@
 //! client, answers what it said), `answer {members}` (this text in place of a result), `say {text}` (a line as it is), `stderr {text}`, `fail` (a JSON-RPC error), `whoami`.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     fs::File,
     io::{self, BufRead, Read, Write},
@@ -140,7 +141,8 @@ impl Script {
 struct Message<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
-    method: Option<&'a str>,
+    /// Perhaps written with escapes.
+    method: Option<Cow<'a, str>>,
     #[serde(borrow)]
     params: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -151,7 +153,7 @@ struct Message<'a> {
 
 #[derive(Deserialize)]
 struct Call<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     #[serde(default)]
     arguments: Value,
     #[serde(rename = "_meta", default)]
@@ -202,7 +204,7 @@ impl Server {
     fn answer(self: &Arc<Self>, line: &[u8], out: &mut Vec<u8>) {
         let Ok(message) = serde_json::from_slice::<Message<'_>>(line) else { return };
         let params = message.params.map_or("{}", RawValue::get);
-        match (message.method, message.id) {
+        match (message.method.as_deref(), message.id) {
             (Some(method), Some(id)) => {
                 if !self.is_allowed(method, id.get(), params, out) {
                     return;
@@ -371,10 +373,10 @@ impl Server {
         if let Some(mut called) = self.called.as_ref() {
             let _ = called.write_all(format!("{}\n", call.name).as_bytes());
         }
-        self.count(call.name);
+        self.count(&call.name);
         let arguments = &call.arguments;
         let number = |name: &str, default: u64| arguments[name].as_u64().unwrap_or(default);
-        let said = match call.name {
+        let said = match &*call.name {
             "echo" => arguments["text"].as_str().unwrap_or_default().to_owned(),
             "label" => format!("{}/{}", self.script.text("label").unwrap_or_default(), arguments["text"].as_str().unwrap_or_default()),
             name if name.starts_with("tool") || name.starts_with("grown") || self.also().any(|also| also == name) => name.to_owned(),
@@ -426,7 +428,7 @@ impl Server {
             }
             "slow" | "progress" | "ask" | "hold" | "await" => {
                 let (server, id) = (Arc::clone(self), id.to_owned());
-                let (name, arguments, meta) = (call.name.to_owned(), arguments.clone(), call.meta.clone());
+                let (name, arguments, meta) = (call.name.clone().into_owned(), arguments.clone(), call.meta.clone());
                 thread::spawn(move || server.take_time(&name, &id, &arguments, &meta));
                 return;
             }
