@@ -80,3 +80,7 @@ pub const INSTRUCTIONS_BYTES_MAX: usize = 8 << 10;
 pub const BUS_EVENTS: usize = 1024;
 /// Open client connections; one more is closed at once.
 pub const CONNECTIONS_MAX: usize = 16_384;
+/// One progress notification of a server; a larger one is not passed on.
+pub const PROGRESS_BYTES_MAX: usize = 64 << 10;
+/// What a server may list, over all pages.
+pub const LIST_BYTES_MAX: usize = 32 << 20;

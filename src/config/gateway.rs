@@ -76,7 +76,8 @@ impl Hub {
             match field.name {
                 "body_mb" => set(&mut limits.body_bytes, notes.keep(field.whole(1, 1024)).map(mebibytes)),
                 "line_mb" => set(&mut limits.line_bytes, notes.keep(field.whole(1, 1024)).map(mebibytes)),
-                "queue" => set(&mut limits.queue, notes.keep(field.whole(1, 1 << 20)).map(|queue| queue as usize)),
+                // No more than a connection has ids for.
+                "queue" => set(&mut limits.queue, notes.keep(field.whole(1, 1 << 16)).map(|queue| queue as usize)),
                 "session_idle" => set(&mut limits.session_idle, notes.keep(field.some_seconds())),
                 "in_flight" => set(&mut limits.in_flight_per_principal, notes.keep(field.whole(1, 1 << 20)).map(|calls| calls as usize)),
                 "parked_ttl" | "parked" | "listens" => notes.later(field.at, &field.label),

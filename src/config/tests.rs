@@ -169,7 +169,7 @@ fn what_makes_the_hub_itself_impossible_is_fatal() {
             "{\"logging\": {\"level\": \"loud\"}}",
             "s.json:1:23: \"logging.level\" must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
         ),
-        ("{\"limits\": {\"queue\": 0}}", "s.json:1:22: \"limits.queue\" must be a whole number from 1 to 1048576, found 0"),
+        ("{\"limits\": {\"queue\": 0}}", "s.json:1:22: \"limits.queue\" must be a whole number from 1 to 65536, found 0"),
         ("{\"mcpServers\": []}", "s.json:1:16: \"mcpServers\" must be an object, found a list; write {…}"),
         (
             "{\"servers\": {\"a\": 1}}",

@@ -30,7 +30,7 @@ pub(super) struct Instance {
     pub(super) is_for_one: bool,
     uses: AtomicUsize,
     taken: AtomicU64,
-    place: OnceLock<OwnedSemaphorePermit>,
+    place: OnceLock<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Instance {
@@ -64,7 +64,7 @@ impl Instance {
     }
 
     /// Under `pool.scope: call` it takes one of its principal's places until the process is gone.
-    pub(super) fn occupy(&self, place: OwnedSemaphorePermit) {
+    pub(super) fn occupy(&self, place: Arc<OwnedSemaphorePermit>) {
         let _ = self.place.set(place);
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use tokio::time::sleep;
+use tokio::{sync::MutexGuard, time::sleep};
 
 use super::{
     Learned, Server, UpstreamError,
@@ -17,13 +17,18 @@ impl Server {
     /// # Errors
     /// It did not answer, or nothing that could be read; nothing is reported then.
     pub(super) async fn learn_from(&self, instance: &Instance) -> Result<(), UpstreamError> {
-        let _one = self.listing.lock().await;
+        let one = self.listing.lock().await;
+        self.list_through(instance, one).await
+    }
+
+    /// `_one`: the right to list, taken before.
+    async fn list_through(&self, instance: &Instance, _one: MutexGuard<'_, ()>) -> Result<(), UpstreamError> {
         let greeting = &instance.greeting;
         let listed =
             if greeting.lists_tools { tools::list(&instance.link, greeting.version, self.deadline()).await } else { Ok(Tools::default()) };
         let id = &self.settings.id;
         let result = match listed {
-            Ok(Tools { definitions, ttl_ms, public }) => {
+            Ok(Tools { definitions, ttl_ms, public, .. }) => {
                 tracing::debug!(server = %id, tools = definitions.len(), "listed");
                 (self.commons.learned)(Learned {
                     server: id.clone(),
@@ -51,7 +56,11 @@ impl Server {
     /// Servers announce changes in bursts: one listing for all that come in a short while.
     pub(super) async fn relist_coalesced(self: Arc<Self>, instance: Arc<Instance>) {
         sleep(limits::LIST_COALESCE).await;
+        let one = self.listing.lock().await;
+        // What changes from here on needs a listing of its own; what changed until here, this one sees. So one waits at most.
         self.relisting.store(false, Ordering::Release);
-        let _ = self.learn_from(&instance).await;
+        // The one that said so may be gone; what it said holds for the others.
+        let instance = self.life().pool.instances().next().cloned().unwrap_or(instance);
+        let _ = self.list_through(&instance, one).await;
     }
 }

@@ -74,6 +74,11 @@ impl Pool {
         self.shares.entry(slot.clone()).or_default()
     }
 
+    /// As `share_mut`, but makes none.
+    pub(super) fn known_mut(&mut self, slot: &Slot) -> Option<&mut Share> {
+        self.shares.get_mut(slot)
+    }
+
     /// Takes one that nobody has yet and makes it `key`'s.
     pub(super) fn bind(&mut self, key: &Key) -> Option<Arc<Instance>> {
         let instance = self.take_unbound()?;

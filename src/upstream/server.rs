@@ -36,6 +36,8 @@ use crate::{
 
 /// A caller waits for a try that is due this soon, and is sent away from a later one.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How much later than a start's own deadline its callers give up.
+const VERDICT: Duration = Duration::from_millis(500);
 
 pub struct Server {
     pub(super) settings: Arc<ServerSettings>,
@@ -155,7 +157,7 @@ impl Server {
     /// # Errors
     /// It may not be started, cannot be, or was not ready in time.
     pub async fn lease(self: &Arc<Self>, sharer: &Sharer) -> Result<Lease, UpstreamError> {
-        let until = Instant::now() + self.settings.timeouts.start;
+        let until = self.patience();
         if self.settings.pool.scope == Scope::Call {
             return self.lease_fresh(sharer, until).await;
         }
@@ -171,6 +173,11 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Until when a caller waits for a start: a little longer than the start itself may take, since its own end says more.
+    fn patience(&self) -> Instant {
+        Instant::now() + self.settings.timeouts.start + VERDICT
     }
 
     /// As `GET /api/servers` shows it.
@@ -207,7 +214,7 @@ impl Server {
             return Err(UpstreamError::shutting_down(&self.settings.id));
         }
         let _turn = self.turn.lock().await;
-        let until = Instant::now() + self.settings.timeouts.start;
+        let until = self.patience();
         let coming = {
             let mut life = self.life();
             life.is_held = false;
@@ -248,7 +255,7 @@ impl Server {
     /// # Errors
     /// It may not or cannot be started, or does not list.
     pub async fn refresh(self: &Arc<Self>) -> Result<(), UpstreamError> {
-        let until = Instant::now() + self.settings.timeouts.start;
+        let until = self.patience();
         loop {
             let coming = {
                 let mut life = self.life();
@@ -297,9 +304,11 @@ impl Server {
     pub(super) fn forget_session(&self, session: &str) {
         if self.settings.pool.scope == Scope::Session {
             let key = Some(Key::Session(session.into()));
-            let life = self.life();
-            let instances = life.pool.share(&key).map(|share| share.instances.as_slice()).unwrap_or_default();
-            instances.iter().for_each(|instance| instance.stop.cancel());
+            let mut life = self.life();
+            let Some(share) = life.pool.known_mut(&key) else { return };
+            share.instances.iter().for_each(|instance| instance.stop.cancel());
+            // One on its way finds that nobody waits for it any more (`is_forgotten`).
+            share.coming = None;
         }
     }
 
@@ -318,7 +327,7 @@ impl Server {
             }
             self.come(&mut life, &self.unbound(), true)
         };
-        let _ = self.wait(coming, Instant::now() + self.settings.timeouts.start).await;
+        let _ = self.wait(coming, self.patience()).await;
     }
 
     /// Whether it is being learned now, because of this call or of an earlier one.
@@ -335,7 +344,7 @@ impl Server {
             // It runs, but has not told what it offers: the first listing is under way, or failed.
             Some(instance) => {
                 if self.tried.is_cancelled() {
-                    self.list(&life, &instance);
+                    self.relist_soon(&instance, &life.run);
                 }
             }
             None => drop(self.come_patiently(&mut life, &self.unbound())),
@@ -424,6 +433,8 @@ impl Server {
         let places = self.places_of(&sharer.principal);
         let place = timeout_at(until, places.acquire_owned()).await;
         let Ok(Ok(place)) = place else { return Err(UpstreamError::busy(id)) };
+        // The start holds it too: a caller who leaves must not make room for one more process.
+        let place = Arc::new(place);
         loop {
             let coming = {
                 let mut life = self.life();
@@ -441,7 +452,7 @@ impl Server {
                 }
                 // Each caller needs one of its own, so starts are not shared.
                 if life.pool.share(&None).is_some_and(|share| share.coming.is_some()) {
-                    self.launch_beside(&life)
+                    self.launch_beside(&life, Arc::clone(&place))
                 } else {
                     self.launch(&mut life, &None, None, false)
                 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
+    sync::{OwnedSemaphorePermit, watch},
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
@@ -27,7 +27,7 @@ use super::{
         stderr,
     },
     instance::Instance,
-    pool::{Coming, Slot},
+    pool::{Coming, Key, Slot},
     server::{Life, Run, start_failed},
 };
 use crate::{
@@ -89,16 +89,22 @@ impl Server {
         failed
     }
 
-    /// A start besides the one that everybody may join.
-    pub(super) fn launch_beside(self: &Arc<Self>, life: &Life) -> watch::Receiver<Option<UpstreamError>> {
+    /// A start besides the one that everybody may join. It holds the caller's place for as long as it takes.
+    pub(super) fn launch_beside(self: &Arc<Self>, life: &Life, place: Arc<OwnedSemaphorePermit>) -> watch::Receiver<Option<UpstreamError>> {
         let failed = watch::Sender::new(None);
         let receiver = failed.subscribe();
         let (server, run) = (Arc::clone(self), life.run.clone());
         life.run.tasks.spawn(async move {
+            let _place = place;
             match server.bring_up(&run).await {
                 Ok(up) => server.join(&None, up, &run),
                 Err(error) => {
-                    let _ = server.note_failure(&mut server.life(), &None, &error);
+                    let mut life = server.life();
+                    if !is_current(&life, &run) {
+                        return;
+                    }
+                    let _ = server.note_failure(&mut life, &None, &error);
+                    drop(life);
                     failed.send_replace(Some(start_failed(&server.settings.id)));
                 }
             }
@@ -113,7 +119,7 @@ impl Server {
             }
             {
                 let mut life = self.life();
-                if !is_current(&life, &run) {
+                if !is_current(&life, &run) || is_forgotten(&life, &slot) {
                     return;
                 }
                 if let Some(coming) = &mut life.pool.share_mut(&slot).coming {
@@ -183,7 +189,11 @@ impl Server {
         };
         let until = Instant::now() + self.settings.timeouts.start;
         let settings = Arc::clone(&self.settings);
-        let resolved = tokio::task::spawn_blocking(move || placeholder::resolve(&settings)).await;
+        let resolving = tokio::task::spawn_blocking(move || placeholder::resolve(&settings));
+        let resolved = tokio::select! {
+            () = run.stop.cancelled() => return Err(StartError::Stopped),
+            resolved = resolving => resolved,
+        };
         let resolved = resolved.map_err(|error| StartError::Spawn(error.into()))??;
         let known = self.life().era.take().map(Version::era);
         let up = match known {
@@ -242,6 +252,10 @@ impl Server {
         let mut life = self.life();
         // Else it was stopped in this moment, and `serve` finds its token cancelled.
         if !is_current(&life, run) {
+            return;
+        }
+        if is_forgotten(&life, slot) {
+            instance.stop.cancel();
             return;
         }
         tracing::info!(server = %self.settings.id, pid = instance.pid, version = version.as_str(), "started");
@@ -316,7 +330,8 @@ impl Server {
         let (wait, may_retry) = share.backoff.fail(&self.settings.restart, Instant::now());
         // Others of the same sharer are still there, and grow again by need.
         let is_needed = share.instances.is_empty() && share.coming.is_none();
-        if is_needed && may_retry && !instance.is_for_one && self.admit(&life).is_ok() {
+        let is_wanted = !instance.is_for_one && !instance.stop.is_cancelled();
+        if is_needed && may_retry && is_wanted && self.admit(&life).is_ok() {
             self.launch(&mut life, &slot, Some(wait), true);
         }
         self.emit(&life, ServerPhase::Failed);
@@ -345,7 +360,7 @@ impl Server {
         !is_spare && instance.retire()
     }
 
-    fn relist_soon(self: &Arc<Self>, instance: &Arc<Instance>, run: &Run) {
+    pub(super) fn relist_soon(self: &Arc<Self>, instance: &Arc<Instance>, run: &Run) {
         if !self.relisting.swap(true, Ordering::AcqRel) {
             run.tasks.spawn(Arc::clone(self).relist_coalesced(Arc::clone(instance)));
         }
@@ -393,6 +408,11 @@ fn first_of(era: Era) -> First {
         Era::Handshake => First::Initialize,
         Era::Stateless => First::Discover,
     }
+}
+
+/// The session it was for is over: nobody can ask for it.
+fn is_forgotten(life: &Life, slot: &Slot) -> bool {
+    matches!(slot, Some(Key::Session(_))) && life.pool.share(slot).is_none_or(|share| share.coming.is_none())
 }
 
 /// No stop by request came since.

@@ -7,9 +7,12 @@
 //! Room: a call is taken while fewer than `queue` calls are in flight, fewer than `queue` lines wait and less than
 //! `QUEUE_BYTES_MAX` bytes wait. The outbox itself holds twice as many lines, so that a cancellation always finds a place.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -172,7 +175,9 @@ impl Link {
         let shared = &self.0;
         let _waiting = Waiting::new(shared);
         loop {
-            let room = shared.room.notified();
+            let mut room = pin!(shared.room.notified());
+            // In the queue before the look: two places freed in between must wake two.
+            room.as_mut().enable();
             {
                 let core = shared.lock();
                 if core.is_closed {
@@ -296,7 +301,8 @@ impl Shared {
             let mut core = self.lock();
             core.connection.handle_progress(wire, now.into_std()).and_then(|waiter| waiter.progress.clone())
         };
-        if let Some(progress) = progress {
+        // What waits for a slow caller is bounded in bytes by this, in count by `Progress`.
+        if let Some(progress) = progress.filter(|_| message.bytes().len() <= limits::PROGRESS_BYTES_MAX) {
             progress.put(message, now);
         }
     }
@@ -307,7 +313,10 @@ impl Shared {
 
     pub(super) fn handle_request(&self, request: &Message) {
         let Some(line) = outgoing::answer_server(request) else { return };
-        if !self.push(&mut self.lock(), line) {
+        let mut core = self.lock();
+        // Bounded in bytes as calls are, and never in the places kept for cancellations.
+        let has_room = core.outbox.len() < self.bounds.queue && core.outbox.bytes() < limits::QUEUE_BYTES_MAX;
+        if !(has_room && self.push(&mut core, line)) {
             self.counts.dropped_replies.fetch_add(1, Ordering::Relaxed);
         }
     }

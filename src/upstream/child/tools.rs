@@ -23,6 +23,8 @@ pub(in crate::upstream) struct Tools {
     pub(in crate::upstream) ttl_ms: Option<u64>,
     /// Every page said so.
     pub(in crate::upstream) public: bool,
+    /// Of all pages together.
+    bytes: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +35,8 @@ pub(in crate::upstream) enum ListError {
     Refused,
     #[error("the answer to tools/list cannot be read")]
     Unreadable,
+    #[error("the answer to tools/list is larger than {limit_bytes} bytes")]
+    TooLarge { limit_bytes: usize },
 }
 
 pub(in crate::upstream) async fn list(link: &Link, version: Version, deadline: Deadline) -> Result<Tools, ListError> {
@@ -42,6 +46,9 @@ pub(in crate::upstream) async fn list(link: &Link, version: Version, deadline: D
     for _ in 0..limits::LIST_PAGES_MAX {
         let cursor = page(link, version, deadline, &params, &mut tools).await?;
         // A cursor that came before would go round for ever. An empty one is a cursor like any other.
+        if tools.bytes > limits::LIST_BYTES_MAX {
+            return Err(ListError::TooLarge { limit_bytes: limits::LIST_BYTES_MAX });
+        }
         let Some(cursor) = cursor.filter(|cursor| seen.insert(cursor.clone())) else { break };
         if tools.definitions.len() >= limits::TOOLS_PER_SERVER_MAX {
             break;
@@ -73,6 +80,7 @@ async fn page(link: &Link, version: Version, deadline: Deadline, params: &str, t
         Some(result) if answer.kind() == Kind::Result => answer.token(result),
         _ => return Err(ListError::Refused),
     };
+    tools.bytes += answer.bytes().len();
     let page: Page<'_> = serde_json::from_slice(result).map_err(|_| ListError::Unreadable)?;
     tools.definitions.extend(page.tools.iter().map(|tool| answer.bytes().slice_ref(tool.get().as_bytes())));
     if version.era() == Era::Stateless {
