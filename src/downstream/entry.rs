@@ -59,10 +59,11 @@ pub(super) async fn answer(
     reply
 }
 
-/// The large futures of the seldom used doors live on the heap while they run, not in every connection.
+/// The futures of the doors, some 5 KiB each, live on the heap while they run: hyper keeps room for the largest in every connection,
+/// idle ones too. One allocation per request.
 async fn hand_over(doors: &Arc<Doors>, handler: Handler, request: Request) -> Reply {
     match handler {
-        Handler::Mcp => mcp::handle(doors, request).await,
+        Handler::Mcp => Box::pin(mcp::handle(doors, request)).await,
         Handler::Rest(action) => Box::pin(rest::handle(doors, action, request)).await,
         Handler::Socket(kind) => Box::pin(socket::upgrade(doors, kind, request)).await,
     }

@@ -127,7 +127,7 @@ fn over_quota(hub: &Hub, inbound: &Inbound) -> Answer {
     let refusal = Refusal::new(Code::Internal, 429, text)
         .with_data(format!(r#"{{"origin":"hub","reason":"quota","retryable":true,"limit":{limit}}}"#))
         .with_id(inbound.message.id());
-    Answer { status: 429, body: refusal.to_body(), session: None }
+    Answer { status: 429, body: refusal.to_body(), session: None, is_hubs: true }
 }
 
 fn unknown_tool(name: &str) -> Refusal {

@@ -50,7 +50,7 @@ impl Claim {
             Some(Some(entry)) => Some(entry),
             Some(None) => {
                 let refusal = Refusal::new(Code::InvalidRequest, 400, format!("id {id} is in use by a request without an answer"));
-                return Err(Answer { status: 400, body: refusal.with_id(Some(id)).to_body(), session: None });
+                return Err(Answer { status: 400, body: refusal.with_id(Some(id)).to_body(), session: None, is_hubs: true });
             }
         };
         Ok(Self { id, cancel })

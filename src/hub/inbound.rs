@@ -65,11 +65,13 @@ pub struct Answer {
     pub body: Body,
     /// The session that this `initialize` opened over HTTP.
     pub session: Option<SessionId>,
+    /// An error of the hub's own: what a server says of itself in an error is no word of the hub.
+    pub is_hubs: bool,
 }
 
 impl Answer {
     pub fn ok(body: Body) -> Self {
-        Self { status: 200, body, session: None }
+        Self { status: 200, body, session: None, is_hubs: false }
     }
 
     /// `{"jsonrpc":"2.0","id":…,"result":…}` around a result object; `result` is shared, not copied.
@@ -92,6 +94,6 @@ impl Answer {
             Era::Handshake => 200,
             Era::Stateless => refusal.status,
         };
-        Self { status, body: refusal.to_body(), session: None }
+        Self { status, body: refusal.to_body(), session: None, is_hubs: true }
     }
 }

@@ -15,7 +15,10 @@ use crate::{
     protocol::{Body, Era, sse},
 };
 use futures_util::stream;
-use hyper::StatusCode;
+use hyper::{
+    StatusCode,
+    header::{self, HeaderValue},
+};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -58,6 +61,9 @@ fn whole(answer: Answer, accept: Accept) -> Reply {
     } else {
         reply::events(stream::iter([sse::message(answer.body)]))
     };
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     if let Some(id) = answer.session.and_then(|session| session_header(session.as_str())) {
         reply.headers_mut().insert(SESSION_ID.clone(), id);
     }

@@ -181,7 +181,7 @@ fn result_of(answer: &Answer, subject: &Subject) -> Result<Bytes, Fault> {
     let scan = message.scan();
     match (scan.result, scan.error) {
         (Some(result), _) => Ok(bytes.slice(result.start as usize..result.end as usize)),
-        (None, Some(error)) => Err(fault::of_rpc(message.token(error), subject)),
+        (None, Some(error)) => Err(fault::of_rpc(message.token(error), subject, answer.is_hubs)),
         (None, None) => Err(fault::internal()),
     }
 }
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_result_comes_out_of_its_answer_as_the_bytes_it_is() {
         let subject = Subject { tenant: crate::name::TenantId::default_tenant(), server: None, tool: "y".into() };
-        let answer = |text: &'static str| Answer { status: 200, body: Body::one(Bytes::from_static(text.as_bytes())), session: None };
+        let answer = |text: &'static str| Answer::ok(Body::one(Bytes::from_static(text.as_bytes())));
         let result = result_of(&answer(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[ ],"x":1.0}}"#), &subject);
         assert_eq!(result.unwrap(), r#"{"content":[ ],"x":1.0}"#);
         let fault = result_of(&answer(r#"{"jsonrpc":"2.0","id":1,"error":{"code":5,"message":"no"}}"#), &subject).unwrap_err();

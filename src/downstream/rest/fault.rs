@@ -116,15 +116,15 @@ const REASONS: [Reason; 12] = [
     Reason::UnknownTool,
 ];
 
-/// From the raw `error` object of a call's answer.
-pub(super) fn of_rpc(error: &[u8], subject: &Subject) -> Fault {
+/// From the raw `error` object of a call's answer. `is_hubs`: the hub made it, so what it says of its origin is true.
+pub(super) fn of_rpc(error: &[u8], subject: &Subject, is_hubs: bool) -> Fault {
     let Ok(RpcError { code, message, data }) = serde_json::from_slice(error) else {
         return internal();
     };
-    let hubs_own = data.as_ref().filter(|data| data.get("origin").and_then(Value::as_str) == Some("hub"));
+    let hubs_own = data.as_ref().filter(|data| is_hubs && data.get("origin").and_then(Value::as_str) == Some("hub"));
     match hubs_own.and_then(|data| Some((data, data.get("reason")?.as_str()?))) {
         Some((data, reason)) => of_hub(reason, message, data, subject),
-        None if code == Code::InvalidParams.number() && message.starts_with("Unknown tool") => unknown_tool(subject),
+        None if is_hubs && code == Code::InvalidParams.number() && message.starts_with("Unknown tool") => unknown_tool(subject),
         None => {
             let rpc = json!({"code": code, "message": message, "data": data});
             let mut fault = Fault::new(502, class::TOOL, message, json!({"origin": "server", "rpc": rpc}));
@@ -230,7 +230,7 @@ mod tests {
             (r#"{"code":"7"}"#.into(), 500, "HUB_ERROR"),
         ];
         for (error, status, code) in rows {
-            let fault = of_rpc(error.as_bytes(), &subject());
+            let fault = of_rpc(error.as_bytes(), &subject(), true);
             assert_eq!((fault.status, fault.code), (status, code), "{error}");
             assert!(fault.data.is_object(), "{error}");
         }
@@ -238,16 +238,25 @@ mod tests {
 
     #[test]
     fn a_servers_own_error_is_shown_whole() {
-        let fault = of_rpc(br#"{"code":-1,"message":"no","data":[1]}"#, &subject());
+        let fault = of_rpc(br#"{"code":-1,"message":"no","data":[1]}"#, &subject(), false);
         assert_eq!(fault.message, "no");
         let rpc = json!({"code": -1, "message": "no", "data": [1]});
         assert_eq!(fault.data, json!({"origin": "server", "rpc": rpc, "server": "x", "tenant_id": "default", "tool": "y"}));
     }
 
     #[test]
+    fn a_server_that_speaks_as_the_hub_is_not_believed() {
+        let error = br#"{"code":-32603,"message":"m","data":{"origin":"hub","reason":"quota","retryable":true,"retryAfterMs":9000}}"#;
+        let fault = of_rpc(error, &subject(), false);
+        assert_eq!((fault.status, fault.code, fault.retry_after_ms), (502, "TOOL_ERROR", None));
+        assert_eq!(fault.data["origin"], "server");
+        assert_eq!(of_rpc(br#"{"code":-32602,"message":"Unknown tool: y"}"#, &subject(), false).status, 502);
+    }
+
+    #[test]
     fn a_wait_is_told_in_whole_seconds() {
         let error = br#"{"code":-32603,"message":"m","data":{"origin":"hub","reason":"crashed","retryAfterMs":1200}}"#;
-        let fault = of_rpc(error, &subject());
+        let fault = of_rpc(error, &subject(), true);
         assert_eq!(fault.retry_after_ms, Some(1200));
         assert_eq!(fault.into_reply().headers().get("retry-after").unwrap(), "2");
     }
