@@ -161,12 +161,13 @@ pub fn event(event: &Event) -> Bytes {
         text.push_str(value);
         text.push('\n');
     };
-    let one_line = |value: &str| value.replace(['\r', '\n'], " ").replace('\0', "");
+    let one_line = |value: &str| value.replace(['\r', '\n'], " ");
     if let Some(name) = &event.event {
         field("event", &one_line(name));
     }
     if let Some(id) = &event.id {
-        field("id", &one_line(id));
+        // A reader ignores an id with a NUL in it.
+        field("id", &one_line(id).replace('\0', ""));
     }
     if let Some(ms) = event.retry_ms {
         field("retry", &ms.to_string());
