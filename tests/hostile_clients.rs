@@ -53,7 +53,7 @@ async fn sessions(hub: &Hub) -> u64 {
 }
 
 #[tokio::test]
-async fn silent_and_slow_connections_are_closed_on_time_and_nobody_else_waits() {
+async fn a_connection_that_is_silent_or_slow_is_closed_on_time_and_nobody_else_waits() {
     let hub = hub::new().server("good", server::child("")).run();
     let good = client::stateless(&hub);
     check_good(&good).await;

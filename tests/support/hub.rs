@@ -67,22 +67,19 @@ impl Builder {
     /// Starts the hub and waits until it says that it is ready.
     pub fn run(self) -> Hub {
         let dir = tempfile::tempdir().unwrap();
-        let mut hub = self.command(dir.path(), &["--port", "0"]);
-        let mut process = hub.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (told, lines) = mpsc::channel();
-        let errors = process.stderr.take().unwrap();
-        let also = told.clone();
-        std::thread::spawn(move || {
-            BufReader::new(errors).lines().map_while(Result::ok).for_each(|line| also.send(line).unwrap_or_default())
-        });
-        let output = process.stdout.take().unwrap();
-        std::thread::spawn(move || {
-            BufReader::new(output).lines().map_while(Result::ok).for_each(|line| told.send(line).unwrap_or_default())
-        });
-        let mut hub = Hub { process, lines, address: SocketAddr::from(([127, 0, 0, 1], 0)), dir };
-        let ready = hub.line(|line| line["status"] == "ready");
-        hub.address.set_port(u16::try_from(ready["port"].as_u64().unwrap()).unwrap());
-        hub
+        let hub = self.command(dir.path(), &["--port", "0"]);
+        start(hub, dir)
+    }
+
+    /// The hub as it is shipped: in this folder, with the file that lies there.
+    pub fn run_shipped(self, folder: &Path) -> Hub {
+        let dir = tempfile::tempdir().unwrap();
+        let mut hub = self.command(dir.path(), &[]);
+        let shipped = hub.get_program().to_owned();
+        let variables: Vec<_> = hub.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+        hub = Command::new(shipped);
+        hub.args(["--port", "0"]).envs(variables).current_dir(folder);
+        start(hub, dir)
     }
 
     /// The command that runs the hub with this configuration, not started: for `stdio`, and for hubs that must fail.
@@ -98,6 +95,21 @@ impl Builder {
             .env("XDG_CONFIG_HOME", state.join("config"));
         command
     }
+}
+
+/// Runs it until it says that it is ready.
+fn start(mut hub: Command, dir: tempfile::TempDir) -> Hub {
+    let mut process = hub.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (told, lines) = mpsc::channel();
+    let errors = process.stderr.take().unwrap();
+    let also = told.clone();
+    std::thread::spawn(move || BufReader::new(errors).lines().map_while(Result::ok).for_each(|line| also.send(line).unwrap_or_default()));
+    let output = process.stdout.take().unwrap();
+    std::thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).for_each(|line| told.send(line).unwrap_or_default()));
+    let mut hub = Hub { process, lines, address: SocketAddr::from(([127, 0, 0, 1], 0)), dir };
+    let ready = hub.line(|line| line["status"] == "ready");
+    hub.address.set_port(u16::try_from(ready["port"].as_u64().unwrap()).unwrap());
+    hub
 }
 
 fn entries(servers: &[(String, Server)]) -> Map<String, Value> {

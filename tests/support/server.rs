@@ -11,7 +11,7 @@ pub struct Server {
     args: Vec<String>,
 }
 
-/// The scripted server with these words (see `tests/child/main.rs`).
+/// The scripted server with these words (see `tests/child/server.rs`).
 pub fn child(words: &str) -> Server {
     let mut entry = Map::new();
     entry.insert("command".into(), scripted().to_str().unwrap().into());

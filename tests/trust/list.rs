@@ -19,9 +19,9 @@ struct Events {
 }
 
 impl Events {
-    async fn of(session: &Client) -> Self {
+    async fn of(session: &Client, path: &str) -> Self {
         let headers = [("accept", "text/event-stream"), ("mcp-session-id", session.session_id().unwrap())];
-        let response = session.beside().open("GET", "/mcp", &headers, "").await;
+        let response = session.beside().open("GET", path, &headers, "").await;
         assert_eq!(response.status(), 200);
         Self { body: response.into_body(), text: String::new() }
     }
@@ -45,27 +45,29 @@ impl Events {
 #[tokio::test]
 async fn a_burst_of_changes_is_told_once_to_each_session_that_can_see_it() {
     let hub = hub::new().server("a", server::child("").boot()).tenant_server("acme", "a", server::child("").boot()).run();
-    let session = client::session(&hub, HANDSHAKE).await;
-    let foreign = client::session_at(&hub, "/t/acme/mcp", HANDSHAKE).await;
+    let acme = "/t/acme/mcp";
+    for path in ["/mcp", acme] {
+        // Known before the sessions begin: what they are told of comes later.
+        assert!(client::stateless_at(&hub, path).tools().await.contains(&"a.grow".to_owned()));
+    }
+    let (session, foreign) = (client::session(&hub, HANDSHAKE).await, client::session_at(&hub, acme, HANDSHAKE).await);
+    let (mut events, mut foreign_events) = (Events::of(&session, "/mcp").await, Events::of(&foreign, acme).await);
     let before = session.tools().await;
-    let mut events = Events::of(&session).await;
-    let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
-    for (burst, all) in [(5, 5), (1, 6)] {
+    // The neighbour is told of nothing, though its server has the same name, until its own changes.
+    for (is_own, burst, all) in [(true, 5, 5), (true, 1, 6), (false, 3, 3)] {
+        let (session, events) = if is_own { (&session, &mut events) } else { (&foreign, &mut foreign_events) };
         session.text("a.grow", json!({"by": burst})).await;
-        assert_eq!(within(events.next()).await.as_ref(), Some(&changed));
+        let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+        assert_eq!(within(events.next()).await, Some(changed));
         let grown = (0..all).map(|n| format!("a.grown{n}"));
         let expected: BTreeSet<_> = before.iter().cloned().chain(grown).collect();
         assert_eq!(session.tools().await.into_iter().collect::<BTreeSet<_>>(), expected);
     }
-    let id = ("mcp-session-id", session.session_id().unwrap());
-    assert_eq!(session.send("DELETE", "/mcp", &[id], "").await.status, 204);
-    assert_eq!(within(events.next()).await, None);
-
-    // The neighbour's stream holds nothing, though its server has the same name.
-    let headers = [("accept", "text/event-stream"), ("mcp-session-id", foreign.session_id().unwrap())];
-    let stream = foreign.beside().open("GET", "/t/acme/mcp", &headers, "").await;
-    assert_eq!(foreign.send("DELETE", "/t/acme/mcp", &headers[1..], "").await.status, 204);
-    assert_eq!(within(stream.into_body().collect()).await.unwrap().to_bytes(), "");
+    for (session, mut events, path) in [(session, events, "/mcp"), (foreign, foreign_events, acme)] {
+        let id = ("mcp-session-id", session.session_id().unwrap());
+        assert_eq!(session.send("DELETE", path, &[id], "").await.status, 204);
+        assert_eq!(within(events.next()).await, None);
+    }
 }
 
 #[tokio::test]

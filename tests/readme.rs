@@ -1,0 +1,42 @@
+//! What README.md tells a newcomer to type does what it says.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use support::{client, hub};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).into()
+}
+
+fn readme() -> String {
+    std::fs::read_to_string(root().join("README.md")).unwrap()
+}
+
+#[tokio::test]
+async fn the_first_call_answers_what_it_shows() {
+    let page = readme();
+    let line = page.lines().find(|line| line.starts_with("curl ")).expect("a curl line");
+    let path = line.split_once("127.0.0.1:8080").and_then(|(_, rest)| rest.split_whitespace().next()).expect("an address");
+    let body = line.split("-d '").nth(1).and_then(|rest| rest.split('\'').next()).expect("a body");
+    let hub = hub::new().run_shipped(&root());
+    let answer = client::rest(&hub).post(path, &[], body).await.json();
+    assert_eq!(answer["tool"], "echo.echo_tool");
+    assert_eq!(answer["result"]["structuredContent"]["result"], "hello");
+}
+
+#[test]
+fn the_configuration_it_shows_is_valid() {
+    let page = readme();
+    let example = page.split("```jsonc").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("servers.json");
+    std::fs::write(&file, example).unwrap();
+    let check = Command::new(env!("CARGO_BIN_EXE_mcp-hub")).args(["check", "--config"]).arg(&file).output().unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+}
