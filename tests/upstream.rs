@@ -791,6 +791,26 @@ async fn the_instances_of_a_session_that_is_over_are_stopped() {
 }
 
 #[tokio::test]
+async fn an_instance_on_its_way_to_a_session_that_is_over_does_not_stay() {
+    // One start at a time: when the second session has its instance, the first one's start has come to its end.
+    let setup = Setup { top: Map::from_iter([("orchestrator".to_owned(), json!({"parallel_starts": 1}))]), ..Setup::default() };
+    let scene = setup.server("s", "", json!({"pool": {"scope": "session"}})).run();
+    let server = scene.server("s");
+    let (gone, here) = (session("p", "gone"), session("p", "here"));
+    tokio::select! {
+        biased;
+        _ = server.lease(&gone) => panic!("a start takes longer than one look"),
+        () = std::future::ready(()) => {}
+    }
+    scene.fleet.forget_session("gone");
+    let lease = server.lease(&here).await.unwrap();
+    assert_eq!(text(&lease, "echo", json!({"text": "x"})).await, "x");
+    assert_eq!(server.status().instances, 1);
+    drop(lease);
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn changed_tools_are_learned_again_a_burst_of_changes_once() {
     let mut scene = one("changes --era handshake", json!({}));
     let server = scene.server("s");
