@@ -13,7 +13,7 @@ use crate::{
     config::{Launch, settings::Builtin},
     name::{ServerId, TenantId},
     protocol::code::Reason,
-    upstream::{UpstreamError, Usable},
+    upstream::UpstreamError,
 };
 
 /// The canonical names of one server's tools, in the server's order.
@@ -88,19 +88,13 @@ impl Control {
         if let Some(offer) = self.catalog.offer(id) {
             return Ok(offer);
         }
-        let server = server.ok_or_else(|| unusable(id, Reason::Disabled, "is disabled"))?;
-        if self.fleet.learn_one(id).is_some() {
-            // Ends by itself after `timeouts.start`; the bound here only guards against waiting in a start queue forever.
-            let _ = tokio::time::timeout(settings.timeouts.start * 2, server.learnt()).await;
+        if let Some(error) = &settings.error {
+            return Err(unusable(id, Reason::Disabled, &format!("is disabled: {error}")));
         }
-        self.catalog.offer(id).ok_or_else(|| {
-            let status = server.status();
-            match (status.usable, status.error) {
-                (Usable::Disabled, _) => unusable(id, Reason::Disabled, "is disabled; start it to enable it"),
-                (_, Some(error)) => unusable(id, Reason::StartFailed, &format!("did not start: {error}")),
-                (_, None) => unusable(id, Reason::Stopped, "is not running; start it first"),
-            }
-        })
+        let server = server.filter(|_| settings.enabled);
+        let server = server.ok_or_else(|| unusable(id, Reason::Disabled, "is disabled in its file; set \"enabled\": true there"))?;
+        server.know().await?;
+        self.catalog.offer(id).ok_or_else(|| unusable(id, Reason::BadAnswer, "did not list its tools"))
     }
 }
 

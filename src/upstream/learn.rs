@@ -43,6 +43,10 @@ impl Server {
                 self.is_learned.store(true, Ordering::Release);
                 Ok(())
             }
+            Err(error) if instance.stop.is_cancelled() => {
+                tracing::debug!(server = %id, %error, "stopped before it had listed");
+                Err(UpstreamError::new(id, Reason::Stopped, "was stopped before it had listed its tools"))
+            }
             Err(error) => {
                 tracing::warn!(server = %id, %error, "cannot be listed");
                 self.life().last_error = Some(error.to_string());

@@ -347,6 +347,8 @@ impl Server {
                     self.relist_soon(&instance, &life.run);
                 }
             }
+            // Once: after a failed try only a call, a start by request or a change of the entry tries again.
+            None if self.tried.is_cancelled() => {}
             None => drop(self.come_patiently(&mut life, &self.unbound())),
         }
         // A server that cannot be learned must not hold up every list.
@@ -448,7 +450,7 @@ impl Server {
                     continue;
                 }
                 if let Some(left) = life.pool.share(&None).and_then(|share| share.backoff.left(Instant::now())) {
-                    return Err(start_failed(id).retry_after(left));
+                    return Err(self.last_failure(&life).retry_after(left));
                 }
                 // Each caller needs one of its own, so starts are not shared.
                 if life.pool.share(&None).is_some_and(|share| share.coming.is_some()) {
@@ -495,11 +497,20 @@ impl Server {
                 None => share.backoff.left(now),
             };
             if let Some(left) = left.filter(|left| *left > PATIENCE || share.coming.is_none()) {
-                let error = UpstreamError::new(&self.settings.id, Reason::Crashed, "failed and will be tried again soon");
+                let id = &self.settings.id;
+                let error = match share.coming {
+                    Some(_) => UpstreamError::new(id, Reason::Crashed, "failed and will be tried again soon"),
+                    None => self.last_failure(life),
+                };
                 return Err(error.retry_after(left));
             }
         }
         Ok(self.come(life, slot, false))
+    }
+
+    /// Of the start that failed last.
+    fn last_failure(&self, life: &Life) -> UpstreamError {
+        start_failed(&self.settings.id, life.last_error.as_deref().unwrap_or("see the log of the hub"))
     }
 
     /// Joins a start or begins one.
@@ -578,7 +589,7 @@ impl Life {
     }
 }
 
-/// Why is in the log and in `last_error`.
-pub(super) fn start_failed(id: &crate::name::ServerId) -> UpstreamError {
-    UpstreamError::new(id, Reason::StartFailed, "could not be started; see the log of the hub")
+/// `why`: one line, as in the log and in `last_error`.
+pub(super) fn start_failed(id: &crate::name::ServerId, why: &str) -> UpstreamError {
+    UpstreamError::new(id, Reason::StartFailed, format!("did not start: {why}"))
 }

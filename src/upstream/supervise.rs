@@ -63,11 +63,15 @@ enum StartError {
 }
 
 /// Why an instance ended.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum End {
+    #[error("{0}")]
     Exited(String),
+    #[error("closed its pipe")]
     Broken,
+    #[error("asked to stop")]
     Asked,
+    #[error("idle")]
     Idle,
 }
 
@@ -105,7 +109,7 @@ impl Server {
                     }
                     let _ = server.note_failure(&mut life, &None, &error);
                     drop(life);
-                    failed.send_replace(Some(start_failed(&server.settings.id)));
+                    failed.send_replace(Some(start_failed(&server.settings.id, &error.to_string())));
                 }
             }
         });
@@ -145,7 +149,7 @@ impl Server {
             let share = life.pool.share_mut(&slot);
             if let Some(coming) = &mut share.coming {
                 let is_next = keeps_trying && may_retry;
-                let error = start_failed(&self.settings.id).retry_after(next);
+                let error = start_failed(&self.settings.id, &error.to_string()).retry_after(next);
                 coming.due = is_next.then(|| Instant::now() + next);
                 coming.failed.send_replace(Some(error));
                 if !is_next {
@@ -304,7 +308,7 @@ impl Server {
         process.stop(self.settings.timeouts.stop).await;
         finish_reading(stderr).await;
         self.life().noise += link.noise();
-        tracing::info!(server = %id, pid = instance.pid, why = ?end, "ended");
+        tracing::info!(server = %id, pid = instance.pid, why = %end, "ended");
     }
 
     /// Out of the pool; comes back if it went by itself.
