@@ -96,9 +96,12 @@ fn place(environment: &Environment) -> Result<Place, ExitCode> {
 
 fn warn(problems: &[Problem]) {
     for problem in problems {
+        let file = problem.file.as_ref().map(|file| file.display().to_string());
+        let (file, line, column) = (file.as_deref(), problem.line, problem.column);
+        let (tenant, server) = (problem.tenant.as_deref(), problem.server.as_deref());
         match problem.severity {
-            Severity::Warning => tracing::warn!(code = "CONFIG_WARNING", "{problem}"),
-            Severity::Entry | Severity::Fatal => tracing::error!(code = "CONFIG_ERROR", "{problem}"),
+            Severity::Warning => tracing::warn!(code = "CONFIG_WARNING", file, line, column, tenant, server, "{problem}"),
+            Severity::Entry | Severity::Fatal => tracing::error!(code = "CONFIG_ERROR", file, line, column, tenant, server, "{problem}"),
         }
     }
 }

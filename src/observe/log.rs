@@ -96,6 +96,15 @@ impl Fields {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
             ("code", Value::String(code)) => self.code = Some(code),
+            ("tenant", tenant) => {
+                self.data.insert("tenant_id".into(), tenant);
+            }
+            // A full id is told as its two parts.
+            ("server", Value::String(id)) if id.contains(':') => {
+                let (tenant, name) = id.split_once(':').unwrap_or_default();
+                self.data.insert("server".into(), name.into());
+                self.data.insert("tenant_id".into(), tenant.into());
+            }
             (name, value) => {
                 self.data.insert(name.to_owned(), value);
             }
