@@ -478,13 +478,13 @@ async fn a_start_that_fails_is_told_to_who_waits_and_tried_again_no_sooner_than_
     let (first, second) = tokio::join!(server.lease(&one), server.lease(&two));
     for refused in [first.unwrap_err(), second.unwrap_err()] {
         assert_eq!(refused.reason, Reason::StartFailed);
-        assert_eq!(refused.to_string(), "server 's' could not be started; see the log of the hub");
+        assert_eq!(refused.to_string(), "server 's' did not start: exited during the handshake");
         assert!(refused.retry_after_ms.is_some_and(|millis| millis > 20_000));
     }
     scene.happens(ServerPhase::Failed).await;
     let start = Instant::now();
     let refused = server.lease(&one).await.unwrap_err();
-    assert_eq!(refused.reason, Reason::Crashed);
+    assert_eq!(refused.reason, Reason::StartFailed);
     assert!(refused.retry_after_ms.is_some_and(|millis| millis > 20_000));
     assert!(start.elapsed() < Duration::from_secs(5));
     let status = server.status();

@@ -137,7 +137,7 @@ async fn an_idle_child_is_stopped_its_tools_stay_listed_and_a_call_starts_it_aga
     let client = client::stateless(&hub);
     let first = pid(&client, "idle").await;
     let ended = hub.line(|line| line["message"] == "ended");
-    assert_eq!((ended["data"]["why"].as_str(), ended["data"]["pid"].to_string()), (Some("Idle"), first.clone()));
+    assert_eq!((ended["data"]["why"].as_str(), ended["data"]["pid"].to_string()), (Some("idle"), first.clone()));
     assert_eq!(hub.descendants(), [0; 0]);
     assert!(client.tools().await.contains(&"idle.pid".to_owned()));
     assert_eq!(hub.descendants(), [0; 0]);
@@ -174,4 +174,21 @@ async fn what_an_earlier_run_learned_is_listed_before_anything_runs() {
     assert_eq!(hub.descendants(), [0; 0]);
     pid(&client::stateless(&hub), "s7").await;
     assert_eq!(hub.descendants().len(), 1);
+}
+
+#[tokio::test]
+async fn a_list_tries_a_server_that_cannot_start_only_once_and_shows_why() {
+    let mut hub = hub::new().server("exits", server::child("exit-at-start")).run();
+    let rest = client::rest(&hub);
+    rest.get("/api/servers").await;
+    hub.line(|line| line["message"] == "start failed");
+    for _ in 0..3 {
+        let listed = rest.get("/api/servers").await.json();
+        let shown = &listed["servers"][0];
+        assert_eq!((&shown["state"], &shown["error"]), (&json!("CRASHED"), &json!("exited during the handshake")), "{shown}");
+    }
+    let body = json!({"server_name": "exits", "tool": "echo"}).to_string();
+    let refused = rest.post("/api/servers/tools", &[], &body).await;
+    assert_eq!((refused.status, &refused.json()["data"]["reason"]), (503, &json!("start_failed")));
+    assert!(refused.json()["error"].as_str().unwrap().contains("exited during the handshake"), "{:?}", refused.body);
 }
