@@ -294,8 +294,8 @@ fn refusal(error: &clap::Error, vars: &BTreeMap<String, String>) -> Exit {
         ErrorKind::DisplayHelp => Exit { stdout: error.to_string(), stderr: String::new(), code: 0 },
         ErrorKind::DisplayVersion => {
             // Some editors insist on the version of the product they were written for.
-            let version = vars.get("MCP_HUB_REPORT_VERSION").filter(|version| !version.is_empty());
-            let version = version.map_or(env!("CARGO_PKG_VERSION"), String::as_str);
+            let version = variable(vars, "MCP_HUB_REPORT_VERSION").ok().flatten();
+            let version = version.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"));
             Exit { stdout: format!("mcp-hub {version}\n"), stderr: String::new(), code: 0 }
         }
         _ => {

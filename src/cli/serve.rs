@@ -86,11 +86,11 @@ fn endpoint(args: &StdioArgs) -> Result<Endpoint, ExitCode> {
 fn place(environment: &Environment) -> Result<Place, ExitCode> {
     let bases = etcetera::base_strategy::Xdg::new().map_err(|error| fail("HUB_ERROR", &format!("no home folder: {error}")))?;
     let below = |base: PathBuf| base.join("mcp-hub");
-    let version = environment.vars.get("MCP_HUB_REPORT_VERSION").filter(|version| !version.is_empty());
+    let version = environment.own("MCP_HUB_REPORT_VERSION").map_err(|error| fail("HUB_ERROR", &error))?;
     Ok(Place {
         state: below(bases.state_dir().unwrap_or_else(|| bases.data_dir())),
         data: below(bases.data_dir()),
-        version: version.map_or(env!("CARGO_PKG_VERSION"), String::as_str).to_owned(),
+        version: version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
     })
 }
 

@@ -26,6 +26,7 @@ async fn tools(args: &ToolsArgs) -> Result<Output, Failure> {
     let found: Vec<Tool<'_>> = catalog(&names.json, &servers.json).filter(|tool| tool.is(args.action, args.name.as_deref())).collect();
     match (args.action, &args.name) {
         (ToolsAction::Info, Some(name)) if found.is_empty() => Err(Failure::Usage(format!("there is no tool '{name}'"))),
+        (ToolsAction::List, Some(name)) if !is_known(&servers.json, name) => Err(Failure::Usage(format!("there is no server '{name}'"))),
         (ToolsAction::Info, _) => Ok(Output::text(found.iter().map(Tool::whole).collect::<Vec<_>>().join("\n"))),
         (ToolsAction::List, _) if args.rest.json => {
             let definitions: Vec<_> = found.iter().map(|tool| tool.definition).collect();
@@ -33,6 +34,12 @@ async fn tools(args: &ToolsArgs) -> Result<Output, Failure> {
         }
         (ToolsAction::List, _) => Ok(Output::text(list(&found))),
     }
+}
+
+/// By its name, or with its tenant before it.
+fn is_known(servers: &Value, name: &str) -> bool {
+    let mut servers = servers["servers"].as_array().into_iter().flatten();
+    servers.any(|server| text(server, "name") == name || text(server, "server_id") == name)
 }
 
 /// A tool with the name it is called by.
@@ -150,6 +157,14 @@ mod tests {
              acme:fs.read  reads\n"
         );
         assert!(list(&[]).starts_with("no tools"));
+    }
+
+    #[test]
+    fn a_server_is_known_by_either_of_its_names() {
+        let (_, servers) = answers();
+        for (name, known) in [("fs", true), ("acme:fs", true), ("other:fs", false), ("fs.read", false)] {
+            assert_eq!(is_known(&servers, name), known, "{name}");
+        }
     }
 
     #[test]
