@@ -130,7 +130,11 @@ impl Running {
                 }
                 Ok(Step::Answer(answer)) => break result_of(&answer, &self.subject),
                 Ok(Step::Cancelled) => break Err(fault::internal()),
-                Err(_) => break Err(fault::timed_out(&self.subject, self.clock.elapsed_ms(Instant::now()))),
+                Err(_) => {
+                    // The bound itself, not how late it was noticed.
+                    let bound = self.clock.deadline().unwrap_or_else(Instant::now);
+                    break Err(fault::timed_out(&self.subject, self.clock.elapsed_ms(bound)));
+                }
             }
         };
         // Ends the call at its server, if it is not over.
