@@ -45,6 +45,10 @@ impl fmt::Debug for ServerId {
     }
 }
 
+/// First words of the hub's own addresses: a server so named has no `/{server}/mcp`, only the address with its tenant.
+pub const ADDRESS_WORDS: [&str; 13] =
+    ["api", "apps", "dashboard", "g", "health", "livez", "mcp", "messages", "metrics", "readyz", "sse", "t", "ws"];
+
 fn is_name(text: &str) -> bool {
     let bytes = text.as_bytes();
     matches!(bytes, [first, ..] if first.is_ascii_alphanumeric())

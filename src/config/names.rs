@@ -1,11 +1,9 @@
 //! Names as files write them, made into names as the hub has them; and which of two equal ones stays.
 
+use crate::name::ADDRESS_WORDS;
+
 /// Longest name of a server or tenant.
 const NAME_MAX: usize = 63;
-
-/// First words of the hub's own addresses: a server so named has no `/{server}/mcp`.
-const ADDRESSES: [&str; 13] =
-    ["api", "apps", "dashboard", "g", "health", "livez", "mcp", "messages", "metrics", "readyz", "sse", "t", "ws"];
 
 /// `^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$` is kept; other characters become `-`, a leading `-` or `_` goes, the rest is cut. `None`: nothing
 /// is left.
@@ -27,7 +25,7 @@ pub(super) fn is_hubs_own(name: &str) -> bool {
 }
 
 pub(super) fn is_address(name: &str) -> bool {
-    ADDRESSES.contains(&name)
+    ADDRESS_WORDS.contains(&name)
 }
 
 /// What becomes of one written name among its siblings.

@@ -7,19 +7,16 @@ use super::super::{
 use crate::{
     catalog::Names,
     hub::Endpoint,
-    name::{ServerName, TenantId},
+    name::{ADDRESS_WORDS, ServerName, TenantId},
 };
 use std::sync::Arc;
-
-/// First parts of an address that are not servers: these have no `/{server}/mcp`, only `/t/{tenant}/{server}/mcp`.
-const RESERVED: [&str; 13] = ["api", "apps", "dashboard", "g", "health", "livez", "mcp", "messages", "metrics", "readyz", "sse", "t", "ws"];
 
 /// # Errors
 /// 404 for a tenant or server that is unknown or out of the caller's reach, 400 for options that do not exist.
 pub(in crate::downstream) fn find(doors: &Doors, request: &Request) -> Result<Arc<Endpoint>, Reply> {
     let server = request.param("server");
     match server {
-        Some(name) if request.param("tenant").is_none() && RESERVED.contains(&name) => Err(not_found("server", name)),
+        Some(name) if request.param("tenant").is_none() && ADDRESS_WORDS.contains(&name) => Err(not_found("server", name)),
         _ => find_named(doors, request, server),
     }
 }

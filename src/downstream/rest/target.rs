@@ -4,11 +4,8 @@ use super::fault::Fault;
 use crate::{
     control::ControlError,
     downstream::Request,
-    name::{ServerId, ServerName, TenantId},
+    name::{ADDRESS_WORDS, ServerId, ServerName, TenantId},
 };
-
-/// First parts of addresses that are the hub's own: a server of such a name is reached through its tenant only.
-const RESERVED: [&str; 13] = ["api", "apps", "dashboard", "g", "health", "livez", "mcp", "messages", "metrics", "readyz", "sse", "t", "ws"];
 
 const TENANT_HEADER: &str = "x-tenant-id";
 
@@ -41,7 +38,7 @@ pub(super) fn server(request: &Request, name: &str) -> Result<ServerId, Fault> {
 /// The server in the path, where `/{server}` stands first unless a tenant does.
 pub(super) fn mounted(request: &Request) -> Result<ServerId, Fault> {
     let name = request.param("server").unwrap_or_default();
-    if request.param("tenant").is_none() && RESERVED.contains(&name) {
+    if request.param("tenant").is_none() && ADDRESS_WORDS.contains(&name) {
         return Err(ControlError::UnknownServer { name: name.to_owned() }.into());
     }
     server(request, name)
