@@ -75,6 +75,22 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every one.
+    pub const ALL: [Self; 12] = [
+        Self::Stopped,
+        Self::Disabled,
+        Self::StartFailed,
+        Self::Crashed,
+        Self::Busy,
+        Self::ServerExited,
+        Self::BadAnswer,
+        Self::Timeout,
+        Self::Cancelled,
+        Self::ShuttingDown,
+        Self::Internal,
+        Self::UnknownTool,
+    ];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
@@ -152,21 +168,6 @@ pub fn failure_data(server: Option<&str>, reason: Reason, retry_after_ms: Option
 mod tests {
     use super::*;
 
-    const REASONS: [Reason; 12] = [
-        Reason::Stopped,
-        Reason::Disabled,
-        Reason::StartFailed,
-        Reason::Crashed,
-        Reason::Busy,
-        Reason::ServerExited,
-        Reason::BadAnswer,
-        Reason::Timeout,
-        Reason::Cancelled,
-        Reason::ShuttingDown,
-        Reason::Internal,
-        Reason::UnknownTool,
-    ];
-
     #[test]
     fn statuses_follow_the_era() {
         for (code, number, handshake, stateless) in [
@@ -210,8 +211,8 @@ mod tests {
 
     #[test]
     fn no_two_reasons_read_alike_and_those_after_sending_are_not_retryable() {
-        let names: std::collections::BTreeSet<_> = REASONS.iter().map(|reason| reason.as_str()).collect();
-        assert_eq!(names.len(), REASONS.len());
+        let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
         for reason in [Reason::ServerExited, Reason::BadAnswer, Reason::Timeout] {
             assert!(!reason.retryable(), "{reason:?}");
         }
@@ -224,7 +225,7 @@ mod tests {
             r#"{"origin":"hub","server":"git","reason":"busy","retryable":true,"retryAfterMs":250}"#
         );
         assert_eq!(failure_data(None, Reason::Timeout, None), r#"{"origin":"hub","reason":"timeout","retryable":false}"#);
-        for reason in REASONS {
+        for reason in Reason::ALL {
             let data: serde_json::Value = serde_json::from_str(&failure_data(Some("a\"b"), reason, None)).expect("JSON");
             assert_eq!(data["server"], "a\"b");
         }

@@ -100,22 +100,6 @@ struct RpcError {
     data: Option<Value>,
 }
 
-/// Every reason the hub itself may give.
-const REASONS: [Reason; 12] = [
-    Reason::Stopped,
-    Reason::Disabled,
-    Reason::StartFailed,
-    Reason::Crashed,
-    Reason::Busy,
-    Reason::ServerExited,
-    Reason::BadAnswer,
-    Reason::Timeout,
-    Reason::Cancelled,
-    Reason::ShuttingDown,
-    Reason::Internal,
-    Reason::UnknownTool,
-];
-
 /// From the raw `error` object of a call's answer. `is_hubs`: the hub made it, so what it says of its origin is true.
 pub(super) fn of_rpc(error: &[u8], subject: &Subject, is_hubs: bool) -> Fault {
     let Ok(RpcError { code, message, data }) = serde_json::from_slice(error) else {
@@ -135,7 +119,7 @@ pub(super) fn of_rpc(error: &[u8], subject: &Subject, is_hubs: bool) -> Fault {
 }
 
 fn of_hub(reason: &str, message: String, data: &Value, subject: &Subject) -> Fault {
-    let (status, code) = match REASONS.iter().find(|known| known.as_str() == reason) {
+    let (status, code) = match Reason::ALL.iter().find(|known| known.as_str() == reason) {
         Some(Reason::UnknownTool) => return unknown_tool(subject),
         Some(known) => (known.status(), known.class()),
         None if reason == "quota" => (429, class::QUOTA),
