@@ -17,8 +17,8 @@ use mcp_hub::{
     limits::Limits,
     name::{ServerId, ServerName, TenantId},
     observe::{Bus, Event as Happened, ServerPhase},
-    protocol::{Version, code::Reason},
-    upstream::{Event, Exchange, Fleet, Learned, Lease, Server, Sharer, State, UpstreamError, Usable},
+    protocol::{Version, capability::Profile, code::Reason},
+    upstream::{Event, Exchange, Fleet, Learned, Lease, Opening, Server, Sharer, State, UpstreamError, Usable},
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::{broadcast, mpsc};
@@ -94,11 +94,11 @@ fn id(name: &str) -> ServerId {
 }
 
 fn principal(name: &str) -> Sharer {
-    Sharer { principal: name.into(), session: None }
+    Sharer { principal: name.into(), session: None, profile: Profile::BARE }
 }
 
 fn session(principal: &str, session: &str) -> Sharer {
-    Sharer { principal: principal.into(), session: Some(session.into()) }
+    Sharer { principal: principal.into(), session: Some(session.into()), profile: Profile::BARE }
 }
 
 impl Scene {
@@ -135,7 +135,7 @@ impl Scene {
 /// Opens a call of a tool, with what its arguments are.
 fn open_with(lease: &Lease, tool: &str, arguments: Value, progress: bool) -> Result<Exchange, UpstreamError> {
     let version = lease.version();
-    lease.open(progress, |wire| {
+    lease.open(&Opening { progress, ..Opening::default() }, |wire| {
         let mut meta = json!({});
         if version == Version::STATELESS {
             meta["io.modelcontextprotocol/protocolVersion"] = version.as_str().into();
@@ -157,7 +157,7 @@ fn open(lease: &Lease, tool: &str, arguments: Value) -> Exchange {
 async fn last(exchange: &mut Exchange) -> Result<Value, UpstreamError> {
     loop {
         match tokio::time::timeout(PATIENCE, exchange.next()).await.expect("an answer") {
-            Event::Progress(_) => {}
+            Event::Progress(_) | Event::Note(_) | Event::Question(_) | Event::Withdrawn(_) => {}
             Event::Answer(message) => return Ok(serde_json::from_slice(message.bytes()).unwrap()),
             Event::Failed(error) => return Err(error),
         }

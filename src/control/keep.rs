@@ -160,7 +160,7 @@ impl Shelf {
 
 /// Tidied; what had to be dropped is told once, here.
 fn offer_of(learned: Learned) -> Offer {
-    let Learned { server, version, server_info, capabilities, instructions, tools, ttl_ms, public } = learned;
+    let Learned { server, version, server_info, capabilities, instructions, tools, ttl_ms, public, .. } = learned;
     let tools = tools.into_iter().map(|definition| Tool { name: name_of(&definition), definition }).collect();
     let mut offer = Offer { version, server_info, capabilities, instructions, tools, ttl_ms, public };
     for dropped in offer.tidy() {
@@ -188,7 +188,7 @@ mod tests {
         control::server::tests::entry,
         limits::LIST_TTL_MS,
         name::TenantId,
-        protocol::Era,
+        protocol::{Era, capability::Profile},
     };
 
     /// A hub without servers that run: files, catalog, keeper.
@@ -246,6 +246,10 @@ mod tests {
             server_info: Bytes::from_static(br#"{"name":"x","version":"1"}"#),
             capabilities: Bytes::from_static(br#"{"tools":{}}"#),
             instructions: None,
+            profile: Profile::BARE,
+            prompts: vec![],
+            resources: vec![],
+            templates: vec![],
             tools: tools.iter().map(|tool| Bytes::from_static(tool.as_bytes())).collect(),
             ttl_ms: None,
             public: false,

@@ -17,10 +17,11 @@ use crate::{
     catalog::Route,
     name::ServerId,
     protocol::{
-        Refusal,
+        Method, Refusal,
+        capability::Profile,
         code::{Code, Reason, failure_data},
     },
-    upstream::{Lease, Server, Sharer, UpstreamError},
+    upstream::{Lease, Opening, Server, Sharer, UpstreamError},
 };
 
 pub(super) fn call(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
@@ -110,15 +111,16 @@ async fn waited(server: &Arc<Server>, inbound: &Inbound, route: &Route) -> Resul
 fn open(lease: &Lease, inbound: &Inbound, route: &Route) -> Result<OnWire, UpstreamError> {
     let wants_progress = inbound.message.scan().meta.progress_token.is_some();
     let version = lease.version();
-    let exchange = lease
-        .open(wants_progress, |wire| outgoing::request(&inbound.message, &Outgoing { wire, version, name: Some(&route.tool_token) }))?;
+    let opening = Opening { progress: wants_progress, method: Method::ToolsCall.as_str(), name: Some(&route.tool), ..Opening::default() };
+    let exchange =
+        lease.open(&opening, |wire| outgoing::request(&inbound.message, &Outgoing { wire, version, name: Some(&route.tool_token) }))?;
     Ok(OnWire { exchange, version })
 }
 
 /// Whose instance may be used. Stateless clients have no session, wherever they come from.
 fn sharer(inbound: &Inbound) -> Sharer {
     let session = inbound.session.as_ref().filter(|session| session.version().is_some());
-    Sharer { principal: Arc::clone(inbound.principal.id()), session: session.map(|session| session.id().share()) }
+    Sharer { principal: Arc::clone(inbound.principal.id()), session: session.map(|session| session.id().share()), profile: Profile::BARE }
 }
 
 fn over_quota(hub: &Hub, inbound: &Inbound) -> Answer {

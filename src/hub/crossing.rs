@@ -154,6 +154,7 @@ async fn advance(state: &mut State, id: &RequestId) -> Step {
                         return Step::Notice(incoming::progress(&note, token));
                     }
                 }
+                Event::Note(_) | Event::Question(_) | Event::Withdrawn(_) => {}
                 Event::Answer(answer) => {
                     let carried = incoming::tool_answer(&answer, id, call.client, on_wire.version);
                     return Step::Answer(carried.map_or_else(|refusal| refused(refusal, id, call.client), Answer::ok));

@@ -2,6 +2,7 @@
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
 
+pub mod capability;
 pub mod code;
 pub mod era;
 pub mod header;

@@ -8,14 +8,24 @@ use super::{
     UpstreamError,
     child::{link::Link, progress::Progress},
     instance::Use,
+    question::Question,
 };
-use crate::{mux::WireId, protocol::Message};
+use crate::{
+    mux::WireId,
+    protocol::{Message, RequestId},
+};
 
 /// What a server sends back for a call.
 #[derive(Debug)]
 pub enum Event {
     /// `notifications/progress` of this call (only when it was asked for).
     Progress(Message),
+    /// Any other notification that certainly belongs to this call (`notifications/message`, `notifications/elicitation/complete`).
+    Note(Message),
+    /// The server asks the caller something (only when the call was opened with `asks`).
+    Question(Question),
+    /// The server takes back the question with this id of its own.
+    Withdrawn(RequestId),
     /// The answer; nothing follows.
     Answer(Message),
     /// There will be none; nothing follows.

@@ -1,19 +1,22 @@
 //! All servers of all tenants.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Server, child::process::Groups};
+use super::{News, Server, child::process::Groups};
 use crate::{
     config::{ServerSettings, Settings, Start},
     limits::Limits,
     name::{ServerId, TenantId},
     observe::Bus,
-    protocol::Version,
+    protocol::{Version, capability::Profile},
 };
 
 /// What a started server said of itself and listed: every start, refresh and `list_changed` ends in one of these.
@@ -25,12 +28,20 @@ pub struct Learned {
     pub server_info: Bytes,
     pub capabilities: Bytes,
     pub instructions: Option<String>,
+    /// What the caller could be asked for whom it was listed: servers list more to those who can be asked more.
+    pub profile: Profile,
     /// Raw definitions of all pages.
     pub tools: Vec<Bytes>,
+    pub prompts: Vec<Bytes>,
+    pub resources: Vec<Bytes>,
+    pub templates: Vec<Bytes>,
     /// The smallest of all pages; absent for servers of the handshake era.
     pub ttl_ms: Option<u64>,
     pub public: bool,
 }
+
+/// Takes what servers say outside any call; must not wait.
+pub type NewsDesk = Arc<dyn Fn(News) + Send + Sync>;
 
 pub struct Fleet {
     servers: HashMap<ServerId, Arc<Server>>,
@@ -46,6 +57,7 @@ pub(super) struct Commons {
     pub(super) limits: Limits,
     pub(super) bus: Bus,
     pub(super) learned: Arc<dyn Fn(Learned) + Send + Sync>,
+    pub(super) news: OnceLock<NewsDesk>,
     pub(super) groups: Groups,
     closing: CancellationToken,
 }
@@ -61,12 +73,18 @@ impl Fleet {
         known: impl Fn(&ServerSettings) -> Option<Version>,
     ) -> Arc<Self> {
         let starts = Semaphore::new(settings.parallel_starts.max(1));
-        let commons = Commons { starts, limits, bus, learned, groups: Groups::default(), closing: CancellationToken::new() };
+        let commons =
+            Commons { starts, limits, bus, learned, news: OnceLock::new(), groups: Groups::default(), closing: CancellationToken::new() };
         let commons = Arc::new(commons);
         let all = settings.tenants.iter().flat_map(|tenant| tenant.servers.iter().map(|server| (tenant.enabled, server)));
         let order: Vec<_> = all.map(|(is_enabled, server)| Server::new(server, is_enabled, &commons, known(server))).collect();
         let servers = order.iter().map(|server| (server.settings().id.clone(), Arc::clone(server))).collect();
         Arc::new(Self { servers, order, commons })
+    }
+
+    /// Once, before anything is started: where `News` go. Without it they are dropped.
+    pub fn report_to(&self, desk: NewsDesk) {
+        let _ = self.commons.news.set(desk);
     }
 
     pub fn server(&self, id: &ServerId) -> Option<Arc<Server>> {

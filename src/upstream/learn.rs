@@ -9,7 +9,10 @@ use super::{
     child::tools::{self, Tools},
     instance::Instance,
 };
-use crate::{limits, protocol::code::Reason};
+use crate::{
+    limits,
+    protocol::{capability::Profile, code::Reason},
+};
 
 impl Server {
     /// Lists through `instance` and reports.
@@ -36,7 +39,11 @@ impl Server {
                     server_info: greeting.server_info.clone(),
                     capabilities: greeting.capabilities.clone(),
                     instructions: greeting.instructions.clone(),
+                    profile: Profile::BARE,
                     tools: definitions,
+                    prompts: Vec::new(),
+                    resources: Vec::new(),
+                    templates: Vec::new(),
                     ttl_ms,
                     public,
                 });

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Exchange, UpstreamError, instance::Use};
 use crate::{
     mux::{Deadline, WireId},
-    protocol::Version,
+    protocol::{Version, capability::Profile},
 };
 
 /// Who shares an instance (`pool.scope`): the parts a caller brings; the server picks what its scope asks for.
@@ -16,6 +16,23 @@ pub struct Sharer {
     pub principal: Arc<str>,
     /// Absent for stateless clients.
     pub session: Option<Arc<str>>,
+    /// What the caller can be asked.
+    pub profile: Profile,
+}
+
+/// What a call needs of its connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Opening<'a> {
+    /// Whether to deliver progress.
+    pub progress: bool,
+    /// Whether the server may ask the caller (`Event::Question`).
+    pub asks: bool,
+    /// What headers of HTTP repeat (MCP 2026-07-28, Streamable HTTP).
+    pub method: &'a str,
+    /// `params.name`, `params.uri` or `params.taskId` as the server knows it.
+    pub name: Option<&'a str>,
+    /// `Mcp-Param-*`: the rest of the header's name, and the value as text.
+    pub headers: &'a [(Box<str>, String)],
 }
 
 /// A guard; dropping it gives the instance back. Calls opened through it hold the instance themselves.
@@ -35,14 +52,13 @@ impl Lease {
         self.held.instance().version()
     }
 
-    /// Opens a call now, without waiting: `line` gets the wire id and returns the whole line. `progress`: whether to deliver
-    /// progress.
+    /// Opens a call now, without waiting: `line` gets the wire id and returns the whole line.
     ///
     /// # Errors
     /// `Reason::Busy` when its queues are full: wait for `ready`, then try again. `Reason::Crashed` when the instance is gone;
     /// nothing was sent.
-    pub fn open(&self, progress: bool, line: impl FnOnce(WireId) -> Bytes) -> Result<Exchange, UpstreamError> {
-        let opened = self.held.instance().link.open(progress, self.deadline, line)?;
+    pub fn open(&self, opening: &Opening<'_>, line: impl FnOnce(WireId) -> Bytes) -> Result<Exchange, UpstreamError> {
+        let opened = self.held.instance().link.open(opening.progress, self.deadline, line)?;
         Ok(Exchange::new(opened, Some(self.held.clone())))
     }
 

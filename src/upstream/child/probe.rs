@@ -137,7 +137,7 @@ fn answer(event: Event) -> Result<Message, GreetError> {
         Event::Failed(error) if error.reason == Reason::BadAnswer => {
             Err(GreetError::Refused("it answered with something that is no answer".into()))
         }
-        Event::Failed(_) | Event::Progress(_) => Err(GreetError::Gone),
+        _ => Err(GreetError::Gone),
     }
 }
 

@@ -74,7 +74,7 @@ async fn page(link: &Link, version: Version, deadline: Deadline, params: &str, t
     let answer = match Exchange::new(opened, None).next().await {
         Event::Answer(answer) => answer,
         Event::Failed(error) => return Err(unanswered(&error)),
-        Event::Progress(_) => return Err(ListError::Unreadable),
+        _ => return Err(ListError::Unreadable),
     };
     let result = match answer.scan().result {
         Some(result) if answer.kind() == Kind::Result => answer.token(result),

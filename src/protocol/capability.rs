@@ -1,0 +1,181 @@
+//! What a client can do, as far as it decides what a server may ask of it. Every revision writes this differently (MCP 2024-11-05 to
+//! 2026-07-28, client capabilities); a `Profile` is the normal form.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Era, Version};
+
+/// The extension of MCP Apps.
+pub const UI: &str = "io.modelcontextprotocol/ui";
+/// The tasks extension of 2026-07-28.
+pub const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+/// A set of abilities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Profile(u16);
+
+impl Profile {
+    /// Nobody can be asked anything.
+    pub const BARE: Self = Self(0);
+    pub const ROOTS: Self = Self(1);
+    pub const SAMPLING: Self = Self(1 << 1);
+    pub const SAMPLING_TOOLS: Self = Self(1 << 2);
+    pub const SAMPLING_CONTEXT: Self = Self(1 << 3);
+    pub const FORM: Self = Self(1 << 4);
+    pub const URL: Self = Self(1 << 5);
+    /// Renders MCP Apps. No ability to be asked: servers may list other tools for it.
+    pub const UI: Self = Self(1 << 6);
+    /// Understands the tasks of 2026-07-28.
+    pub const TASKS: Self = Self(1 << 7);
+
+    /// What can be asked of somebody.
+    const QUESTIONS: Self = Self(Self::ROOTS.0 | Self::SAMPLING.0 | Self::FORM.0 | Self::URL.0);
+
+    /// Of a raw JSON object of capabilities; what cannot be read declares nothing.
+    pub fn read(capabilities: &[u8]) -> Self {
+        let declared: Declared<'_> = serde_json::from_slice(capabilities).unwrap_or_default();
+        let mut profile = Self::BARE;
+        let mut add = |is_there: bool, ability: Self| {
+            if is_there {
+                profile.0 |= ability.0;
+            }
+        };
+        add(declared.roots.is_some(), Self::ROOTS);
+        if let Some(sampling) = members(declared.sampling) {
+            add(true, Self::SAMPLING);
+            add(sampling.tools.is_some(), Self::SAMPLING_TOOLS);
+            add(sampling.context.is_some(), Self::SAMPLING_CONTEXT);
+        }
+        if let Some(elicitation) = members(declared.elicitation) {
+            // `{}` is how 2025-06-18 says forms.
+            add(elicitation.form.is_some() || elicitation.url.is_none(), Self::FORM);
+            add(elicitation.url.is_some(), Self::URL);
+        }
+        add(declared.extensions.ui.is_some(), Self::UI);
+        add(declared.extensions.tasks.is_some(), Self::TASKS);
+        profile
+    }
+
+    /// The raw JSON object that declares this to a server of that revision.
+    pub fn declare(self, version: Version) -> String {
+        let mut members: Vec<String> = Vec::new();
+        if self.has(Self::ROOTS) {
+            members.push(r#""roots":{}"#.into());
+        }
+        if self.has(Self::SAMPLING) {
+            let details: Vec<_> = [(Self::SAMPLING_TOOLS, r#""tools":{}"#), (Self::SAMPLING_CONTEXT, r#""context":{}"#)]
+                .into_iter()
+                .filter_map(|(ability, member)| self.has(ability).then_some(member))
+                .collect();
+            members.push(format!(r#""sampling":{{{}}}"#, details.join(",")));
+        }
+        let modes: Vec<_> = [(Self::FORM, r#""form":{}"#), (Self::URL, r#""url":{}"#)]
+            .into_iter()
+            .filter_map(|(ability, member)| self.has(ability).then_some(member))
+            .collect();
+        if !modes.is_empty() {
+            members.push(format!(r#""elicitation":{{{}}}"#, modes.join(",")));
+        }
+        let mut extensions = Vec::new();
+        if self.has(Self::UI) {
+            extensions.push(format!(r#""{UI}":{{"mimeTypes":["text/html;profile=mcp-app"]}}"#));
+        }
+        if self.has(Self::TASKS) && version.era() == Era::Stateless {
+            extensions.push(format!(r#""{TASKS}":{{}}"#));
+        }
+        if !extensions.is_empty() {
+            members.push(format!(r#""extensions":{{{}}}"#, extensions.join(",")));
+        }
+        format!("{{{}}}", members.join(","))
+    }
+
+    pub const fn has(self, ability: Self) -> bool {
+        self.0 & ability.0 == ability.0
+    }
+
+    pub const fn with(self, ability: Self) -> Self {
+        Self(self.0 | ability.0)
+    }
+
+    pub const fn without(self, ability: Self) -> Self {
+        Self(self.0 & !ability.0)
+    }
+
+    /// Whether a server could ask anything of it.
+    pub const fn can_be_asked(self) -> bool {
+        self.0 & Self::QUESTIONS.0 != 0
+    }
+}
+
+/// `null` is not there; anything else that is no object is there and empty.
+fn members(raw: Option<&RawValue>) -> Option<Details<'_>> {
+    raw.map(|raw| serde_json::from_str(raw.get()).unwrap_or_default())
+}
+
+#[derive(Default, Deserialize)]
+struct Declared<'a> {
+    #[serde(borrow)]
+    roots: Option<&'a RawValue>,
+    #[serde(borrow)]
+    sampling: Option<&'a RawValue>,
+    #[serde(borrow)]
+    elicitation: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    extensions: Extensions<'a>,
+}
+
+#[derive(Default, Deserialize)]
+struct Extensions<'a> {
+    #[serde(borrow, rename = "io.modelcontextprotocol/ui")]
+    ui: Option<&'a RawValue>,
+    #[serde(borrow, rename = "io.modelcontextprotocol/tasks")]
+    tasks: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+struct Details<'a> {
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
+    #[serde(borrow)]
+    context: Option<&'a RawValue>,
+    #[serde(borrow)]
+    form: Option<&'a RawValue>,
+    #[serde(borrow)]
+    url: Option<&'a RawValue>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_say_it_has_one_form() {
+        for (said, declared) in [
+            ("{}", "{}"),
+            ("no json", "{}"),
+            (r#"{"roots":{"listChanged":true},"experimental":{}}"#, r#"{"roots":{}}"#),
+            (r#"{"sampling":{}}"#, r#"{"sampling":{}}"#),
+            (r#"{"sampling":{"tools":{},"context":{}}}"#, r#"{"sampling":{"tools":{},"context":{}}}"#),
+            (r#"{"elicitation":{}}"#, r#"{"elicitation":{"form":{}}}"#),
+            (r#"{"elicitation":{"form":{}}}"#, r#"{"elicitation":{"form":{}}}"#),
+            (r#"{"elicitation":{"url":{}}}"#, r#"{"elicitation":{"url":{}}}"#),
+            (r#"{"elicitation":{"url":{},"form":{"x":1}}}"#, r#"{"elicitation":{"form":{},"url":{}}}"#),
+            (r#"{"elicitation":null}"#, "{}"),
+            (r#"{"extensions":{"io.modelcontextprotocol/tasks":{},"own/x":{}}}"#, r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#),
+        ] {
+            assert_eq!(Profile::read(said.as_bytes()).declare(Version::STATELESS), declared, "{said}");
+        }
+        let tasks = Profile::BARE.with(Profile::TASKS);
+        assert_eq!(tasks.declare(Version::LATEST_HANDSHAKE), "{}", "an extension of the stateless era only");
+    }
+
+    #[test]
+    fn only_what_can_be_answered_is_a_question() {
+        assert!(!Profile::BARE.with(Profile::UI).with(Profile::TASKS).can_be_asked());
+        for ability in [Profile::ROOTS, Profile::SAMPLING, Profile::FORM, Profile::URL] {
+            assert!(ability.can_be_asked());
+            assert!(!ability.without(ability).can_be_asked());
+        }
+    }
+}
