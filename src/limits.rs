@@ -84,3 +84,10 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 pub const PROGRESS_BYTES_MAX: usize = 64 << 10;
 /// What a server may list, over all pages.
 pub const LIST_BYTES_MAX: usize = 32 << 20;
+/// Unsolicited messages that wait for a session's stream; the oldest notices make room.
+pub const MAIL_MAX: usize = 256;
+pub const MAIL_BYTES_MAX: usize = 1 << 20;
+/// Questions to one client without an answer; servers that ask more are refused.
+pub const QUESTIONS_MAX: usize = 64;
+/// What a client says of itself; a longer text is forgotten.
+pub const CLIENT_INFO_BYTES_MAX: usize = 4 << 10;

@@ -34,9 +34,10 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// `tenants`: every tenant that exists, with servers or without.
+    /// Within a runtime. `tenants`: every tenant that exists, with servers or without.
     pub fn new(catalog: Arc<Catalog>, fleet: Arc<Fleet>, bus: Bus, limits: Limits, tenants: impl IntoIterator<Item = TenantId>) -> Self {
-        let sessions = Sessions::new(bus, Arc::clone(&fleet), limits.session_idle);
+        let instances = Arc::clone(&fleet);
+        let sessions = Sessions::new(&bus, Arc::new(move |session| instances.forget_session(session)), limits.session_idle);
         Self { catalog, fleet, sessions, limits, tenants: tenants.into_iter().collect() }
     }
 
@@ -48,8 +49,14 @@ impl Hub {
                 notification(&inbound);
                 Outcome::Silent
             }
-            // The hub asks its clients nothing, so no response can be meant for it.
-            Kind::Result | Kind::Error => Outcome::Silent,
+            Kind::Result | Kind::Error => {
+                if let Some(session) = &inbound.session
+                    && !session.answered(inbound.message)
+                {
+                    tracing::debug!("a response to no open question was ignored");
+                }
+                Outcome::Silent
+            }
         }
     }
 
