@@ -113,7 +113,7 @@ fn open(lease: &Lease, inbound: &Inbound, route: &Route) -> Result<OnWire, Upstr
     let version = lease.version();
     let opening = Opening { progress: wants_progress, method: Method::ToolsCall.as_str(), name: Some(&route.tool), ..Opening::default() };
     let exchange =
-        lease.open(&opening, |wire| outgoing::request(&inbound.message, &Outgoing { wire, version, name: Some(&route.tool_token) }))?;
+        lease.open(&opening, |wire| outgoing::request(&inbound.message, &Outgoing { name: Some(&route.tool_token), ..Outgoing::new(wire, version) }))?;
     Ok(OnWire { exchange, version })
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Answer, Inbound, Outcome, call, session::CallEntry};
 use crate::{
     access::Permit,
-    bridge::incoming,
+    bridge::incoming::{self, Carry},
     protocol::{Body, Refusal, RequestId, Version, code::Code},
     upstream::{Event, Exchange},
 };
@@ -156,7 +156,7 @@ async fn advance(state: &mut State, id: &RequestId) -> Step {
                 }
                 Event::Note(_) | Event::Question(_) | Event::Withdrawn(_) => {}
                 Event::Answer(answer) => {
-                    let carried = incoming::tool_answer(&answer, id, call.client, on_wire.version);
+                    let carried = incoming::answer(&answer, &Carry::new(id, call.client, on_wire.version));
                     return Step::Answer(carried.map_or_else(|refusal| refused(refusal, id, call.client), Answer::ok));
                 }
                 Event::Failed(error) => return Step::Answer(refused(call::failed(&error), id, call.client)),
