@@ -88,6 +88,38 @@ pub const LIST_BYTES_MAX: usize = 32 << 20;
 pub const MAIL_MAX: usize = 256;
 pub const MAIL_BYTES_MAX: usize = 1 << 20;
 /// Questions to one client without an answer; servers that ask more are refused.
-pub const QUESTIONS_MAX: usize = 64;
+pub const SESSION_QUESTIONS_MAX: usize = 64;
 /// What a client says of itself; a longer text is forgotten.
 pub const CLIENT_INFO_BYTES_MAX: usize = 4 << 10;
+/// How long a call whose server asked something waits for its caller to come back, and how long a person may take to answer.
+pub const PARK: Duration = Duration::from_secs(10 * 60);
+/// After a server's first question: others that come at once go to the client together.
+pub const PARK_GATHER: Duration = Duration::from_millis(10);
+/// Calls of one principal that wait for their caller; each holds a connection to its server.
+pub const PARKED_PER_PRINCIPAL_MAX: usize = 16;
+/// Questions of one call that wait for an answer; one more is refused.
+pub const QUESTIONS_MAX: usize = 16;
+/// Questions in the whole life of one call; a server that asks on is refused.
+pub const QUESTIONS_PER_CALL_MAX: u32 = 64;
+/// All questions of one call that wait for an answer: what becomes one message to the client.
+pub const QUESTION_BYTES_MAX: usize = 4 << 20;
+/// Rounds of questions and answers in one request (the reference clients stop there too).
+pub const ROUNDS_MAX: u32 = 10;
+/// Before a request is sent again only because its server said so; times the number of the round.
+pub const ROUND_PAUSE: Duration = Duration::from_millis(250);
+/// A sealed state. It travels in every retry.
+pub const STATE_BYTES_MAX: usize = 256 << 10;
+/// For a URL that a server wants visited first to be reported as done, before its request is sent again.
+pub const REISSUE_WAIT: Duration = Duration::from_secs(30);
+/// Between two looks at a task whose server names no interval, and the bounds of those that do.
+pub const TASK_POLL: Duration = Duration::from_secs(1);
+pub const TASK_POLL_MIN: Duration = Duration::from_millis(100);
+pub const TASK_POLL_MAX: Duration = Duration::from_secs(30);
+/// Elicitations by URL that servers reported as finished, newest; a request may wait for one of them.
+pub const FINISHED_PAGES_MAX: usize = 256;
+/// Streams of changes (`subscriptions/listen`) open at once for one principal; one more is refused.
+pub const LISTENS_PER_PRINCIPAL_MAX: usize = 32;
+/// Resources that one session, or one stream of changes, watches.
+pub const WATCHED_MAX: usize = 256;
+/// Changes that wait for a listener that reads slowly; the newest are lost.
+pub const LISTEN_QUEUE: usize = 64;

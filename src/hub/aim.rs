@@ -2,14 +2,11 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{Hub, Inbound, carried::Aim, list};
+use super::{Hub, Inbound, call::failed, carried::Aim, list};
 use crate::{
-    catalog::{AppMatch, Owner},
+    catalog::{AppMatch, Owner, uri},
     name::ServerId,
-    protocol::{
-        Era, Method, Refusal, Version,
-        code::{Code, failure_data},
-    },
+    protocol::{Era, Method, Refusal, code::Code, param},
     upstream::Server,
 };
 
@@ -23,11 +20,29 @@ pub(super) enum Found {
 /// # Errors
 /// What to tell the caller, without id: it named nothing, or nothing that exists.
 pub(super) fn find(hub: &Hub, inbound: &Inbound) -> Result<Found, Refusal> {
-    match known(hub, inbound)? {
+    found(hub, inbound, known(hub, inbound)?, &target(inbound))
+}
+
+/// Of a resource.
+///
+/// # Errors
+/// As `find`.
+pub(super) fn find_resource(hub: &Hub, inbound: &Inbound, uri: &str) -> Result<Found, Refusal> {
+    found(hub, inbound, owner(hub, inbound, uri)?, uri)
+}
+
+fn found(hub: &Hub, inbound: &Inbound, aim: Option<Aim>, target: &str) -> Result<Found, Refusal> {
+    match aim {
         Some(aim) => Ok(Found::One(aim)),
-        None if list::learning(hub, &inbound.endpoint).is_empty() && unlearned(hub, inbound).is_none() => Err(unknown(inbound)),
+        None if list::learning(hub, &inbound.endpoint).is_empty() && unlearned(hub, inbound, target).is_none() => Err(unknown(inbound)),
         None => Ok(Found::Perhaps),
     }
+}
+
+/// The name or URI that the request names.
+fn target(inbound: &Inbound) -> Cow<'_, str> {
+    let scan = inbound.message.scan();
+    scan.name.or(scan.uri).and_then(|span| inbound.message.string(span)).unwrap_or_default()
 }
 
 fn known(hub: &Hub, inbound: &Inbound) -> Result<Option<Aim>, Refusal> {
@@ -54,13 +69,13 @@ fn known(hub: &Hub, inbound: &Inbound) -> Result<Option<Aim>, Refusal> {
 fn app(hub: &Hub, inbound: &Inbound, name: &str) -> Result<Option<Aim>, Refusal> {
     match hub.catalog.resolve_app(inbound.endpoint.scope(), name) {
         AppMatch::One(route) => Ok(Some(Aim::Named(route))),
-        AppMatch::None => Ok(None),
+        AppMatch::Nobody => Ok(None),
         AppMatch::Several(names) => Err(ambiguous(&format!("Several tools are called {name}"), &names)),
     }
 }
 
 fn owner(hub: &Hub, inbound: &Inbound, uri: &str) -> Result<Option<Aim>, Refusal> {
-    match hub.catalog.owner(inbound.endpoint.scope(), uri, inbound.principal.id()) {
+    match hub.catalog.owner(inbound.endpoint.scope(), uri, &hub.recents, inbound.principal.id()) {
         Owner::One { server, uri } => Ok(Some(Aim::resource(server, uri))),
         Owner::Nobody => Ok(None),
         Owner::Several(uris) => Err(ambiguous("Several servers have this resource", &uris)),
@@ -105,7 +120,7 @@ fn named(inbound: &Inbound) -> Result<Cow<'_, str>, Refusal> {
     inbound.message.name().ok_or_else(|| invalid(&format!("{} needs params.name, a string", method.as_str())))
 }
 
-fn addressed(inbound: &Inbound) -> Result<Cow<'_, str>, Refusal> {
+pub(super) fn addressed(inbound: &Inbound) -> Result<Cow<'_, str>, Refusal> {
     let message = &inbound.message;
     let uri = message.scan().uri.and_then(|span| message.string(span));
     uri.ok_or_else(|| invalid(&format!("{} needs params.uri, a string", message.method().as_str())))
@@ -113,25 +128,41 @@ fn addressed(inbound: &Inbound) -> Result<Cow<'_, str>, Refusal> {
 
 /// Of a name that is not known yet. Whose it may be is asked, for as long as its start may take: a slow or broken server is not
 /// an unknown tool. Others are waited for no longer than a list waits.
+///
+/// # Errors
+/// What to tell the caller, without id: nobody has it, or whose it may be cannot be asked.
 pub(super) async fn learnt(hub: &Hub, inbound: &Inbound) -> Result<Aim, Refusal> {
-    match unlearned(hub, inbound) {
-        Some(server) => server.know().await.map_err(|error| super::call::failed(&error))?,
-        None => list::learn(hub, &inbound.endpoint).await,
-    }
+    learn(hub, inbound, &target(inbound)).await?;
     known(hub, inbound)?.ok_or_else(|| unknown(inbound))
 }
 
-/// The server of the endpoint, or the one with whose name this name begins, if what it offers is not known.
-fn unlearned(hub: &Hub, inbound: &Inbound) -> Option<Arc<Server>> {
-    let endpoint = &inbound.endpoint;
-    let name = inbound.message.name().unwrap_or_default();
-    let uri = inbound.message.scan().uri.and_then(|span| inbound.message.string(span)).unwrap_or_default();
-    let is_meant = |id: &ServerId| match &endpoint.server {
-        Some(server) => id.name == *server,
+/// The same of a resource.
+///
+/// # Errors
+/// As `learnt`.
+pub(super) async fn learnt_resource(hub: &Hub, inbound: &Inbound, uri: &str) -> Result<Aim, Refusal> {
+    learn(hub, inbound, uri).await?;
+    owner(hub, inbound, uri)?.ok_or_else(|| unknown(inbound))
+}
+
+async fn learn(hub: &Hub, inbound: &Inbound, target: &str) -> Result<(), Refusal> {
+    match unlearned(hub, inbound, target) {
+        Some(server) => server.know().await.map_err(|error| failed(&error)),
         None => {
-            let is_prefix = |rest: &str| rest.starts_with('.') || rest.starts_with("__");
-            name.strip_prefix(id.name.as_str()).is_some_and(is_prefix) || hub.catalog.is_published_by(&uri, id)
+            list::learn(hub, &inbound.endpoint).await;
+            Ok(())
         }
+    }
+}
+
+/// The server of the endpoint, or the one with whose name this begins, if what it offers is not known.
+fn unlearned(hub: &Hub, inbound: &Inbound, target: &str) -> Option<Arc<Server>> {
+    let endpoint = &inbound.endpoint;
+    let key = uri::reverse(target);
+    let is_meant = |id: &ServerId| match (&endpoint.server, &key) {
+        (Some(server), _) => id.name == *server,
+        (None, Some((key, _))) => uri::is_key(key, &id.name),
+        (None, None) => target.strip_prefix(id.name.as_str()).is_some_and(|rest| rest.starts_with('.') || rest.starts_with("__")),
     };
     hub.fleet.unlearned(&endpoint.tenant).find(|server| is_meant(&server.settings().id))
 }
@@ -166,9 +197,20 @@ fn invalid(what: &str) -> Refusal {
 /// # Errors
 /// They do not: `-32020`, 400.
 pub(super) fn check(inbound: &Inbound, aim: &Aim) -> Result<(), Refusal> {
-    let (Aim::Named(route), Some(sent)) = (aim, &inbound.param_headers) else { return Ok(()) };
+    let (Aim::Named(route), Some(sent)) = (aim, &inbound.mirrored) else { return Ok(()) };
     let Some(params) = &route.headers else { return Ok(()) };
-    let message = &inbound.message;
-    let arguments = message.scan().arguments.map(|span| message.token(span)).unwrap_or(b"{}");
-    crate::protocol::header::check_params(params, arguments, sent).map_err(|what| Refusal::new(Code::HeaderMismatch, 400, what.to_string()))
+    param::check(params, arguments(inbound), |name| sent.get(name))
+}
+
+/// `Mcp-Param-*` for a stateless server over HTTP.
+pub(super) fn headers(inbound: &Inbound, aim: &Aim) -> Vec<(Box<str>, String)> {
+    let Aim::Named(route) = aim else { return Vec::new() };
+    let Some(params) = &route.headers else { return Vec::new() };
+    // What is there twice is left to the server to refuse.
+    let values = param::values(params, arguments(inbound)).unwrap_or_default();
+    values.into_iter().map(|(name, value)| (name.into(), value)).collect()
+}
+
+fn arguments(inbound: &Inbound) -> &[u8] {
+    inbound.message.scan().arguments.map(|span| inbound.message.token(span)).unwrap_or(b"{}")
 }

@@ -11,7 +11,7 @@ use super::{
     aim::{self, Found},
     carried::{Aim, Call, Kept},
     crossing::{Claim, OnWire},
-    list, resume,
+    resume, seal,
     talk::Talk,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
         trace,
     },
     protocol::{
-        Era, Method, Refusal, Version,
+        Era, Refusal, Version,
         code::{Code, Reason, failure_data},
     },
     upstream::{Lease, Opening, Server, Sharer, UpstreamError},
@@ -156,9 +156,10 @@ async fn waited(server: &Arc<Server>, inbound: &Inbound, aim: &Aim, inputs: Inpu
 fn put(lease: &Lease, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Result<OnWire, UpstreamError> {
     let message = &inbound.message;
     let version = lease.version();
+<<<<<<< HEAD
     let method = message.method();
     let level = inbound.level();
-    let headers = aim::headers(inbound, aim, version);
+    let headers = aim::headers(inbound, aim);
     let opening = Opening {
         progress: message.scan().meta.progress_token.is_some(),
         asks: version.era() == Era::Handshake && lease.profile().can_be_asked() && round::may_ask(method),
@@ -173,9 +174,15 @@ fn put(lease: &Lease, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Resul
     let exchange = lease.open(&opening, |wire| {
         let (name, uri, task_id) = aim.tokens();
         let span = trace::is_sent(message).then(seal::span);
-        outgoing::request(message, &Outgoing { wire, version, name, uri, task_id, profile: inbound.relayed(), level, inputs, span, ..Outgoing::new(wire, version) })
+        outgoing::request(message, &Outgoing { name, uri, task_id, profile: inbound.relayed(), level, inputs, span, ..Outgoing::new(wire, version) })
     })?;
     Ok(OnWire { exchange, version, talk: None })
+=======
+    let opening = Opening { progress: wants_progress, method: Method::ToolsCall.as_str(), name: Some(&route.tool), ..Opening::default() };
+    let exchange =
+        lease.open(&opening, |wire| outgoing::request(&inbound.message, &Outgoing { name: Some(&route.tool_token), ..Outgoing::new(wire, version) }))?;
+    Ok(OnWire { exchange, version })
+>>>>>>> bridge3
 }
 
 /// Whose instance may be used. Stateless clients have no session, wherever they come from.

@@ -6,24 +6,22 @@ use bytes::Bytes;
 
 use super::{
     Answer, Endpoint, Hub, Inbound, Session,
+    call::{self, failed},
     crossing::OnWire,
-    park, seal,
-    talk::Talk,
+    seal,
 };
 use crate::{
     access::{Permit, Principal},
     bridge::{
         content::Publish,
-        incoming::{self, Carry},
-        outgoing::{self, Inputs, Outgoing},
-        round,
-        seal::{Binding, Digest, State, What},
-        trace,
+        incoming::{self, Carry, Identity},
+        outgoing::Inputs,
+        seal::{Binding, Digest, What},
     },
     catalog::{Route, Uris, uri},
     name::ServerId,
-    protocol::{Body, Era, Level, Message, Method, Refusal, RequestId, Version, capability::Profile, code::Reason},
-    upstream::{Event, Lease, Opening, Server, Sharer, UpstreamError},
+    protocol::{Body, Level, Method, Refusal, RequestId, Version, capability::Profile},
+    upstream::{Event, Server},
 };
 
 /// What a request is aimed at: one server, and how that server calls the thing.
@@ -57,8 +55,18 @@ impl Aim {
         Self::Task { server, id, token }
     }
 
+    /// Raw JSON tokens that take the place of the caller's: name, URI, task id.
+    pub(super) fn tokens(&self) -> (Option<&Bytes>, Option<&Bytes>, Option<&Bytes>) {
+        match self {
+            Self::Named(route) => (Some(&route.tool_token), None, None),
+            Self::Resource { token, .. } => (None, Some(token), None),
+            Self::Task { token, .. } => (None, None, Some(token)),
+            Self::Server(_) => (None, None, None),
+        }
+    }
+
     /// The value that `Mcp-Name` repeats.
-    fn name(&self) -> Option<&str> {
+    pub(super) fn name(&self) -> Option<&str> {
         match self {
             Self::Named(route) => Some(&route.tool),
             Self::Resource { uri, .. } => Some(uri),
@@ -146,7 +154,7 @@ impl Call {
             Event::Progress(note) => self.progress.as_ref().map(|token| incoming::progress(note, token)),
             Event::Note(note) => match note.method() {
                 Method::LogMessage => incoming::log(note, self.level?),
-                Method::ElicitationComplete if self.client == Version::V2025_11_25 => Some(incoming::relayed(note)),
+                Method::ElicitationComplete if self.client == Version::V2025_11_25 => Some(incoming::notice(note, None)),
                 _ => None,
             },
             _ => None,
@@ -159,12 +167,11 @@ impl Call {
             Event::Answer(answer) => {
                 let publish = |uri: &str| self.publish(uri);
                 let carry = Carry {
-                    id,
-                    client: self.client,
-                    server,
                     method: self.method(),
                     publish: self.published.is_some().then_some(&publish as &Publish<'_>),
                     wraps_output: matches!(&self.aim, Aim::Named(route) if route.wraps_output),
+                    identity: if self.published.is_some() { Identity::Hub } else { Identity::Server },
+                    ..Carry::new(id, self.client, server)
                 };
                 incoming::answer(&answer, &carry).map_or_else(|refusal| self.refused(refusal, id), Answer::ok)
             }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Cost when everything is known: one look at the fleet, one snapshot load, no rendering.
-pub(super) fn tools(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
+pub(super) fn list(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
     if learning(hub, &inbound.endpoint).is_empty() {
         return Outcome::Now(page(hub, &inbound));
     }
@@ -59,7 +59,13 @@ fn page(hub: &Hub, inbound: &Inbound) -> Answer {
             None => return bad_cursor(),
         },
     };
-    match hub.catalog.tools_page(inbound.endpoint.scope(), inbound.client.era(), cursor.as_deref()) {
+    let kind = match message.method() {
+        Method::PromptsList => Kind::Prompts,
+        Method::ResourcesList => Kind::Resources,
+        Method::ResourcesTemplatesList => Kind::Templates,
+        _ => Kind::Tools,
+    };
+    match hub.catalog.page(kind, inbound.endpoint.scope(), inbound.view(), cursor.as_deref()) {
         Ok(page) => Answer::result(&inbound.id(), page),
         Err(_) => bad_cursor(),
     }

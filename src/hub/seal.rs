@@ -42,3 +42,10 @@ pub(super) fn span() -> SpanId {
     getrandom::fill(&mut bits).expect("the operating system has random numbers");
     SpanId::new(bits)
 }
+
+/// A number that no other process has.
+pub(super) fn instance() -> u64 {
+    let mut bits = [0; 8];
+    getrandom::fill(&mut bits).expect("the operating system has random numbers");
+    u64::from_ne_bytes(bits)
+}

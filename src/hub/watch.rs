@@ -6,7 +6,6 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use bytes::Bytes;
 use dashmap::DashMap;
 use tokio::sync::mpsc;
 
@@ -14,7 +13,7 @@ use super::Session;
 use crate::{
     bridge::incoming,
     name::ServerId,
-    protocol::{Body, Message},
+    protocol::{Body, Message, RequestId},
     upstream::{Subscription, Whose},
 };
 
@@ -39,8 +38,8 @@ pub(super) struct Watch {
 /// How the client hears of it.
 pub(super) enum Ear {
     Session(Weak<Session>),
-    /// The raw token of the id of its `subscriptions/listen`.
-    Listener(mpsc::Sender<Body>, Bytes),
+    /// The id of its `subscriptions/listen`.
+    Listener(mpsc::Sender<Body>, RequestId),
 }
 
 /// A guard: dropping it ends the watch, and the server's part of it when nobody else watches.

@@ -20,6 +20,8 @@ pub enum Code {
     ResourceNotFound,
     /// A URL elicitation has to come first (2025-11-25 only).
     UrlElicitation,
+    /// The user does not want to (`sampling/createMessage`).
+    UserRejected,
 }
 
 impl Code {
@@ -35,6 +37,7 @@ impl Code {
             Self::UnsupportedVersion => -32022,
             Self::ResourceNotFound => -32002,
             Self::UrlElicitation => -32042,
+            Self::UserRejected => -1,
         }
     }
 
@@ -47,7 +50,7 @@ impl Code {
             (_, Era::Handshake) => 200,
             (Self::MethodNotFound, Era::Stateless) => 404,
             (Self::HeaderMismatch | Self::MissingCapability | Self::UnsupportedVersion, Era::Stateless) => 400,
-            (Self::InvalidParams | Self::Internal | Self::ResourceNotFound | Self::UrlElicitation, Era::Stateless) => 200,
+            (Self::InvalidParams | Self::Internal | Self::ResourceNotFound | Self::UrlElicitation | Self::UserRejected, Era::Stateless) => 200,
         }
     }
 }
@@ -181,6 +184,7 @@ mod tests {
             (Code::UnsupportedVersion, -32022, 200, 400),
             (Code::ResourceNotFound, -32002, 200, 200),
             (Code::UrlElicitation, -32042, 200, 200),
+            (Code::UserRejected, -1, 200, 200),
         ] {
             assert_eq!(code.number(), number);
             assert_eq!(code.http_status(Era::Handshake), handshake, "{code:?}");

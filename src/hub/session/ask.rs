@@ -20,10 +20,10 @@ pub(super) struct Questions {
 
 impl Session {
     /// Takes an id for a question; whoever asks writes the line and sends it: as a notice of the request it belongs to, or with
-    /// `post_question`. `None` when the session has ended, or with `limits::QUESTIONS_MAX` open.
+    /// `post_question`. `None` when the session has ended, or with `limits::SESSION_QUESTIONS_MAX` open.
     pub fn ask(self: &Arc<Self>) -> Option<Asked> {
         let mut questions = self.questions.lock().expect("no panic under this lock");
-        if questions.closed || questions.open.len() >= limits::QUESTIONS_MAX {
+        if questions.closed || questions.open.len() >= limits::SESSION_QUESTIONS_MAX {
             return None;
         }
         questions.last += 1;

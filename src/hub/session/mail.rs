@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 
 use super::Session;
-use crate::{limits, protocol::Body};
+use crate::{
+    limits,
+    protocol::{Body, Method},
+};
 
 /// A list whose changes are announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,14 @@ pub enum List {
 
 impl List {
     const ALL: [Self; 3] = [Self::Tools, Self::Prompts, Self::Resources];
+
+    pub(in crate::hub) const fn method(self) -> Method<'static> {
+        match self {
+            Self::Tools => Method::ToolsListChanged,
+            Self::Prompts => Method::PromptsListChanged,
+            Self::Resources => Method::ResourcesListChanged,
+        }
+    }
 
     fn changed(self) -> Body {
         let line: &[u8] = match self {
@@ -36,20 +47,24 @@ impl List {
 
 /// A set of `List`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Lists(u8);
+pub(in crate::hub) struct Lists(u8);
 
 impl Lists {
-    pub(super) const ALL: Self = Self(1 << List::Tools as u8 | 1 << List::Prompts as u8 | 1 << List::Resources as u8);
+    pub(in crate::hub) const ALL: Self = Self(1 << List::Tools as u8 | 1 << List::Prompts as u8 | 1 << List::Resources as u8);
 
-    pub(super) fn add(&mut self, other: Self) {
+    pub(in crate::hub) fn add(&mut self, other: Self) {
         self.0 |= other.0;
     }
 
-    pub(super) const fn is_empty(self) -> bool {
+    pub(in crate::hub) const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    fn take_first(&mut self) -> Option<List> {
+    pub(in crate::hub) const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    pub(in crate::hub) fn take_first(&mut self) -> Option<List> {
         let first = List::ALL.into_iter().find(|list| self.0 & Self::from(*list).0 != 0)?;
         self.0 &= !Self::from(first).0;
         Some(first)

@@ -19,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use ask::Asked;
 pub use mail::{List, Mail};
+pub(super) use mail::Lists;
 pub use table::Sessions;
 
-use super::Endpoint;
+use super::{Endpoint, watch::Watching};
 use crate::{
     access::Principal,
     protocol::{Level, RequestId, Version, capability::Profile},
@@ -76,6 +77,8 @@ pub struct Session {
     calls: Mutex<HashMap<RequestId, CancellationToken>>,
     questions: Mutex<ask::Questions>,
     outbox: Mutex<mail::Outbox>,
+    /// Resources it subscribed to, by the URIs it knows.
+    watching: Mutex<Vec<(String, Watching)>>,
     /// Milliseconds since the table was made.
     last_used: AtomicU64,
     ended: CancellationToken,
@@ -99,6 +102,7 @@ impl Session {
             calls: Mutex::default(),
             questions: Mutex::default(),
             outbox: Mutex::default(),
+            watching: Mutex::default(),
             last_used: AtomicU64::new(0),
             ended: CancellationToken::new(),
             home,
@@ -156,6 +160,29 @@ impl Session {
         self.ended.cancel();
         self.close_mail();
         self.close_questions();
+        drop(std::mem::take(&mut *self.watching()));
+    }
+
+    pub(super) fn watches(&self, uri: &str) -> bool {
+        self.watching().iter().any(|(watched, _)| watched == uri)
+    }
+
+    /// `false` at `most`, and after its end.
+    pub(super) fn watch(&self, uri: String, watching: Watching, most: usize) -> bool {
+        let mut all = self.watching();
+        let has_room = all.len() < most && !self.ended.is_cancelled();
+        if has_room && !all.iter().any(|(watched, _)| *watched == uri) {
+            all.push((uri, watching));
+        }
+        has_room
+    }
+
+    pub(super) fn unwatch(&self, uri: &str) {
+        self.watching().retain(|(watched, _)| watched != uri);
+    }
+
+    fn watching(&self) -> std::sync::MutexGuard<'_, Vec<(String, Watching)>> {
+        self.watching.lock().expect("no panic under this lock")
     }
 
     /// Cancels the request with this id, if it has no answer yet. Unknown ids are ignored: the race is normal.
