@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::{Answer, Crossing, Endpoint, Hub, Inbound, Outcome, crossing::Claim};
 use crate::{
+    catalog::{Kind, View},
     limits,
     name::ServerId,
-    protocol::{Refusal, code::Code},
+    protocol::{Refusal, capability::Profile, code::Code},
     upstream::Server,
 };
 
@@ -59,7 +60,8 @@ fn page(hub: &Hub, inbound: &Inbound) -> Answer {
             None => return bad_cursor(),
         },
     };
-    match hub.catalog.tools_page(inbound.endpoint.scope(), inbound.client.era(), cursor.as_deref()) {
+    let view = View { version: inbound.client, profile: Profile::BARE };
+    match hub.catalog.page(Kind::Tools, inbound.endpoint.scope(), view, cursor.as_deref()) {
         Ok(page) => Answer::result(&inbound.id(), page),
         Err(_) => bad_cursor(),
     }

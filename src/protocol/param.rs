@@ -245,7 +245,8 @@ mod tests {
     }
 
     fn params() -> Vec<HeaderParam> {
-        let param = |header: &str, path: &[&str]| HeaderParam { header: header.into(), path: path.iter().map(|key| (*key).into()).collect() };
+        let param =
+            |header: &str, path: &[&str]| HeaderParam { header: header.into(), path: path.iter().map(|key| (*key).into()).collect() };
         vec![param("Mcp-Param-A", &["a"]), param("Mcp-Param-B", &["o", "b"])]
     }
 
@@ -263,7 +264,8 @@ mod tests {
             (r#" { "b":{"a":1}, "o" : { "b" : "" } } "#, Ok(vec![("Mcp-Param-B", "")])),
             (r#"{"a":1,"\u0061":2}"#, Err(raw::Unclear)),
         ] {
-            let expected: Result<Vec<_>, _> = expected.map(|values| values.into_iter().map(|(header, text)| (header, text.to_owned())).collect());
+            let expected: Result<Vec<_>, _> =
+                expected.map(|values| values.into_iter().map(|(header, text)| (header, text.to_owned())).collect());
             assert_eq!(values(&params(), arguments.as_bytes()), expected, "{arguments}");
         }
     }
