@@ -66,6 +66,21 @@ pub const STDERR_RING_BYTES: usize = 256 << 10;
 pub const LIST_WAIT: Duration = Duration::from_secs(2);
 pub const LIST_COALESCE: Duration = Duration::from_millis(150);
 pub const TOOLS_PER_SERVER_MAX: usize = 5000;
+pub const PROMPTS_PER_SERVER_MAX: usize = 1000;
+pub const RESOURCES_PER_SERVER_MAX: usize = 5000;
+/// Each may have to be matched for one URI.
+pub const TEMPLATES_PER_SERVER_MAX: usize = 500;
+/// Of a tool or prompt, as its server calls it.
+pub const NAME_BYTES_MAX: usize = 1024;
+/// Of a resource or template; longer ones belong to nobody.
+pub const URI_BYTES_MAX: usize = 4 << 10;
+/// Sets of client abilities for which one server's offer is kept; the one that was learned longest ago gives way.
+pub const PROFILES_PER_SERVER_MAX: usize = 6;
+/// Renderings of one list that are kept, by revision, names and abilities of those who ask; others are made anew each time.
+pub const LIST_RENDERINGS_MAX: usize = 64;
+/// URIs kept per caller, and callers for whom any are kept: to whom a URI belongs that stands in no list.
+pub const RECENT_URIS_MAX: usize = 256;
+pub const RECENT_CALLERS_MAX: usize = 1024;
 pub const LIST_PAGES_MAX: usize = 100;
 pub const LIST_PAGE_TOOLS: usize = 1000;
 pub const PROGRESS_PER_SECOND: u32 = 20;

@@ -102,6 +102,20 @@ impl Profile {
         Self(self.0 & !ability.0)
     }
 
+    /// A number for each set, the same in every process of this build.
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// How many abilities it has.
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether a server could ask anything of it.
     pub const fn can_be_asked(self) -> bool {
         self.0 & Self::QUESTIONS.0 != 0

@@ -11,6 +11,8 @@ pub mod level;
 pub mod line;
 pub mod message;
 pub mod method;
+pub mod param;
+pub mod raw;
 pub mod refusal;
 pub mod scan;
 pub mod splice;

@@ -1,7 +1,7 @@
 //! The catalog as its users see it: what is listed, what a name leads to, who sees it.
 
 use super::*;
-use crate::{catalog::offer::tests::offer, limits::LIST_PAGE_TOOLS, protocol::Version};
+use crate::{catalog::offer::tests::offer, limits::LIST_PAGE_TOOLS};
 use serde_json::{Value, json};
 
 /// A catalog of tenants `acme` and `umbrella`.
@@ -22,14 +22,14 @@ impl World {
         }
     }
 
-    /// Publishes for `acme`.
+    /// Publishes for `acme`; whether its tools changed.
     fn publish(&self, name: &str, definitions: &[&str]) -> bool {
-        self.catalog.publish(&server(&self.acme, name), Arc::new(offer(definitions)))
+        self.catalog.publish(&server(&self.acme, name), Arc::new(offer(definitions))).tools
     }
 
     fn page(&self, server: Option<&ServerName>, names: Names, era: Era) -> String {
         let scope = Scope { tenant: &self.acme, server, names };
-        String::from_utf8(self.catalog.tools_page(scope, era, None).unwrap().to_vec()).unwrap()
+        String::from_utf8(self.catalog.page(Kind::Tools, scope, view(era), None).unwrap().to_vec()).unwrap()
     }
 
     fn list(&self) -> Vec<String> {
@@ -42,6 +42,11 @@ impl World {
         let scope = Scope { tenant: &self.acme, server: server.as_ref(), names: Names::Dotted };
         self.catalog.resolve(scope, name).map(|route| format!("{}/{}", route.server.name, route.tool))
     }
+}
+
+fn view(era: Era) -> View {
+    let version = if era == Era::Handshake { Version::LATEST_HANDSHAKE } else { Version::STATELESS };
+    View { version, profile: Profile::BARE }
 }
 
 fn server(tenant: &TenantId, name: &str) -> ServerId {
@@ -154,17 +159,17 @@ fn a_tenant_sees_nothing_of_another() {
     for server in [None, Some(&fs)] {
         let scope = Scope { tenant: umbrella, server, names: Names::Dotted };
         assert!(["a", "fs.a", "fs__a"].iter().all(|name| world.catalog.resolve(scope, name).is_none()));
-        assert_eq!(world.catalog.tools_page(scope, Era::Handshake, None).unwrap(), r#"{"tools":[]}"#);
+        assert_eq!(world.catalog.page(Kind::Tools, scope, view(Era::Handshake), None).unwrap(), r#"{"tools":[]}"#);
     }
     assert!(world.catalog.offer(&server(umbrella, "fs")).is_none());
     assert!(world.catalog.tools_of(&server(umbrella, "fs")).is_empty());
     assert!(world.catalog.tool(umbrella, "fs.a").is_none());
     assert_eq!(world.catalog.tool_names(umbrella), [(fs, vec![])]);
     // The same server and tool there is another route, and its going leaves ours.
-    assert!(world.catalog.publish(&server(umbrella, "fs"), Arc::new(offer(&[r#"{"name":"a"}"#]))));
+    assert!(world.catalog.publish(&server(umbrella, "fs"), Arc::new(offer(&[r#"{"name":"a"}"#]))).tools);
     assert_eq!(world.catalog.tool(umbrella, "fs.a").unwrap().0.server, server(umbrella, "fs"));
     assert_eq!(world.catalog.tool(&world.acme, "fs.a").unwrap().0.server, server(&world.acme, "fs"));
-    assert!(world.catalog.withdraw(&server(umbrella, "fs")));
+    assert!(world.catalog.withdraw(&server(umbrella, "fs")).any());
     assert!(world.catalog.tool(umbrella, "fs.a").is_none());
     assert!(world.catalog.tool(&world.acme, "fs.a").is_some());
 }
@@ -187,10 +192,10 @@ fn publishing_tells_whether_the_list_changed() {
     ] {
         assert_eq!(world.publish("fs", definitions), changed, "{definitions:?}");
     }
-    assert!(!world.catalog.withdraw(&fs), "nothing was listed");
+    assert!(!world.catalog.withdraw(&fs).any(), "nothing was listed");
     assert!(world.catalog.offer(&fs).is_none());
     world.publish("fs", &[a]);
-    assert!(world.catalog.withdraw(&fs));
+    assert!(world.catalog.withdraw(&fs).tools);
     assert!(world.list().is_empty());
 }
 
@@ -215,7 +220,7 @@ fn routes_of_unchanged_tools_stay_and_the_others_go() {
     assert_eq!(world.resolve(Some("fs"), "same"), None);
     assert_eq!(world.list(), ["git.log"]);
     world.declare(&[]);
-    assert_eq!(world.catalog.table.len(), 0, "nothing is left over");
+    assert_eq!(world.catalog.tools.len(), 0, "nothing is left over");
 }
 
 #[test]
@@ -245,7 +250,7 @@ fn pages_hang_together_by_cursors_that_die_with_the_list() {
     let merged = Scope { tenant: &world.acme, server: None, names: Names::Dotted };
     let own = Scope { server: Some(&big), ..merged };
     let read = |scope, cursor: Option<&str>| {
-        let page = world.catalog.tools_page(scope, Era::Stateless, cursor)?;
+        let page = world.catalog.page(Kind::Tools, scope, view(Era::Stateless), cursor)?;
         let page: Value = serde_json::from_slice(&page).unwrap();
         assert_eq!(page["resultType"], "complete");
         Ok((page["tools"].as_array().unwrap().len(), page["nextCursor"].as_str().map(str::to_owned)))
@@ -303,7 +308,7 @@ fn new_hints_show_although_the_list_is_the_same() {
     world.declare(&["s"]);
     let publish = |ttl_ms| {
         let offer = Offer { version: Version::STATELESS, ttl_ms: Some(ttl_ms), ..offer(&[r#"{"name":"a"}"#]) };
-        world.catalog.publish(&server(&world.acme, "s"), Arc::new(offer))
+        world.catalog.publish(&server(&world.acme, "s"), Arc::new(offer)).tools
     };
     assert!(publish(500));
     assert!(world.page(None, Names::Dotted, Era::Stateless).contains(r#""ttlMs":500,"#));
@@ -319,7 +324,7 @@ fn a_list_is_rendered_once_and_shared() {
     let s = ServerName::new("s").unwrap();
     for server in [None, Some(&s)] {
         let scope = Scope { tenant: &world.acme, server, names: Names::Dotted };
-        let [one, other] = [(); 2].map(|()| world.catalog.tools_page(scope, Era::Stateless, None).unwrap());
+        let [one, other] = [(); 2].map(|()| world.catalog.page(Kind::Tools, scope, view(Era::Stateless), None).unwrap());
         assert_eq!(one.as_ptr(), other.as_ptr());
     }
 }
@@ -329,7 +334,7 @@ fn odd_definitions_leave_the_list_well_formed() {
     let world = World::new();
     world.declare(&["s"]);
     let mut odd = offer(&["{\n \"name\": \"a\\\"b\",\r\n \"execution\": {} }", r#"{"name":"two","name":"three"}"#, "  {\"name\":\"c\"}\n"]);
-    odd.tools.push(Tool { name: "d".into(), definition: "{\"name\":\"d\"},{".into() });
+    odd.tools.push(Item { key: "d".into(), definition: "{\"name\":\"d\"},{".into() });
     odd.server_info = Bytes::from_static(b"[]");
     world.catalog.publish(&server(&world.acme, "s"), Arc::new(odd));
     assert_eq!(world.list(), ["s__a_b", "s.c"]);
