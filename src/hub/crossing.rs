@@ -10,7 +10,7 @@ use super::{Answer, Inbound, Outcome, call, session::CallEntry};
 use crate::{
     access::Permit,
     bridge::incoming,
-    protocol::{Body, Refusal, RequestId, Version, code::Code},
+    protocol::{Body, Method, Refusal, RequestId, Version, code::Code},
     upstream::{Event, Exchange},
 };
 
@@ -30,12 +30,14 @@ pub struct Crossing {
     state: State,
     /// Set for clients that can cancel by id.
     cancel: Option<CallEntry>,
+    is_listen: bool,
 }
 
 /// The id of a request, which is its own until it is answered.
 pub(super) struct Claim {
     id: RequestId,
     cancel: Option<CallEntry>,
+    is_listen: bool,
 }
 
 impl Claim {
@@ -53,7 +55,7 @@ impl Claim {
                 return Err(Answer { status: 400, body: refusal.with_id(Some(id)).to_body(), session: None, is_hubs: true });
             }
         };
-        Ok(Self { id, cancel })
+        Ok(Self { id, cancel, is_listen: inbound.message.method() == Method::SubscriptionsListen })
     }
 }
 
@@ -104,12 +106,24 @@ impl Crossing {
         Self::start(claim, State::Carrying(call, on_wire))
     }
 
-    fn start(Claim { id, cancel }: Claim, state: State) -> Outcome {
-        Outcome::Later(Self { id, state, cancel })
+    fn start(Claim { id, cancel, is_listen }: Claim, state: State) -> Outcome {
+        Outcome::Later(Self { id, state, cancel, is_listen })
     }
 
     pub fn id(&self) -> &RequestId {
         &self.id
+    }
+
+    /// A `subscriptions/listen`: it lasts until either side ends it, so it is no work that anybody waits for.
+    pub fn is_listen(&self) -> bool {
+        self.is_listen
+    }
+
+    /// The answer with which the hub ends a `subscriptions/listen` (MCP 2026-07-28, subscriptions).
+    pub fn farewell(&self) -> Answer {
+        let id = &self.id;
+        let result = format!(r#"{{"resultType":"complete","_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#);
+        Answer::result(id, result.into())
     }
 
     /// What comes next. Cancel-safe. After `Answer` or `Cancelled` nothing follows: it pends forever.

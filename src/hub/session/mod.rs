@@ -3,6 +3,7 @@
 
 mod ask;
 mod mail;
+mod store;
 mod table;
 
 use std::{
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use ask::Asked;
 pub use mail::{List, Mail};
+pub use store::{EventId, Recorder, Replay, Resumed};
 pub use table::Sessions;
 
 use super::Endpoint;
@@ -76,6 +78,7 @@ pub struct Session {
     calls: Mutex<HashMap<RequestId, CancellationToken>>,
     questions: Mutex<ask::Questions>,
     outbox: Mutex<mail::Outbox>,
+    streams: Mutex<store::Streams>,
     /// Milliseconds since the table was made.
     last_used: AtomicU64,
     ended: CancellationToken,
@@ -98,7 +101,8 @@ impl Session {
             level: AtomicU8::new(0),
             calls: Mutex::default(),
             questions: Mutex::default(),
-            outbox: Mutex::default(),
+            outbox: Mutex::new(mail::Outbox::new(&home.budget)),
+            streams: Mutex::default(),
             last_used: AtomicU64::new(0),
             ended: CancellationToken::new(),
             home,
@@ -156,6 +160,7 @@ impl Session {
         self.ended.cancel();
         self.close_mail();
         self.close_questions();
+        self.drop_streams();
     }
 
     /// Cancels the request with this id, if it has no answer yet. Unknown ids are ignored: the race is normal.
