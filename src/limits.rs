@@ -138,3 +138,15 @@ pub const LISTENS_PER_PRINCIPAL_MAX: usize = 32;
 pub const WATCHED_MAX: usize = 256;
 /// Changes that wait for a listener that reads slowly; the newest are lost.
 pub const LISTEN_QUEUE: usize = 64;
+/// What one stream of a session keeps for a client that comes back.
+pub const EVENTS_MAX: usize = 256;
+pub const EVENTS_BYTES_MAX: usize = 1 << 20;
+/// Streams of requests that a session keeps; those that are over make room.
+pub const STREAMS_MAX: usize = 32;
+/// After the end of a request's stream, for its client to come back.
+pub const STREAM_KEPT: Duration = Duration::from_secs(60);
+/// Mail and events that all sessions together keep.
+pub const KEPT_BYTES_MAX: usize = 64 << 20;
+/// How soon a client that lost its stream is to come back.
+pub const SSE_RETRY_MS: u64 = 1000;
+const _: () = assert!(EVENTS_BYTES_MAX <= KEPT_BYTES_MAX && MAIL_BYTES_MAX <= KEPT_BYTES_MAX);

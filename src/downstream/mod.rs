@@ -19,6 +19,7 @@ pub mod request;
 pub mod rest;
 pub mod route;
 pub mod socket;
+mod standing;
 pub mod stdio;
 mod stream;
 pub mod value;

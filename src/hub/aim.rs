@@ -197,9 +197,9 @@ fn invalid(what: &str) -> Refusal {
 /// # Errors
 /// They do not: `-32020`, 400.
 pub(super) fn check(inbound: &Inbound, aim: &Aim) -> Result<(), Refusal> {
-    let (Aim::Named(route), Some(sent)) = (aim, &inbound.mirrored) else { return Ok(()) };
+    let (Aim::Named(route), Some(sent)) = (aim, &inbound.param_headers) else { return Ok(()) };
     let Some(params) = &route.headers else { return Ok(()) };
-    param::check(params, arguments(inbound), |name| sent.get(name))
+    param::check(params, arguments(inbound), |name| sent.iter().find(|(sent, _)| sent.eq_ignore_ascii_case(name)).map(|(_, value)| &**value))
 }
 
 /// `Mcp-Param-*` for a stateless server over HTTP.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Answer, Inbound, Outcome, carried::Call, listen::Listening, park::Waiter, session::CallEntry, talk::Talk};
 use crate::{
+    bridge::incoming,
     protocol::{Body, Refusal, RequestId, Version, code::Code},
     upstream::{Event, Exchange},
 };
@@ -30,6 +31,7 @@ pub struct Crossing {
     state: State,
     /// Set for clients that can cancel by id.
     cancel: Option<CallEntry>,
+    is_listen: bool,
 }
 
 /// The id of a request, which is its own until it is answered.
@@ -102,16 +104,22 @@ impl Crossing {
     }
 
     fn start(Claim { id, cancel }: Claim, state: State) -> Outcome {
-        Outcome::Later(Self { id, state, cancel })
+        let is_listen = matches!(state, State::Listening(_));
+        Outcome::Later(Self { id, state, cancel, is_listen })
     }
 
     pub fn id(&self) -> &RequestId {
         &self.id
     }
 
-    /// Whether this is a stream of changes, which ends only when its client or the hub does (`subscriptions/listen`).
+    /// A `subscriptions/listen`: it lasts until either side ends it, so it is no work that anybody waits for.
     pub fn is_listen(&self) -> bool {
-        matches!(self.state, State::Listening(_))
+        self.is_listen
+    }
+
+    /// The answer with which the hub ends a `subscriptions/listen` (MCP 2026-07-28, subscriptions).
+    pub fn farewell(&self) -> Answer {
+        Answer::ok(incoming::listen_ended(&self.id))
     }
 
     /// What comes next. Cancel-safe. After `Answer` or `Cancelled` nothing follows: it pends forever.

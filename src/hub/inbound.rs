@@ -42,9 +42,12 @@ pub struct Inbound {
     /// The session of a handshake client; on pipes (stdio, WebSocket) also given with stateless requests, so that they can
     /// be cancelled by id.
     pub session: Option<Arc<Session>>,
-    /// The headers over HTTP that mirror arguments; absent elsewhere.
-    pub mirrored: Option<Mirrored>,
+    /// The `Mcp-Param-*` headers of a stateless POST, to be checked once the tool is known; `None` when there are none.
+    pub param_headers: Option<ParamHeaders>,
 }
+
+/// Names without regard to case, and values as they came.
+pub type ParamHeaders = Box<[(Box<str>, Box<str>)]>;
 
 impl Inbound {
     /// The id of a request. Doors dispatch only what the scanner called a request, so there is one.

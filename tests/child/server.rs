@@ -34,7 +34,7 @@
 //! | `--loop-cursor 1` | | pages never end: the same cursor again and again |
 //!
 //! Tools: `echo {text}`, `label {text}`, `slow {ms}`, `never`, `hold {file}` (answers when that file is there), `blob {bytes}`,
-//! `progress {steps, ms}`, `cancellations`, `await {name, count}` (answers when that tool was called, or `cancelled` came, so often),
+//! `halves {file}` (progress, and more of it with the answer when that file is there), `progress {steps, ms}`, `cancellations`, `await {name, count}` (answers when that tool was called, or `cancelled` came, so often),
 //! `grow {by}` (as many new tools, and as many times `list_changed`, at once), `crash {status}`,
 //! `env`, `fork {}` (the pid of a sleeping grandchild), `pid`, `args`, `deaf` (reads no more after answering), `ask {method}` (asks the
 //! client, answers what it said), `answer {members}` (this text in place of a result), `say {text}` (a line as it is), `stderr {text}`, `fail` (a JSON-RPC error), `whoami`.
@@ -91,6 +91,13 @@ fn main() {
         sleep_for_ever();
     }
     std::process::exit(0);
+}
+
+fn await_file(arguments: &Value) {
+    let file = arguments["file"].as_str().unwrap_or_default();
+    while !std::path::Path::new(file).exists() {
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn sleep_for_ever() -> ! {
@@ -337,6 +344,7 @@ impl Server {
             "whoami",
             "label",
             "hold",
+            "halves",
             "await",
             "answer",
         ];
@@ -426,7 +434,7 @@ impl Server {
                 self.write(out);
                 sleep_for_ever();
             }
-            "slow" | "progress" | "ask" | "hold" | "await" => {
+            "slow" | "progress" | "ask" | "hold" | "halves" | "await" => {
                 let (server, id) = (Arc::clone(self), id.to_owned());
                 let (name, arguments, meta) = (call.name.clone().into_owned(), arguments.clone(), call.meta.clone());
                 thread::spawn(move || server.take_time(&name, &id, &arguments, &meta));
@@ -450,11 +458,14 @@ impl Server {
                 self.answer_call(id, "slept", &mut out);
             }
             "hold" => {
-                let file = arguments["file"].as_str().unwrap_or_default();
-                while !std::path::Path::new(file).exists() {
-                    thread::sleep(Duration::from_millis(5));
-                }
+                await_file(arguments);
                 self.answer_call(id, "let go", &mut out);
+            }
+            "halves" => {
+                self.progress(meta, 1, 2);
+                await_file(arguments);
+                self.progress(meta, 2, 2);
+                self.answer_call(id, "both", &mut out);
             }
             "await" => {
                 let (what, most) = (arguments["name"].as_str().unwrap_or_default(), arguments["count"].as_u64().unwrap_or(1));
@@ -466,11 +477,7 @@ impl Server {
                 let steps = arguments["steps"].as_u64().unwrap_or(3);
                 for step in 1..=steps {
                     thread::sleep(millis(0));
-                    if !meta["progressToken"].is_null() {
-                        let params = json!({"progressToken": meta["progressToken"], "progress": step, "total": steps});
-                        let note = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params});
-                        self.write(format!("{note}\n").as_bytes());
-                    }
+                    self.progress(meta, step, steps);
                 }
                 self.answer_call(id, "done", &mut out);
             }
@@ -489,6 +496,14 @@ impl Server {
             }
         }
         self.write(&out);
+    }
+
+    fn progress(&self, meta: &Value, step: u64, total: u64) {
+        if !meta["progressToken"].is_null() {
+            let params = json!({"progressToken": meta["progressToken"], "progress": step, "total": total});
+            let note = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params});
+            self.write(format!("{note}\n").as_bytes());
+        }
     }
 
     fn answer_call(&self, id: &str, text: &str, out: &mut Vec<u8>) {

@@ -53,7 +53,7 @@ async fn stub(mut request: Request<Incoming>, pulse: Arc<Pulse>, tell: mpsc::Unb
         "/never" => {
             let _gone = Gone(tell.clone());
             let _ = tell.send("asked");
-            std::future::pending().await
+            pending().await
         }
         "/large" => Reply::new(ReplyBody::bytes(vec![b'x'; 1 << 20])),
         "/alarm" => {

@@ -4,7 +4,8 @@ use super::{
     super::{Doors, Reply, Request, body::BodyError, guard, reply},
     METHOD, NAME, SESSION_ID, VERSION,
     accept::{self, Accept},
-    answer, batch, refuse, session, text,
+    answer::{self, Reader},
+    batch, refuse, session, text,
 };
 use crate::{
     hub::{Endpoint, Inbound},
@@ -29,16 +30,16 @@ pub(super) async fn handle(doors: &Arc<Doors>, endpoint: Arc<Endpoint>, mut requ
         Err(failure @ BodyError::Cut) => return refuse::invalid(StatusCode::BAD_REQUEST, failure.to_string(), None),
     };
     let pulse = request.pulse.clone();
+    let accept = Accept::of(&request.parts.headers);
     if batch::is_one(&bytes) {
         return match batch::admit(doors, &endpoint, &request, &bytes) {
             Ok(batch) => {
                 drop(request);
-                Box::pin(batch.answer(doors)).await
+                Box::pin(batch.answer(doors, accept, pulse)).await
             }
             Err(refused) => refused,
         };
     }
-    let accept = Accept::of(&request.parts.headers);
     let inbound = match Message::parse(bytes) {
         Ok(message) => match admit(doors, endpoint, &request, accept, message) {
             Ok(inbound) => inbound,
@@ -48,8 +49,8 @@ pub(super) async fn handle(doors: &Arc<Doors>, endpoint: Arc<Endpoint>, mut requ
     };
     // The head shares the connection's read buffer: let go of it before the call.
     drop(request);
-    let era = inbound.client.era();
-    answer::reply(doors, &pulse, accept, era, doors.hub.dispatch(inbound)).await
+    let reader = Reader { accept, era: inbound.client.era(), session: inbound.session.clone(), pulse };
+    answer::reply(doors, reader, doors.hub.dispatch(inbound)).await
 }
 
 /// What goes to the hub.

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::Session;
+use super::{Session, store::Budget};
 use crate::{
     limits,
     protocol::{Body, Method},
@@ -79,8 +79,8 @@ impl From<List> for Lists {
 
 /// What waits for a reader: at most `limits::MAIL_MAX` messages and `limits::MAIL_BYTES_MAX` bytes (or one message), and one
 /// mark for each list that changed. Without a reader it waits too.
-#[derive(Default)]
 pub(super) struct Outbox {
+    budget: Arc<Budget>,
     changed: Lists,
     queue: VecDeque<Letter>,
     bytes: usize,
@@ -98,6 +98,19 @@ struct Letter {
 }
 
 impl Outbox {
+    pub(super) fn new(budget: &Arc<Budget>) -> Self {
+        Self {
+            budget: Arc::clone(budget),
+            changed: Lists::default(),
+            queue: VecDeque::new(),
+            bytes: 0,
+            reader: None,
+            readers: 0,
+            waker: None,
+            closed: false,
+        }
+    }
+
     /// `false` when there is no room, or nobody will ever read. The oldest notices make room for what is newer.
     fn put(&mut self, letter: Letter) -> bool {
         if self.closed {
@@ -106,7 +119,12 @@ impl Outbox {
         let len = letter.body.len();
         while self.queue.len() >= limits::MAIL_MAX || !self.queue.is_empty() && self.bytes + len > limits::MAIL_BYTES_MAX {
             let Some(oldest) = self.queue.iter().position(|letter| !letter.is_question) else { return false };
-            self.bytes -= self.queue.remove(oldest).map_or(0, |letter| letter.body.len());
+            let removed = self.queue.remove(oldest).map_or(0, |letter| letter.body.len());
+            self.bytes -= removed;
+            self.budget.give(removed);
+        }
+        if !self.budget.take(len) {
+            return false;
         }
         self.bytes += len;
         self.queue.push_back(letter);
@@ -119,6 +137,7 @@ impl Outbox {
         }
         let Letter { body, .. } = self.queue.pop_front()?;
         self.bytes -= body.len();
+        self.budget.give(body.len());
         if self.queue.is_empty() {
             // Thousands of sessions are silent for hours.
             self.queue = VecDeque::new();
@@ -126,10 +145,21 @@ impl Outbox {
         Some(body)
     }
 
+    fn clear(&mut self) {
+        self.queue = VecDeque::new();
+        self.budget.give(std::mem::take(&mut self.bytes));
+    }
+
     fn attach(&mut self) -> u32 {
         self.readers = self.readers.wrapping_add(1);
         self.reader = Some(self.readers);
         self.readers
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -185,8 +215,7 @@ impl Session {
     pub(super) fn close_mail(&self) {
         let waker = self.with_outbox(|outbox| {
             outbox.closed = true;
-            outbox.queue = VecDeque::new();
-            outbox.bytes = 0;
+            outbox.clear();
             outbox.waker.take()
         });
         if let Some(waker) = waker {
@@ -219,7 +248,7 @@ impl Mail {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Body>> {
+    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Body>> {
         self.session.with_outbox(|outbox| {
             if outbox.closed || outbox.reader != Some(self.reader) {
                 return Poll::Ready(None);
@@ -266,7 +295,7 @@ mod tests {
 
     #[test]
     fn the_oldest_notices_make_room_and_questions_stay() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(&Arc::default());
         assert!(outbox.put(letter("question", true)));
         for number in 0..limits::MAIL_MAX + 1 {
             assert!(outbox.put(letter(&number.to_string(), false)));
@@ -278,17 +307,17 @@ mod tests {
 
     #[test]
     fn questions_that_do_not_fit_are_refused_and_so_is_a_closed_box() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(&Arc::default());
         assert!((0..limits::MAIL_MAX).all(|_| outbox.put(letter("q", true))));
         assert!(!outbox.put(letter("q", true)) && !outbox.put(letter("n", false)));
         outbox.closed = true;
-        outbox.queue.clear();
+        outbox.clear();
         assert!(!outbox.put(letter("n", false)));
     }
 
     #[test]
     fn bytes_are_bounded_but_for_one_message() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(&Arc::default());
         let large = "x".repeat(limits::MAIL_BYTES_MAX);
         assert!(outbox.put(letter("small", false)));
         assert!(outbox.put(letter(&large, false)), "the small one made room");
@@ -301,7 +330,7 @@ mod tests {
 
     #[test]
     fn changes_of_one_list_are_one_message() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(&Arc::default());
         for list in [List::Resources, List::Tools, List::Resources] {
             outbox.changed.add(list.into());
         }

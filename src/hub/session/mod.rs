@@ -3,6 +3,7 @@
 
 mod ask;
 mod mail;
+mod store;
 mod table;
 
 use std::{
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use ask::Asked;
 pub use mail::{List, Mail};
 pub(super) use mail::Lists;
+pub use store::{EventId, Recorder, Replay, Resumed};
 pub use table::Sessions;
 
 use super::{Endpoint, watch::Watching};
@@ -79,6 +81,7 @@ pub struct Session {
     outbox: Mutex<mail::Outbox>,
     /// Resources it subscribed to, by the URIs it knows.
     watching: Mutex<Vec<(String, Watching)>>,
+    streams: Mutex<store::Streams>,
     /// Milliseconds since the table was made.
     last_used: AtomicU64,
     ended: CancellationToken,
@@ -101,8 +104,9 @@ impl Session {
             level: AtomicU8::new(0),
             calls: Mutex::default(),
             questions: Mutex::default(),
-            outbox: Mutex::default(),
             watching: Mutex::default(),
+            outbox: Mutex::new(mail::Outbox::new(&home.budget)),
+            streams: Mutex::default(),
             last_used: AtomicU64::new(0),
             ended: CancellationToken::new(),
             home,
@@ -160,6 +164,7 @@ impl Session {
         self.ended.cancel();
         self.close_mail();
         self.close_questions();
+        self.drop_streams();
         drop(std::mem::take(&mut *self.watching()));
     }
 

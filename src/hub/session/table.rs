@@ -12,7 +12,7 @@ use std::{
 use dashmap::DashMap;
 use tokio::sync::broadcast::{Receiver, error::RecvError, error::TryRecvError};
 
-use super::{Client, List, Session, SessionId, mail::Lists};
+use super::{Client, List, Session, SessionId, mail::Lists, store::Budget};
 use crate::{
     access::Principal,
     hub::Endpoint,
@@ -25,6 +25,7 @@ use crate::{
 pub struct Sessions {
     table: Arc<Table>,
     gone: Gone,
+    budget: Arc<Budget>,
     idle: Duration,
     since: Instant,
 }
@@ -64,6 +65,7 @@ pub(in crate::hub) type Gone = Arc<dyn Fn(&str) + Send + Sync>;
 /// Where a session was opened: it says when it is gone.
 pub(super) struct Home {
     gone: Gone,
+    pub(super) budget: Arc<Budget>,
     /// Of pipes.
     table: Option<Weak<Table>>,
 }
@@ -82,7 +84,7 @@ impl Sessions {
     pub(in crate::hub) fn new(bus: &Bus, gone: Gone, idle: Duration) -> Self {
         let table = Arc::new(Table::default());
         tokio::spawn(announce(bus.listen(), Arc::downgrade(&table)));
-        Self { table, gone, idle, since: Instant::now() }
+        Self { table, gone, budget: Arc::default(), idle, since: Instant::now() }
     }
 
     /// `None` at `limits::SESSIONS_MAX`, and after `end_all`.
@@ -90,7 +92,7 @@ impl Sessions {
         if self.table.open.len() >= limits::SESSIONS_MAX || self.table.closed.load(Ordering::Acquire) {
             return None;
         }
-        let home = Home { gone: Arc::clone(&self.gone), table: None };
+        let home = self.home(None);
         let session = Arc::new(Session::new(Arc::clone(principal), Arc::clone(endpoint), home));
         session.settle(client);
         self.touch(&session);
@@ -129,20 +131,24 @@ impl Sessions {
 
     /// The session that a pipe is: answers to no id of a client's, gone when dropped.
     pub fn pipe(&self, principal: Arc<Principal>, endpoint: Arc<Endpoint>) -> Arc<Session> {
-        let home = Home { gone: Arc::clone(&self.gone), table: Some(Arc::downgrade(&self.table)) };
+        let home = self.home(Some(Arc::downgrade(&self.table)));
         let session = Arc::new(Session::new(principal, endpoint, home));
         self.table.pipes.insert(session.id.share(), Arc::downgrade(&session));
         session
     }
 
-    /// Ends the sessions that were not used for the idle time and have nothing under way, no stream and no request.
+    /// Ends the sessions that were not used for the idle time and have nothing under way, no stream and no request; forgets what
+    /// the others' streams said long ago.
     pub fn sweep(&self) {
         let now = self.now_ms();
+        let instant = Instant::now();
         let idle_ms = u64::try_from(self.idle.as_millis()).unwrap_or(u64::MAX);
         self.table.open.retain(|_, session| {
             let idle = now.saturating_sub(session.last_used.load(Ordering::Relaxed)) > idle_ms;
             let keep = !idle || session.has_reader() || session.open_calls() > 0;
-            if !keep {
+            if keep {
+                session.tidy_streams(instant);
+            } else {
                 session.end();
             }
             keep
@@ -158,6 +164,11 @@ impl Sessions {
         });
     }
 
+    /// Bytes of mail and events that wait for clients.
+    pub fn kept(&self) -> usize {
+        self.budget.taken()
+    }
+
     /// Of those over HTTP.
     pub fn len(&self) -> usize {
         self.table.open.len()
@@ -165,6 +176,10 @@ impl Sessions {
 
     pub fn is_empty(&self) -> bool {
         self.table.open.is_empty()
+    }
+
+    fn home(&self, table: Option<Weak<Table>>) -> Home {
+        Home { gone: Arc::clone(&self.gone), budget: Arc::clone(&self.budget), table }
     }
 
     fn touch(&self, session: &Session) {
