@@ -156,7 +156,6 @@ async fn waited(server: &Arc<Server>, inbound: &Inbound, aim: &Aim, inputs: Inpu
 fn put(lease: &Lease, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Result<OnWire, UpstreamError> {
     let message = &inbound.message;
     let version = lease.version();
-<<<<<<< HEAD
     let method = message.method();
     let level = inbound.level();
     let headers = aim::headers(inbound, aim);
@@ -177,12 +176,6 @@ fn put(lease: &Lease, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Resul
         outgoing::request(message, &Outgoing { name, uri, task_id, profile: inbound.relayed(), level, inputs, span, ..Outgoing::new(wire, version) })
     })?;
     Ok(OnWire { exchange, version, talk: None })
-=======
-    let opening = Opening { progress: wants_progress, method: Method::ToolsCall.as_str(), name: Some(&route.tool), ..Opening::default() };
-    let exchange =
-        lease.open(&opening, |wire| outgoing::request(&inbound.message, &Outgoing { name: Some(&route.tool_token), ..Outgoing::new(wire, version) }))?;
-    Ok(OnWire { exchange, version })
->>>>>>> bridge3
 }
 
 /// Whose instance may be used. Stateless clients have no session, wherever they come from.
