@@ -82,5 +82,11 @@ pub const BUS_EVENTS: usize = 1024;
 pub const CONNECTIONS_MAX: usize = 16_384;
 /// One progress notification of a server; a larger one is not passed on.
 pub const PROGRESS_BYTES_MAX: usize = 64 << 10;
+/// Any other notification of a server; a larger one is not passed on.
+pub const NOTE_BYTES_MAX: usize = 64 << 10;
+/// Notifications of one call that its caller has not read; of more the oldest are lost.
+pub const NOTES_QUEUED_MAX: usize = 64;
+/// Questions of one server without an answer, and answers it has not read; one more is refused.
+pub const QUESTIONS_MAX: usize = 64;
 /// What a server may list, over all pages.
 pub const LIST_BYTES_MAX: usize = 32 << 20;

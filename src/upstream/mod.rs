@@ -11,6 +11,7 @@ mod child;
 pub mod error;
 pub mod exchange;
 pub mod fleet;
+mod inbox;
 mod instance;
 mod learn;
 pub mod lease;

@@ -3,7 +3,7 @@
 pub(super) mod link;
 pub(super) mod probe;
 pub(super) mod process;
-pub(super) mod progress;
+mod questions;
 pub(super) mod reader;
 pub(super) mod stderr;
 pub(super) mod tools;

@@ -20,8 +20,8 @@ use super::link::Link;
 use crate::{
     bridge::outgoing,
     mux::Deadline,
-    protocol::{Kind, Message, Version, code::Reason},
-    upstream::{Event, Exchange},
+    protocol::{Kind, Message, Version, capability::Profile, code::Reason},
+    upstream::{Event, Exchange, exchange::Wants},
 };
 
 /// A server silent for this long, or for a quarter of its start time, may be one that ignores what it does not know.
@@ -55,11 +55,11 @@ pub(in crate::upstream) enum GreetError {
     Refused(String),
 }
 
-/// Until `until`. The link knows the version when this returns.
-pub(in crate::upstream) async fn greet(link: &Link, first: First, until: Instant) -> Result<Greeting, GreetError> {
+/// Until `until`. The link knows the version when this returns. A server of the handshake era is told of `profile`.
+pub(in crate::upstream) async fn greet(link: &Link, first: First, profile: Profile, until: Instant) -> Result<Greeting, GreetError> {
     let greeting = match first {
-        First::Discover => discover(link, until).await?,
-        First::Initialize => initialize(link, until).await?,
+        First::Discover => discover(link, profile, until).await?,
+        First::Initialize => initialize(link, profile, until).await?,
     };
     link.set_version(greeting.version);
     if greeting.version != Version::STATELESS {
@@ -68,13 +68,13 @@ pub(in crate::upstream) async fn greet(link: &Link, first: First, until: Instant
     Ok(greeting)
 }
 
-async fn discover(link: &Link, until: Instant) -> Result<Greeting, GreetError> {
+async fn discover(link: &Link, profile: Profile, until: Instant) -> Result<Greeting, GreetError> {
     let silence = (until.saturating_duration_since(Instant::now()) / 4).min(SILENCE_MAX);
     let mut discovery = ask(link, "server/discover", "{}", Version::STATELESS, until)?;
-    let Ok(event) = timeout(silence, discovery.next()).await else { return race(link, discovery, until).await };
+    let Ok(event) = timeout(silence, discovery.next()).await else { return race(link, discovery, profile, until).await };
     match discovered(event)? {
         Some(greeting) => Ok(greeting),
-        None => initialize(link, until).await,
+        None => initialize(link, profile, until).await,
     }
 }
 
@@ -88,8 +88,8 @@ fn discovered(event: Event) -> Result<Option<Greeting>, GreetError> {
 }
 
 /// Nothing came: the server may be loading, or ignore what it does not know.
-async fn race(link: &Link, mut discovery: Exchange, until: Instant) -> Result<Greeting, GreetError> {
-    let mut handshake = std::pin::pin!(initialize(link, until));
+async fn race(link: &Link, mut discovery: Exchange, profile: Profile, until: Instant) -> Result<Greeting, GreetError> {
+    let mut handshake = std::pin::pin!(initialize(link, profile, until));
     tokio::select! {
         biased;
         event = discovery.next() => if let Some(greeting) = discovered(event)? {
@@ -100,14 +100,17 @@ async fn race(link: &Link, mut discovery: Exchange, until: Instant) -> Result<Gr
     handshake.await
 }
 
-async fn initialize(link: &Link, until: Instant) -> Result<Greeting, GreetError> {
+async fn initialize(link: &Link, profile: Profile, until: Instant) -> Result<Greeting, GreetError> {
     let mut version = Version::LATEST_HANDSHAKE;
     let mut refusal = None;
     for _ in 0..2 {
         let name = env!("CARGO_PKG_NAME");
+        // Elicitation by URL came with the newest revision.
+        let profile = if version == Version::LATEST_HANDSHAKE { profile } else { profile.without(Profile::URL) };
         let params = format!(
-            r#"{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{{"name":"{name}","version":"{}"}}}}"#,
+            r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"{name}","version":"{}"}}}}"#,
             version.as_str(),
+            profile.declare(version),
             env!("CARGO_PKG_VERSION")
         );
         let mut asked = ask(link, "initialize", &params, version, until)?;
@@ -126,7 +129,7 @@ async fn initialize(link: &Link, until: Instant) -> Result<Greeting, GreetError>
 fn ask(link: &Link, method: &str, params: &str, version: Version, until: Instant) -> Result<Exchange, GreetError> {
     let left = until.saturating_duration_since(Instant::now());
     let deadline = Deadline { call: left, call_max: left };
-    let opened = link.open(false, deadline, |wire| outgoing::own(wire, method, params, version));
+    let opened = link.open(Wants::NOTHING, deadline, |wire| outgoing::own(wire, method, params, version));
     Ok(Exchange::new(opened.map_err(|_| GreetError::Gone)?, None))
 }
 

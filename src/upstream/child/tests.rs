@@ -19,8 +19,8 @@ use crate::{
     bridge::outgoing,
     limits,
     mux::Deadline,
-    protocol::{Message, Version, code::Reason},
-    upstream::{Event, Exchange, UpstreamError, status::Noise, tests::server_id},
+    protocol::{Message, Version, capability::Profile, code::Reason},
+    upstream::{Event, Exchange, UpstreamError, exchange::Wants, news::Outlet, status::Noise, tests::server_id},
 };
 
 const DEADLINE: Deadline = Deadline { call: Duration::from_secs(60), call_max: Duration::from_secs(150) };
@@ -37,7 +37,8 @@ fn link_with(queue: usize, line_bytes: usize, pipe: usize) -> (Link, Peer) {
     let (hub_reads, output) = duplex(1 << 16);
     let (input, hub_writes) = duplex(pipe);
     let tasks = TaskTracker::new();
-    let link = Link::start(&server_id(), Bounds { line_bytes, queue }, hub_reads, hub_writes, &tasks);
+    let outlet = Outlet::new(server_id(), None);
+    let link = Link::start(&server_id(), Bounds { line_bytes, queue }, outlet, hub_reads, hub_writes, &tasks);
     (link, Peer { input: BufReader::new(input), output, tasks })
 }
 
@@ -86,7 +87,8 @@ fn open(link: &Link, method: &str) -> Result<Exchange, UpstreamError> {
 }
 
 fn open_with(link: &Link, method: &str, progress: bool) -> Result<Exchange, UpstreamError> {
-    let opened = link.open(progress, DEADLINE, |wire| outgoing::own(wire, method, "{}", Version::V2025_11_25))?;
+    let opened =
+        link.open(Wants { progress, ..Wants::NOTHING }, DEADLINE, |wire| outgoing::own(wire, method, "{}", Version::V2025_11_25))?;
     Ok(Exchange::new(opened, None))
 }
 
@@ -189,7 +191,7 @@ async fn a_server_whose_first_answer_cannot_be_read_is_spoken_to_in_the_older_wa
     let (link, mut peer) = link_with(1024, 1 << 20, 1 << 16);
     let greeting = tokio::spawn({
         let link = link.clone();
-        async move { greet(&link, First::Discover, Instant::now() + Duration::from_secs(60)).await }
+        async move { greet(&link, First::Discover, Profile::BARE, Instant::now() + Duration::from_secs(60)).await }
     });
     let id = peer.asked("server/discover").await;
     peer.answer(&id, json!(null)).await;
@@ -403,7 +405,7 @@ async fn check_greet(first: First, script: &[(&str, Option<Value>)]) -> Result<(
     let start = Instant::now();
     let greeted = tokio::spawn({
         let link = link.clone();
-        async move { greet(&link, first, start + Duration::from_secs(60)).await.map(|greeting| (greeting, start.elapsed())) }
+        async move { greet(&link, first, Profile::BARE, start + Duration::from_secs(60)).await.map(|greeting| (greeting, start.elapsed())) }
     });
     for (method, answer) in script {
         let request = peer.read().await;
@@ -488,7 +490,7 @@ async fn a_server_that_cannot_be_spoken_to_is_refused_with_the_reason() {
 async fn a_slow_stateless_server_is_not_taken_for_one_of_the_handshake_era() {
     let (link, mut peer) = link_with(1024, 1 << 20, 1 << 16);
     let until = Instant::now() + Duration::from_secs(60);
-    let greeted = tokio::spawn(async move { greet(&link, First::Discover, until).await });
+    let greeted = tokio::spawn(async move { greet(&link, First::Discover, Profile::BARE, until).await });
     let discover = peer.asked("server/discover").await;
     let initialize = peer.asked("initialize").await;
     peer.answer(&discover, discovered().unwrap()["result"].clone()).await;

@@ -12,7 +12,7 @@ use crate::{
     limits,
     mux::Deadline,
     protocol::{Era, Kind, Version},
-    upstream::{Event, Exchange},
+    upstream::{Event, Exchange, exchange::Wants},
 };
 
 /// What a server lists, in its order.
@@ -63,7 +63,7 @@ pub(in crate::upstream) async fn list(link: &Link, version: Version, deadline: D
 async fn page(link: &Link, version: Version, deadline: Deadline, params: &str, tools: &mut Tools) -> Result<Option<String>, ListError> {
     let unanswered = |error: &dyn std::fmt::Display| ListError::NoAnswer(error.to_string());
     let opened = loop {
-        match link.open(false, deadline, |wire| outgoing::own(wire, "tools/list", params, version)) {
+        match link.open(Wants::NOTHING, deadline, |wire| outgoing::own(wire, "tools/list", params, version)) {
             Err(error) if error.reason == crate::protocol::code::Reason::Busy => {
                 let ready = tokio::time::timeout(deadline.call, link.ready()).await;
                 ready.map_err(|_| unanswered(&error))?.map_err(|error| unanswered(&error))?;
