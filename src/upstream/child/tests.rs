@@ -1,6 +1,8 @@
 //! A link against a server that is a pair of pipes in this test's hand. Time is paused.
 
-use std::time::Duration;
+mod asking;
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -34,10 +36,13 @@ struct Peer {
 
 /// `pipe`: how many bytes the pipe to the server holds.
 fn link_with(queue: usize, line_bytes: usize, pipe: usize) -> (Link, Peer) {
+    link_of(Outlet::new(server_id(), None), queue, line_bytes, pipe)
+}
+
+fn link_of(outlet: Arc<Outlet>, queue: usize, line_bytes: usize, pipe: usize) -> (Link, Peer) {
     let (hub_reads, output) = duplex(1 << 16);
     let (input, hub_writes) = duplex(pipe);
     let tasks = TaskTracker::new();
-    let outlet = Outlet::new(server_id(), None);
     let link = Link::start(&server_id(), Bounds { line_bytes, queue }, outlet, hub_reads, hub_writes, &tasks);
     (link, Peer { input: BufReader::new(input), output, tasks })
 }
@@ -304,7 +309,7 @@ async fn lines_that_wait_are_bounded_in_bytes_and_a_closed_link_lets_the_waiting
     let mut held = Vec::new();
     // Once for the writer's hand, once for the queue.
     for round in 1..=2 {
-        while let Ok(opened) = link.open(false, DEADLINE, |_| line.clone()) {
+        while let Ok(opened) = link.open(Wants::NOTHING, DEADLINE, |_| line.clone()) {
             held.push(Exchange::new(opened, None));
         }
         assert_eq!(held.len(), round * limits::QUEUE_BYTES_MAX / line.len());
