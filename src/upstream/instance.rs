@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::SystemTime,
 };
@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     child::{link::Link, probe::Greeting},
+    feed::Feed,
+    logging,
     news::Outlet,
     pool::Key,
 };
@@ -32,6 +34,9 @@ pub(super) struct Instance {
     /// What it was told that its caller can do: for its life. A stateless one was told nothing; its calls say it.
     pub(super) profile: Profile,
     outlet: Arc<Outlet>,
+    pub(super) feed: Feed,
+    /// The last `Level` asked for, or `logging::UNSET`.
+    pub(super) level: AtomicU8,
     pub(super) ready_at: Instant,
     pub(super) started_at: SystemTime,
     /// Asks the task that serves it to stop the process.
@@ -64,6 +69,8 @@ impl Instance {
             greeting,
             profile,
             outlet,
+            feed: Feed::default(),
+            level: AtomicU8::new(logging::UNSET),
             ready_at: Instant::now(),
             started_at: SystemTime::now(),
             stop,

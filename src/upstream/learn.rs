@@ -9,7 +9,7 @@ use tokio::{sync::MutexGuard, time::sleep};
 
 use super::{
     Learned, Server, UpstreamError,
-    child::tools::{self, Tools},
+    child::listing::{self, Listing},
     instance::Instance,
 };
 use crate::{
@@ -30,12 +30,11 @@ impl Server {
     /// `_one`: the right to list, taken before.
     async fn list_through(&self, instance: &Instance, _one: MutexGuard<'_, ()>) -> Result<(), UpstreamError> {
         let greeting = &instance.greeting;
-        let listed =
-            if greeting.lists_tools { tools::list(&instance.link, greeting.version, self.deadline()).await } else { Ok(Tools::default()) };
+        let listed = listing::list_all(&instance.link, greeting, self.deadline()).await;
         let id = &self.settings.id;
         let result = match listed {
-            Ok(Tools { definitions, ttl_ms, public, .. }) => {
-                tracing::debug!(server = %id, tools = definitions.len(), "listed");
+            Ok(Listing { tools, prompts, resources, templates, ttl_ms, public }) => {
+                tracing::debug!(server = %id, tools = tools.len(), prompts = prompts.len(), resources = resources.len(), "listed");
                 (self.commons.learned)(Learned {
                     server: id.clone(),
                     version: greeting.version,
@@ -43,10 +42,10 @@ impl Server {
                     capabilities: greeting.capabilities.clone(),
                     instructions: greeting.instructions.clone(),
                     profile: instance.profile,
-                    tools: definitions,
-                    prompts: Vec::new(),
-                    resources: Vec::new(),
-                    templates: Vec::new(),
+                    tools,
+                    prompts,
+                    resources,
+                    templates,
                     ttl_ms,
                     public,
                 });

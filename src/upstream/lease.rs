@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Exchange, UpstreamError, exchange::Wants, instance::Use};
 use crate::{
     mux::{Deadline, WireId},
-    protocol::{Version, capability::Profile},
+    protocol::{Level, Version, capability::Profile},
 };
 
 /// Who shares an instance (`pool.scope`): the parts a caller brings; the server picks what its scope asks for.
@@ -62,6 +62,16 @@ impl Lease {
     /// What the server declared: a raw JSON object.
     pub fn capabilities(&self) -> &Bytes {
         &self.held.instance().greeting.capabilities
+    }
+
+    /// Asks a server of the handshake era for records of this level and graver, if it asked for fewer so far; what is opened next is
+    /// logged so. Its records arrive as `Event::Note` where they are certainly of one call, else as `What::Log`.
+    pub fn set_level(&self, level: Level) {
+        self.held.instance().raise_level(level, self.deadline);
+    }
+
+    pub(super) fn into_use(self) -> Use {
+        self.held
     }
 
     /// Opens a call now, without waiting: `line` gets the wire id and returns the whole line.

@@ -32,7 +32,7 @@ use crate::{
     config::{Interactive, Scope, ServerSettings, Start},
     mux::Deadline,
     observe::{self, ServerPhase},
-    protocol::{Version, capability::Profile, code::Reason},
+    protocol::{Level, Version, capability::Profile, code::Reason},
 };
 
 /// A caller waits for a try that is due this soon, and is sent away from a later one.
@@ -48,6 +48,10 @@ pub struct Server {
     pub(super) ready: ArcSwap<Ready>,
     /// Somebody gave back an instance that callers want for themselves alone.
     pub(super) freed: Arc<Notify>,
+    /// An instance came up.
+    pub(super) came: Notify,
+    /// What is to be logged, for those who said so.
+    levels: Mutex<HashMap<Key, Level>>,
     pub(super) life: Mutex<Life>,
     pub(super) stderr: Arc<Ring>,
     /// Its offer is known: stored, or sent as `Learned`.
@@ -133,6 +137,8 @@ impl Server {
             commons: Arc::clone(commons),
             ready: ArcSwap::from_pointee(Pool::default().ready(known == Some(Version::STATELESS))),
             freed: Arc::default(),
+            came: Notify::new(),
+            levels: Mutex::default(),
             life: Mutex::new(life),
             stderr: Arc::default(),
             is_learned: AtomicBool::new(known.is_some()),
@@ -335,6 +341,7 @@ impl Server {
         if pool.scope != Scope::Session && pool.interactive == Interactive::Never {
             return;
         }
+        self.forget_levels(session);
         let mut life = self.life();
         for share in life.pool.shares_of(session) {
             share.instances.iter().for_each(|instance| instance.stop.cancel());
@@ -399,6 +406,10 @@ impl Server {
         self.commons.bus.emit(observe::Event::Server { id: self.settings.id.clone(), phase, state });
     }
 
+    pub(super) fn levels(&self) -> MutexGuard<'_, HashMap<Key, Level>> {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn deadline(&self) -> Deadline {
         Deadline { call: self.settings.timeouts.call, call_max: self.settings.timeouts.call_max }
     }
@@ -448,6 +459,7 @@ impl Server {
             }
         }
         if let Some(instance) = life.pool.bind(&key) {
+            self.apply_level(&slot, &instance);
             self.publish(&life);
             self.replenish(&mut life);
             if let Some(lease) = self.lease_of(&instance) {
@@ -487,6 +499,7 @@ impl Server {
                 self.admit(&life)?;
                 let key = Key::new(&self.settings.pool, life.is_stateless, sharer);
                 if let Some(instance) = life.pool.bind(&key) {
+                    self.apply_level(&Some(key), &instance);
                     if let Some(lease) = self.lease_of(&instance) {
                         instance.occupy(place);
                         self.replenish(&mut life);

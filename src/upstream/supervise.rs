@@ -294,9 +294,12 @@ impl Server {
         // Stateless after all: it is of use to more than those it was started for, so whoever looks first takes it.
         let slot = slot.clone().filter(|key| key.profile == profile);
         instance.bind(slot.as_ref());
+        self.apply_level(&slot, &instance);
+        self.listen(&instance, run);
         life.pool.share_mut(&slot).instances.push(Arc::clone(&instance));
         life.is_crashed = false;
         self.publish(&life);
+        self.came.notify_waiters();
         self.emit(&life, ServerPhase::Started);
         self.replenish(&mut life);
         if is_first {

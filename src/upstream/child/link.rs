@@ -25,7 +25,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{Notify, oneshot},
     task::AbortHandle,
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -38,9 +38,9 @@ use crate::{
     limits,
     mux::{Connection, Deadline, Outbox, WireId},
     name::ServerId,
-    protocol::{Era, Message, Method, RequestId, Version},
+    protocol::{Era, Message, Method, RequestId, Version, code::Reason},
     upstream::{
-        Event, Question, UpstreamError, What,
+        Event, Exchange, Question, UpstreamError, What,
         exchange::{Opened, Wants},
         inbox::Inbox,
         instance::Use,
@@ -237,6 +237,31 @@ impl Link {
         UpstreamError::exited(&self.0.server)
     }
 
+    /// A request of the hub's own: waits for room, then for the answer, each within `deadline.call`.
+    ///
+    /// # Errors
+    /// Nobody answered.
+    pub(in crate::upstream) async fn request(
+        &self,
+        method: &str,
+        params: &str,
+        version: Version,
+        deadline: Deadline,
+    ) -> Result<Message, UpstreamError> {
+        let opened = loop {
+            match self.open(Wants::NOTHING, deadline, |wire| outgoing::own(wire, method, params, version)) {
+                Err(error) if error.reason == Reason::Busy => timeout(deadline.call, self.ready()).await.map_err(|_| error)??,
+                opened => break opened?,
+            }
+        };
+        match Exchange::new(opened, None).next().await {
+            Event::Answer(answer) => Ok(answer),
+            Event::Failed(error) => Err(error),
+            // It takes nothing else.
+            _ => Err(UpstreamError::bad_answer(&self.0.server)),
+        }
+    }
+
     /// `false` when there was no room for it.
     pub(in crate::upstream) fn notify(&self, line: Bytes) -> bool {
         self.0.push(&mut self.0.lock(), line)
@@ -250,6 +275,15 @@ impl Link {
     /// Resolves when a pipe has ended: nothing more can be asked, or answered.
     pub(in crate::upstream) async fn broken(&self) {
         self.0.broken.cancelled().await;
+    }
+
+    /// Resolves when it was closed: nothing is open, and nothing can be opened.
+    pub(in crate::upstream) async fn closed(&self) {
+        self.0.closed.cancelled().await;
+    }
+
+    pub(in crate::upstream) fn is_closed(&self) -> bool {
+        self.0.closed.is_cancelled()
     }
 
     /// Resolves when everything the server wrote has been read.
@@ -280,8 +314,13 @@ impl Link {
         }
     }
 
+    /// Calls without an answer, listens and the like aside.
     pub(in crate::upstream) fn in_flight(&self) -> usize {
-        self.0.lock().connection.in_flight()
+        let core = self.0.lock();
+        match core.connection.in_flight() {
+            0 => 0,
+            _ => core.connection.open_calls().filter(|(_, waiter)| !waiter.wants.is_quiet).count(),
+        }
     }
 
     pub(in crate::upstream) fn noise(&self) -> Noise {

@@ -42,7 +42,46 @@ pub(in crate::upstream) struct Greeting {
     pub(in crate::upstream) server_info: Bytes,
     pub(in crate::upstream) capabilities: Bytes,
     pub(in crate::upstream) instructions: Option<String>,
-    pub(in crate::upstream) lists_tools: bool,
+    pub(in crate::upstream) declared: Declared,
+}
+
+/// What its capabilities say of which it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::upstream) struct Declared {
+    pub(in crate::upstream) tools: bool,
+    pub(in crate::upstream) prompts: bool,
+    /// And templates.
+    pub(in crate::upstream) resources: bool,
+    /// It tells when the list changes.
+    pub(in crate::upstream) tools_change: bool,
+    pub(in crate::upstream) prompts_change: bool,
+    pub(in crate::upstream) resources_change: bool,
+    /// It tells when one resource changes.
+    pub(in crate::upstream) subscribe: bool,
+    pub(in crate::upstream) logging: bool,
+}
+
+impl Declared {
+    fn read(capabilities: &[u8]) -> Self {
+        let said: Said<'_> = serde_json::from_slice(capabilities).unwrap_or_default();
+        let [tools, prompts, resources] = [said.tools, said.prompts, said.resources].map(details);
+        let changes = |details: &Option<Details>| details.as_ref().is_some_and(|details| details.list_changed);
+        Self {
+            tools: tools.is_some(),
+            prompts: prompts.is_some(),
+            resources: resources.is_some(),
+            tools_change: changes(&tools),
+            prompts_change: changes(&prompts),
+            resources_change: changes(&resources),
+            subscribe: resources.is_some_and(|details| details.subscribe),
+            logging: said.logging.is_some(),
+        }
+    }
+}
+
+/// What is there but cannot be read declares no details.
+fn details(raw: Option<&RawValue>) -> Option<Details> {
+    raw.map(|raw| serde_json::from_str(raw.get()).unwrap_or_default())
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -180,9 +219,8 @@ fn greeting(
         _ => Bytes::from_static(b"{}"),
     };
     let capabilities = object(capabilities);
-    let declared: Declared<'_> = serde_json::from_slice(&capabilities).unwrap_or_default();
-    let lists_tools = declared.tools.is_some();
-    Greeting { version, server_info: object(server_info), capabilities, instructions, lists_tools }
+    let declared = Declared::read(&capabilities);
+    Greeting { version, server_info: object(server_info), capabilities, instructions, declared }
 }
 
 #[derive(Deserialize)]
@@ -214,9 +252,22 @@ struct Initialized<'a> {
 }
 
 #[derive(Default, Deserialize)]
-struct Declared<'a> {
+struct Said<'a> {
     #[serde(borrow)]
     tools: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompts: Option<&'a RawValue>,
+    #[serde(borrow)]
+    resources: Option<&'a RawValue>,
+    #[serde(borrow)]
+    logging: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Details {
+    list_changed: bool,
+    subscribe: bool,
 }
 
 #[derive(Default, Deserialize)]

@@ -14,8 +14,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     link::{Bounds, Link},
+    listing::{self, Of},
     probe::{First, GreetError, greet},
-    tools,
 };
 use crate::{
     bridge::outgoing,
@@ -425,7 +425,7 @@ async fn check_greet(first: First, script: &[(&str, Option<Value>)]) -> Result<(
     if greeting.version != Version::STATELESS {
         assert_eq!(peer.read().await, json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     }
-    assert!(greeting.lists_tools);
+    assert!(greeting.declared.tools);
     assert_eq!(serde_json::from_slice::<Value>(&greeting.server_info).unwrap(), json!({"name": "x", "version": "1"}));
     Ok((greeting.version, elapsed))
 }
@@ -506,7 +506,7 @@ async fn a_slow_stateless_server_is_not_taken_for_one_of_the_handshake_era() {
 #[tokio::test(start_paused = true)]
 async fn all_pages_of_tools_are_fetched_byte_for_byte() {
     let (link, mut peer) = link();
-    let listing = tokio::spawn(async move { tools::list(&link, Version::V2026_07_28, DEADLINE).await });
+    let listing = tokio::spawn(async move { listing::list(&link, Of::Tools, Version::V2026_07_28, DEADLINE).await });
     let pages = [
         (Value::Null, r#"{"tools":[{"name":"a", "x": 1.0 }],"nextCursor":"","ttlMs":5000,"cacheScope":"public"}"#),
         (json!(""), r#"{"tools":[{"name":"b","é":"\u00e9"},7],"nextCursor":"\"q","ttlMs":60000,"cacheScope":"public"}"#),
@@ -526,7 +526,7 @@ async fn all_pages_of_tools_are_fetched_byte_for_byte() {
 #[tokio::test(start_paused = true)]
 async fn endless_lists_end_at_the_limit() {
     let (link, mut peer) = link();
-    let listing = tokio::spawn(async move { tools::list(&link, Version::V2025_11_25, DEADLINE).await });
+    let listing = tokio::spawn(async move { listing::list(&link, Of::Tools, Version::V2025_11_25, DEADLINE).await });
     for page in 0..limits::LIST_PAGES_MAX {
         let id = peer.asked("tools/list").await;
         peer.answer(&id, json!({"tools": [{"name": page}], "nextCursor": page.to_string()})).await;
