@@ -176,7 +176,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::{
-        config::{Launch, Pool, Restart, Scope, Timeouts},
+        config::{Launch, Pool, Restart, Timeouts},
         name::{ServerName, TenantId},
         protocol::{Version, capability::Profile},
         upstream::{State, status::Noise},
@@ -197,7 +197,7 @@ pub(super) mod tests {
             kind: "api".into(),
             enabled: true,
             start: Start::Demand,
-            pool: Pool { scope: Scope::User, size: 4, spare: 0, idle_stop: None },
+            pool: Pool { idle_stop: None, ..Pool::default() },
             restart: Restart {
                 max_retries: None,
                 wait: Duration::from_millis(100),

@@ -114,8 +114,8 @@ async fn a_response_reaches_who_asked_and_nobody_else() {
     drop(first);
     assert!(!session.answered(response(&forgotten)), "who asked has gone");
 
-    let open: Vec<_> = std::iter::from_fn(|| session.ask()).take(limits::QUESTIONS_MAX + 1).collect();
-    assert_eq!(open.len(), limits::QUESTIONS_MAX);
+    let open: Vec<_> = std::iter::from_fn(|| session.ask()).take(limits::SESSION_QUESTIONS_MAX + 1).collect();
+    assert_eq!(open.len(), limits::SESSION_QUESTIONS_MAX);
     drop(open);
     let mut last = session.ask().unwrap();
     sessions.end(session.id().as_str(), &Principal::local_admin());
