@@ -68,6 +68,8 @@ enum State {
     Answering(Answering),
     Opening(Call, Opening),
     Carrying(Call, OnWire),
+    #[cfg(test)]
+    Scripted(tokio::sync::mpsc::UnboundedReceiver<Step>),
     Ended,
 }
 
@@ -108,6 +110,13 @@ impl Crossing {
 
     fn start(Claim { id, cancel, is_listen }: Claim, state: State) -> Outcome {
         Outcome::Later(Self { id, state, cancel, is_listen })
+    }
+
+    /// One that does as it is told, for the doors' tests.
+    #[cfg(test)]
+    pub(crate) fn scripted(id: RequestId, is_listen: bool) -> (tokio::sync::mpsc::UnboundedSender<Step>, Self) {
+        let (steps, script) = tokio::sync::mpsc::unbounded_channel();
+        (steps, Self { id, state: State::Scripted(script), cancel: None, is_listen })
     }
 
     pub fn id(&self) -> &RequestId {
@@ -174,6 +183,11 @@ async fn advance(state: &mut State, id: &RequestId) -> Step {
                     return Step::Answer(carried.map_or_else(|refusal| refused(refusal, id, call.client), Answer::ok));
                 }
                 Event::Failed(error) => return Step::Answer(refused(call::failed(&error), id, call.client)),
+            },
+            #[cfg(test)]
+            State::Scripted(steps) => match steps.recv().await {
+                Some(step) => return step,
+                None => *state = State::Ended,
             },
             State::Ended => std::future::pending().await,
         }

@@ -37,7 +37,14 @@ pub struct Inbound {
     /// The session of a handshake client; on pipes (stdio, WebSocket) also given with stateless requests, so that they can
     /// be cancelled by id.
     pub session: Option<Arc<Session>>,
+    /// The `Mcp-Param-*` headers of a stateless POST, perhaps none, to be checked once the tool is known. `None` where there is no
+    /// header layer, and so nothing to check.
+    pub param_headers: Option<ParamHeaders>,
 }
+
+/// Of each header the rest of its name, in lower case, and its value without white space around it. What is not UTF-8 is replaced
+/// by U+FFFD, which no header may hold. A header sent twice stands here twice.
+pub type ParamHeaders = Box<[(Box<str>, Box<str>)]>;
 
 impl Inbound {
     /// The id of a request. Doors dispatch only what the scanner called a request, so there is one.

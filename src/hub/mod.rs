@@ -11,7 +11,7 @@ pub mod session;
 use std::{collections::HashSet, sync::Arc};
 
 pub use crossing::{Crossing, Step};
-pub use inbound::{Answer, Endpoint, Inbound, Outcome};
+pub use inbound::{Answer, Endpoint, Inbound, Outcome, ParamHeaders};
 pub use session::{Mail, Session, SessionId, Sessions};
 
 use crate::{
