@@ -28,6 +28,7 @@ use crate::{
     downstream::{
         Doors, Mount, Ready, Stage,
         guard::Guard,
+        legacy::Talks,
         listen::{self, Acceptor, BindError},
         route::Router,
         stdio,
@@ -269,6 +270,7 @@ fn doors(core: &Core, gate: Gate, place: &Place, bound: &[Bound]) -> Arc<Doors> 
         limits: core.settings.limits.clone(),
         guard: Guard::new(&core.settings.gateway, &ports),
         router: Router::new(),
+        talks: Talks::default(),
         started: Instant::now(),
         version: place.version.as_str().into(),
         ready: Ready::default(),

@@ -157,3 +157,5 @@ pub const KEPT_BYTES_MAX: usize = 64 << 20;
 /// How soon a client that lost its stream is to come back.
 pub const SSE_RETRY_MS: u64 = 1000;
 const _: () = assert!(EVENTS_BYTES_MAX <= KEPT_BYTES_MAX && MAIL_BYTES_MAX <= KEPT_BYTES_MAX);
+/// Messages that wait for one stream of the transport of 2024-11-05; one more is refused.
+pub const LEGACY_INBOX: usize = 64;

@@ -37,6 +37,8 @@ pub struct Gateway {
     /// Runtimes that share the connections; `None`: as many as the machine has pairs of cores.
     pub threads: Option<usize>,
     pub safe_names: bool,
+    /// Whether the transport of 2024-11-05 has addresses (`/sse`, `/messages`).
+    pub legacy_sse: bool,
     pub cors_origins: Vec<String>,
     pub cors_credentials: bool,
 }
@@ -52,6 +54,7 @@ impl Default for Gateway {
             hosts: Vec::new(),
             threads: None,
             safe_names: false,
+            legacy_sse: true,
             cors_origins: Vec::new(),
             cors_credentials: false,
         }

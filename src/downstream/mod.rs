@@ -10,6 +10,7 @@ pub mod doors;
 mod entry;
 mod gather;
 pub mod guard;
+pub mod legacy;
 pub mod listen;
 pub mod mcp;
 mod pipe;

@@ -199,7 +199,10 @@ fn invalid(what: &str) -> Refusal {
 pub(super) fn check(inbound: &Inbound, aim: &Aim) -> Result<(), Refusal> {
     let (Aim::Named(route), Some(sent)) = (aim, &inbound.param_headers) else { return Ok(()) };
     let Some(params) = &route.headers else { return Ok(()) };
-    param::check(params, arguments(inbound), |name| sent.iter().find(|(sent, _)| sent.eq_ignore_ascii_case(name)).map(|(_, value)| &**value))
+    param::check(params, arguments(inbound), |name| {
+        let own = own_name(name);
+        sent.iter().find(|(sent, _)| sent.eq_ignore_ascii_case(own)).map(|(_, value)| &**value)
+    })
 }
 
 /// `Mcp-Param-*` for a stateless server over HTTP.
@@ -208,9 +211,15 @@ pub(super) fn headers(inbound: &Inbound, aim: &Aim) -> Vec<(Box<str>, String)> {
     let Some(params) = &route.headers else { return Vec::new() };
     // What is there twice is left to the server to refuse.
     let values = param::values(params, arguments(inbound)).unwrap_or_default();
-    values.into_iter().map(|(name, value)| (name.into(), value)).collect()
+    values.into_iter().map(|(name, value)| (own_name(name).into(), value)).collect()
 }
 
 fn arguments(inbound: &Inbound) -> &[u8] {
     inbound.message.scan().arguments.map(|span| inbound.message.token(span)).unwrap_or(b"{}")
+}
+
+/// `Region` of `Mcp-Param-Region`.
+fn own_name(header: &str) -> &str {
+    const PREFIX: usize = "Mcp-Param-".len();
+    header.get(PREFIX..).unwrap_or(header)
 }

@@ -71,6 +71,8 @@ enum State {
     /// A task has the call, which its server asks something.
     Parked(Waiter),
     Listening(Box<Listening>),
+    #[cfg(test)]
+    Scripted(tokio::sync::mpsc::UnboundedReceiver<Step>),
     Ended,
 }
 
@@ -106,6 +108,13 @@ impl Crossing {
     fn start(Claim { id, cancel }: Claim, state: State) -> Outcome {
         let is_listen = matches!(state, State::Listening(_));
         Outcome::Later(Self { id, state, cancel, is_listen })
+    }
+
+    /// One that does as it is told, for the doors' tests.
+    #[cfg(test)]
+    pub(crate) fn scripted(id: RequestId, is_listen: bool) -> (tokio::sync::mpsc::UnboundedSender<Step>, Self) {
+        let (steps, script) = tokio::sync::mpsc::unbounded_channel();
+        (steps, Self { id, state: State::Scripted(script), cancel: None, is_listen })
     }
 
     pub fn id(&self) -> &RequestId {
@@ -182,6 +191,11 @@ async fn advance(state: &mut State, id: &RequestId) -> Step {
             }
             State::Parked(waiter) => return waiter.next().await,
             State::Listening(listening) => return listening.next(id).await,
+            #[cfg(test)]
+            State::Scripted(steps) => match steps.recv().await {
+                Some(step) => return step,
+                None => *state = State::Ended,
+            },
             State::Ended => std::future::pending().await,
         }
     }

@@ -42,11 +42,13 @@ pub struct Inbound {
     /// The session of a handshake client; on pipes (stdio, WebSocket) also given with stateless requests, so that they can
     /// be cancelled by id.
     pub session: Option<Arc<Session>>,
-    /// The `Mcp-Param-*` headers of a stateless POST, to be checked once the tool is known; `None` when there are none.
+    /// The `Mcp-Param-*` headers of a stateless POST, perhaps none, to be checked once the tool is known. `None` where there is no
+    /// header layer, and so nothing to check.
     pub param_headers: Option<ParamHeaders>,
 }
 
-/// Names without regard to case, and values as they came.
+/// Of each header the rest of its name, in lower case, and its value without white space around it. What is not UTF-8 is replaced
+/// by U+FFFD, which no header may hold. A header sent twice stands here twice.
 pub type ParamHeaders = Box<[(Box<str>, Box<str>)]>;
 
 impl Inbound {

@@ -25,7 +25,7 @@ use dashmap::DashMap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use crossing::{Crossing, Step};
-pub use inbound::{Answer, Endpoint, Inbound, Outcome};
+pub use inbound::{Answer, Endpoint, Inbound, Outcome, ParamHeaders};
 pub use session::{Mail, Session, SessionId, Sessions};
 
 use crate::{

@@ -208,3 +208,50 @@ impl<S: Steps> Drop for Work<S> {
         tasks.spawn_on(outlive, &runtime);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{downstream::watch::Watch, protocol::RequestId};
+    use http_body_util::BodyExt;
+
+    async fn next(reply: &mut Reply) -> Option<String> {
+        let frame = reply.body_mut().frame().await?.ok()?;
+        Some(String::from_utf8(frame.into_data().ok()?.to_vec()).unwrap())
+    }
+
+    fn listen() -> (tokio::sync::mpsc::UnboundedSender<Step>, Reply, CancellationToken, crate::downstream::watch::Place) {
+        let (steps, crossing) = Crossing::scripted(RequestId::from_number(7), true);
+        let place = Watch::start(1).admit().unwrap();
+        let stop = CancellationToken::new();
+        let reply = listening(crossing, place.pulse().clone(), stop.clone());
+        (steps, reply, stop, place)
+    }
+
+    #[tokio::test]
+    async fn a_listen_is_a_stream_before_anything_is_said_and_ends_with_its_answer() {
+        let (steps, mut reply, _stop, _place) = listen();
+        assert!(reply.status() == StatusCode::OK && reply.headers()["content-type"] == "text/event-stream");
+        steps.send(Step::Notice(Body::one("{}".into()))).unwrap();
+        assert_eq!(next(&mut reply).await.unwrap(), "event: message\ndata: {}\n\n");
+        steps.send(Step::Answer(Answer::ok(Body::one("[]".into())))).unwrap();
+        assert_eq!(next(&mut reply).await.unwrap(), "event: message\ndata: []\n\n");
+        assert_eq!(next(&mut reply).await, None);
+        assert!(steps.is_closed(), "the crossing is gone");
+    }
+
+    #[tokio::test]
+    async fn a_stopping_hub_ends_a_listen_with_its_result_and_a_client_by_leaving() {
+        let (_steps, mut reply, stop, _place) = listen();
+        stop.cancel();
+        let result = r#"{"jsonrpc":"2.0","id":7,"result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":7}}}"#;
+        let mut told = String::new();
+        while let Some(part) = next(&mut reply).await {
+            told.push_str(&part);
+        }
+        assert_eq!(told, format!("event: message\ndata: {result}\n\n"));
+        let (steps, reply, _stop, _place) = listen();
+        drop(reply);
+        assert!(steps.is_closed());
+    }
+}

@@ -76,6 +76,7 @@ fn of_session(session: &Arc<Session>, request: &Request, message: Message) -> Re
         message,
         client: Version::V2025_03_26,
         session: Some(session.clone()),
+        param_headers: None,
     })
 }
 

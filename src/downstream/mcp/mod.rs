@@ -5,13 +5,13 @@
 //! Cost of a POST beyond hyper, the scan and the hub: the body's copy (small ones), the answer's header map. No timer, no task, no
 //! channel: the connection's own task drives the call, and pulls the stream if there is one.
 
-mod accept;
+pub(super) mod accept;
 mod answer;
 mod batch;
 pub(super) mod endpoint;
 mod mail;
 mod post;
-mod refuse;
+pub(super) mod refuse;
 mod session;
 
 use super::{
