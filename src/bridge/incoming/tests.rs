@@ -105,7 +105,7 @@ fn between_stateless_peers_the_hub_answers_in_its_own_name() {
             ),
             (
                 r#""result":{"resultType":"complete","structuredContent":[1],"content":[]}"#,
-                r#""result":{"_meta":{"io.modelcontextprotocol/serverInfo":HUB},"resultType":"complete","structuredContent":[1],"content":[]}"#,
+                r#""result":{"_meta":{"io.modelcontextprotocol/serverInfo":HUB},"resultType":"complete","structuredContent":[1],"content":[{"type":"text","text":"[1]"}]}"#,
             ),
             (
                 r#""result":{"content":[]}"#,
