@@ -24,7 +24,10 @@ pub mod downgrade;
 pub mod level;
 pub mod trace;
 
+mod fuzz;
 mod json;
+
+pub use fuzz::fuzz_bridge;
 
 /// The hub as it introduces itself on both legs.
 const HUB: &str = concat!(r#"{"name":"mcp-hub","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
