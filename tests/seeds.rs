@@ -47,3 +47,13 @@ fn mux() {
 fn assembly() {
     check("assembly", mcp_hub::downstream::socket::assembly::fuzz_assembly);
 }
+
+#[test]
+fn seal() {
+    check("seal", mcp_hub::bridge::seal::fuzz_seal);
+}
+
+#[test]
+fn bridge() {
+    check("bridge", mcp_hub::bridge::fuzz_bridge);
+}

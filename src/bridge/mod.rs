@@ -23,7 +23,10 @@ pub mod content;
 pub mod downgrade;
 pub mod trace;
 
+mod fuzz;
 mod json;
+
+pub use fuzz::fuzz_bridge;
 
 /// The hub as it introduces itself on both legs.
 const HUB: &str = concat!(r#"{"name":"mcp-hub","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);

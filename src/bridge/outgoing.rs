@@ -222,13 +222,18 @@ pub fn cancelled(wire: WireId, reason: Option<&str>, _version: Version) -> Bytes
 
 /// A request of the hub's own (`initialize`, `server/discover`, `tools/list`, `ping`); `params` is raw JSON object text without `_meta`.
 pub fn own(wire: WireId, method: &str, params: &str, version: Version) -> Bytes {
+    own_for(wire, method, params, version, Profile::BARE)
+}
+
+/// The same on behalf of a caller: a stateless server is told what it can be asked.
+pub fn own_for(wire: WireId, method: &str, params: &str, version: Version, profile: Profile) -> Bytes {
     let method = quoted(method);
     line(match version.era() {
         Era::Handshake => format!(r#"{{"jsonrpc":"2.0","id":{wire},"method":{method},"params":{params}}}"#),
         Era::Stateless => {
             let rest = params.trim().strip_prefix('{').unwrap_or("}").trim_start();
             let comma = if rest.starts_with('}') { "" } else { "," };
-            let envelope = envelope(version, NO_CAPABILITIES);
+            let envelope = envelope(version, &profile.declare(version));
             format!(r#"{{"jsonrpc":"2.0","id":{wire},"method":{method},"params":{{"_meta":{{{envelope}}}{comma}{rest}}}"#)
         }
     })

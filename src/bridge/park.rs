@@ -257,3 +257,6 @@ pub fn withdrawn_id(note: &Message) -> Option<RequestId> {
 pub fn completed_elicitation(note: &Message) -> Option<String> {
     Object::read(text_of(note, note.scan().params)?)?.string("elicitationId").map(String::from)
 }
+
+#[cfg(test)]
+mod tests;

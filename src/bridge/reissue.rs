@@ -107,7 +107,10 @@ impl Needed {
 
     /// For a client that has no such code: what its user may do.
     pub fn to_text(&self) -> String {
-        let lines = self.pages.iter().map(|page| format!("{}: {}", page.message, page.url));
+        let lines = self.pages.iter().map(|page| match page.message.as_str() {
+            "" => page.url.clone(),
+            message => format!("{message}: {}", page.url),
+        });
         std::iter::once("Open this first, then try again".to_owned()).chain(lines).collect::<Vec<_>>().join("\n")
     }
 }

@@ -76,11 +76,13 @@ pub struct Retry {
     pub state: Option<String>,
     /// Before it is sent.
     pub pause: Duration,
+    /// Questions that the client need not answer any more: `question::withdrawn`.
+    pub withdrawn: Vec<Number>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Questions that the client need not answer any more.
+    /// As in `Retry`.
     pub withdrawn: Vec<Number>,
     pub text: String,
     /// Raw JSON of the error's data, where it becomes one.
@@ -135,7 +137,7 @@ impl Shim {
         }
         self.state = required.state.map(String::from);
         if required.asked.is_empty() {
-            return Ok(Step::Retry(Retry { responses: None, state: self.state.take(), pause: limits::ROUND_PAUSE * self.rounds }));
+            return Ok(Step::Retry(Retry { responses: None, state: self.state.take(), pause: limits::ROUND_PAUSE * self.rounds, withdrawn: Vec::new() }));
         }
         let mut questions = Vec::new();
         for (key, asked) in &required.asked {
@@ -162,23 +164,32 @@ impl Shim {
         match result {
             Some(result) if open.kind.accepts(result) => {
                 open.response = Some(result.to_owned());
-                self.next()
+                self.next(Vec::new())
             }
-            _ => self.refused(number, "declined to answer"),
+            // An elicitation can be cancelled; the stateless era has no words for a refusal of the others.
+            _ if open.kind.is_elicitation() => {
+                open.response = Some(CANCELLED.into());
+                self.next(Vec::new())
+            }
+            _ => {
+                let text = format!("The client declined to answer {}, which the server needs", open.kind.method());
+                self.open.retain(|open| open.number != number);
+                self.fail(text, None)
+            }
         }
     }
 
-    /// `timeout` is over, or the client is known not to answer. To be followed by `question::withdrawn` for those of `waiting`.
+    /// `timeout` is over, or the client is known not to answer.
     pub fn handle_timeout(&mut self) -> Step {
         let late: Vec<Number> = self.waiting().collect();
-        let mut step = Step::Wait;
-        for number in late {
-            step = self.refused(number, "did not answer in time");
-            if matches!(step, Step::Fail(_)) {
-                break;
-            }
+        if let Some(open) = self.open.iter().find(|open| open.response.is_none() && !open.kind.is_elicitation()) {
+            let text = format!("The client did not answer {} in time, which the server needs", open.kind.method());
+            return self.fail(text, None);
         }
-        step
+        for open in self.open.iter_mut().filter(|open| open.response.is_none()) {
+            open.response = Some(CANCELLED.into());
+        }
+        if late.is_empty() { Step::Wait } else { self.next(late) }
     }
 
     /// The questions that the client has not answered.
@@ -190,26 +201,14 @@ impl Shim {
         self.until
     }
 
-    /// An elicitation can be cancelled; the stateless era has no words for a refusal of the others.
-    fn refused(&mut self, number: Number, how: &str) -> Step {
-        let Some(open) = self.open.iter_mut().find(|open| open.number == number) else { return Step::Wait };
-        if open.kind.is_elicitation() {
-            open.response = Some(CANCELLED.into());
-            return self.next();
-        }
-        let text = format!("The client {how} {}, which the server needs", open.kind.method());
-        open.response = Some(String::new());
-        self.fail(text, None)
-    }
-
-    fn next(&mut self) -> Step {
+    fn next(&mut self, withdrawn: Vec<Number>) -> Step {
         if self.waiting().next().is_some() {
             return Step::Wait;
         }
         self.until = None;
         let put = |responses: Writer, open: Open| responses.member(&open.key, open.response.as_deref().unwrap_or(CANCELLED));
         let responses = self.open.drain(..).fold(Writer::new(), put).finish();
-        Step::Retry(Retry { responses: Some(responses), state: self.state.take(), pause: Duration::ZERO })
+        Step::Retry(Retry { responses: Some(responses), state: self.state.take(), pause: Duration::ZERO, withdrawn })
     }
 
     fn lacks(&mut self, needs: Profile) -> Step {

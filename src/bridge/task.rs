@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     limits,
-    protocol::{Body, Era, Kind, Message, Method, RequestId, Version, capability::Profile, refusal::quoted, splice::Splice},
+    protocol::{Body, Era, Kind, Message, Method, RequestId, Version, capability::Profile, code::Code, refusal::quoted, splice::Splice},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +146,36 @@ impl Detail {
             Self::Nothing => of,
         }
     }
+}
+
+/// What a call comes to whose task a stateless server has ended, as if it had answered at once: for `incoming::answer`. `got`: the answer to
+/// `tasks/get`. `None`: it goes on, or the answer is none.
+pub fn ended(got: &Message) -> Option<Message> {
+    let task = text_of(got, got.scan().result).and_then(Object::read)?;
+    let outcome = match Status::parse(&task.string("status")?)? {
+        Status::Completed => format!(r#""result":{}"#, task.get("result")?),
+        Status::Failed => format!(r#""error":{}"#, task.get("error")?),
+        Status::Cancelled => format!(r#""error":{{"code":{},"message":"The task was cancelled"}}"#, Code::Internal.number()),
+        Status::Working | Status::InputRequired => return None,
+    };
+    Message::parse(format!(r#"{{"jsonrpc":"2.0","id":0,{outcome}}}"#).into()).ok()
+}
+
+/// What a stateless server's task needs of its client, as if the call had answered so: for `Shim::handle_input_required`, whose responses
+/// go out with `tasks/update`. Only keys that were not seen before, which it adds to `seen`: a server shows one until the update has
+/// reached the task. `None`: nothing new.
+pub fn input_required(got: &Message, seen: &mut Vec<String>) -> Option<Message> {
+    let task = text_of(got, got.scan().result).and_then(Object::read)?;
+    let requests = task.object("inputRequests").filter(|_| task.string("status").as_deref() == Some("input_required"))?;
+    let is_new = |name: &str| !seen.iter().any(|seen| seen == name);
+    let new: Vec<String> = requests.entries().iter().map(|entry| entry.name.to_string()).filter(|name| is_new(name)).collect();
+    if new.is_empty() || seen.len() + new.len() > limits::QUESTIONS_PER_CALL_MAX as usize {
+        return None;
+    }
+    let requests = requests.map(|entry| new.iter().any(|name| *name == entry.name).then_some(entry.value.into())).finish();
+    seen.extend(new);
+    let result = format!(r#"{{"resultType":"input_required","inputRequests":{requests}}}"#);
+    Message::parse(format!(r#"{{"jsonrpc":"2.0","id":0,"result":{result}}}"#).into()).ok()
 }
 
 /// `_meta` with the hub's id of the task.
