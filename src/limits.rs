@@ -66,7 +66,7 @@ pub const STDERR_RING_BYTES: usize = 256 << 10;
 pub const LIST_WAIT: Duration = Duration::from_secs(2);
 pub const LIST_COALESCE: Duration = Duration::from_millis(150);
 pub const TOOLS_PER_SERVER_MAX: usize = 5000;
-pub const PROMPTS_PER_SERVER_MAX: usize = 1000;
+pub const PROMPTS_PER_SERVER_MAX: usize = 5000;
 /// Some servers list every file they know.
 pub const RESOURCES_PER_SERVER_MAX: usize = 20_000;
 /// Each may have to be matched for one URI.

@@ -224,7 +224,7 @@ mod tests {
             } else {
                 let (key, original) = reverse(&published).unwrap();
                 prop_assert!(is_key(key, &server));
-                prop_assert_eq!(original, uri);
+                prop_assert_eq!(&original, &uri);
             }
         }
 
