@@ -92,8 +92,11 @@ pub(super) fn asked<'a>(requests: &'a str, publish: Option<&Publish<'_>>) -> Res
 }
 
 fn bad_answer() -> Refusal {
-    Refusal::new(Code::Internal, 200, "The server asked for input in a way that is malformed")
-        .with_data(code::failure_data(None, Reason::BadAnswer, None))
+    Refusal::new(Code::Internal, 200, "The server asked for input in a way that is malformed").with_data(code::failure_data(
+        None,
+        Reason::BadAnswer,
+        None,
+    ))
 }
 
 /// The two members by which a request says that it is a retry.
@@ -228,14 +231,18 @@ mod tests {
 
     #[test]
     fn between_stateless_peers_the_requests_are_relayed_and_the_state_is_the_hubs() {
-        let answer = answer(&format!(r#"{{"resultType":"input_required","inputRequests":{{"a b":{FORM},"r":{{"method":"roots/list"}}}},"requestState":"s\u0031"}}"#));
+        let answer = answer(&format!(
+            r#"{{"resultType":"input_required","inputRequests":{{"a b":{FORM},"r":{{"method":"roots/list"}}}},"requestState":"s\u0031"}}"#
+        ));
         let asked = InputRequired::read(&answer, None).unwrap();
         assert_eq!(asked.state.as_deref(), Some("s1"));
         let client = Profile::FORM.with(Profile::ROOTS);
         let id = RequestId::from_number(9);
         assert_eq!(
             text(relay(&asked, client, &id, Some("v1.x")).unwrap()),
-            format!(r#"{{"jsonrpc":"2.0","id":9,"result":{{"resultType":"input_required","inputRequests":{{"a b":{FORM},"r":{{"method":"roots/list"}}}},"requestState":"v1.x","_meta":{{"io.modelcontextprotocol/serverInfo":HUB}}}}}}"#)
+            format!(
+                r#"{{"jsonrpc":"2.0","id":9,"result":{{"resultType":"input_required","inputRequests":{{"a b":{FORM},"r":{{"method":"roots/list"}}}},"requestState":"v1.x","_meta":{{"io.modelcontextprotocol/serverInfo":HUB}}}}}}"#
+            )
         );
         assert_eq!(relay(&asked, Profile::FORM, &id, None).unwrap_err().code, Code::Internal);
     }
@@ -273,7 +280,9 @@ mod tests {
         let retry = Retry::read(&request).unwrap();
         assert_eq!((retry.responses, retry.state.as_deref(), retry.is_one()), (Some(r#"{"q1": {}}"#), Some("s\n"), true));
         assert!(!Retry::read(&call(r#"{"name":"a"}"#)).unwrap().is_one());
-        for params in [r#"{"requestState":7}"#, r#"{"requestState":null}"#, r#"{"inputResponses":[]}"#, r#"{"inputResponses":{"a":{},"a":{}}}"#] {
+        for params in
+            [r#"{"requestState":7}"#, r#"{"requestState":null}"#, r#"{"inputResponses":[]}"#, r#"{"inputResponses":{"a":{},"a":{}}}"#]
+        {
             let refusal = Retry::read(&call(params)).unwrap_err();
             assert_eq!((refusal.code, refusal.id), (Code::InvalidParams, Some(RequestId::from_number(1))), "{params}");
         }

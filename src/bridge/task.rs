@@ -130,7 +130,9 @@ impl Detail {
                     "resultType" => None,
                     _ => Some(entry.value.into()),
                 });
-                Self::Result(wrapped.maybe("content", result.entry("content").is_none().then_some("[]")).text("resultType", "complete").finish())
+                Self::Result(
+                    wrapped.maybe("content", result.entry("content").is_none().then_some("[]")).text("resultType", "complete").finish(),
+                )
             }
         }
     }

@@ -61,7 +61,11 @@ fn known(hub: &Hub, inbound: &Inbound) -> Result<Option<Aim>, Refusal> {
             Reference::Prompt(name) => Ok(hub.catalog.resolve_prompt(scope, &name).map(Aim::Named)),
             Reference::Resource(uri) => owner(hub, inbound, &uri),
         },
-        _ => Ok(inbound.endpoint.server.as_ref().map(|name| Aim::Server(ServerId { tenant: inbound.endpoint.tenant.clone(), name: name.clone() }))),
+        _ => Ok(inbound
+            .endpoint
+            .server
+            .as_ref()
+            .map(|name| Aim::Server(ServerId { tenant: inbound.endpoint.tenant.clone(), name: name.clone() }))),
     }
 }
 
@@ -112,7 +116,9 @@ fn reference(inbound: &Inbound) -> Result<Reference<'_>, Refusal> {
             _ => None,
         }
     });
-    read.ok_or_else(|| invalid("completion/complete needs params.ref: {\"type\":\"ref/prompt\",\"name\"} or {\"type\":\"ref/resource\",\"uri\"}"))
+    read.ok_or_else(|| {
+        invalid("completion/complete needs params.ref: {\"type\":\"ref/prompt\",\"name\"} or {\"type\":\"ref/resource\",\"uri\"}")
+    })
 }
 
 fn named(inbound: &Inbound) -> Result<Cow<'_, str>, Refusal> {

@@ -168,12 +168,15 @@ fn put(lease: &Lease, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Resul
         headers: &headers,
     };
     if let Some(level) = level.filter(|_| version.era() == Era::Handshake) {
-        lease.log_from(level);
+        lease.set_level(level);
     }
     let exchange = lease.open(&opening, |wire| {
         let (name, uri, task_id) = aim.tokens();
         let span = trace::is_sent(message).then(seal::span);
-        outgoing::request(message, &Outgoing { name, uri, task_id, profile: inbound.relayed(), level, inputs, span, ..Outgoing::new(wire, version) })
+        outgoing::request(
+            message,
+            &Outgoing { name, uri, task_id, profile: inbound.relayed(), level, inputs, span, ..Outgoing::new(wire, version) },
+        )
     })?;
     Ok(OnWire { exchange, version, talk: None })
 }

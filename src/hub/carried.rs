@@ -221,6 +221,10 @@ impl Kept {
         Self { client: inbound.client, profile: inbound.profile(), session, inbound, aim, server, hub: Arc::clone(hub) }
     }
 
+    pub(super) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
     pub(super) fn principal(&self) -> &Arc<Principal> {
         &self.inbound.principal
     }

@@ -8,6 +8,7 @@ use serde_json::{json, value::RawValue};
 
 use super::{Answer, Endpoint, Hub, Inbound, session::Client};
 use crate::{
+    catalog::View,
     limits,
     name::{ServerId, ServerName},
     protocol::{Message, Refusal, Version, capability::Profile, code::Code, era},
@@ -25,7 +26,7 @@ pub(super) fn initialize(hub: &Hub, inbound: &Inbound) -> Answer {
         return refused(inbound, Refusal::new(Code::InvalidParams, 400, "initialize needs params.protocolVersion, a string"));
     };
     let client = client(&inbound.message, era::negotiate(&asked));
-    let version = client.version;
+    let (version, profile) = (client.version, client.profile);
     let session = match &inbound.session {
         Some(pipe) => {
             if !pipe.settle(client) {
@@ -41,7 +42,7 @@ pub(super) fn initialize(hub: &Hub, inbound: &Inbound) -> Answer {
     let identity = identity(hub, &inbound.endpoint);
     let mut result = json!({
         "protocolVersion": version.as_str(),
-        "capabilities": {"tools": {"listChanged": true}},
+        "capabilities": capabilities(hub, inbound, version, profile),
         "serverInfo": identity.info,
     });
     if let Some(instructions) = identity.instructions {
@@ -73,7 +74,7 @@ pub(super) fn discover(hub: &Hub, inbound: &Inbound) -> Answer {
     let identity = identity(hub, &inbound.endpoint);
     let mut result = json!({
         "supportedVersions": [Version::STATELESS.as_str()],
-        "capabilities": {"tools": {}},
+        "capabilities": capabilities(hub, inbound, inbound.client, inbound.profile()),
         "resultType": "complete",
         "ttlMs": limits::LIST_TTL_MS,
         "cacheScope": "private",
@@ -83,6 +84,12 @@ pub(super) fn discover(hub: &Hub, inbound: &Inbound) -> Answer {
         result["instructions"] = instructions.into();
     }
     Answer::result(&inbound.id(), Bytes::from(result.to_string()))
+}
+
+/// What the endpoint can do for such a client.
+fn capabilities(hub: &Hub, inbound: &Inbound, version: Version, profile: Profile) -> serde_json::Value {
+    let capabilities = hub.catalog.capabilities(inbound.endpoint.scope(), View { version, profile });
+    serde_json::from_slice(&capabilities).unwrap_or_else(|_| json!({}))
 }
 
 pub(super) fn pong(inbound: &Inbound) -> Answer {

@@ -1,12 +1,13 @@
-//! `tools/list`, from the catalog. Servers whose offer is not known yet are started once to learn it, and waited for a little.
+//! The four lists, from the catalog. Servers whose offer is not known yet are started once to learn it, and waited for a little.
 
 use std::sync::Arc;
 
 use super::{Answer, Crossing, Endpoint, Hub, Inbound, Outcome, crossing::Claim};
 use crate::{
+    catalog::Kind,
     limits,
     name::ServerId,
-    protocol::{Refusal, code::Code},
+    protocol::{Method, Refusal, code::Code},
     upstream::Server,
 };
 

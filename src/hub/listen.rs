@@ -85,7 +85,10 @@ pub(super) fn listen(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
         })
     };
     let state = State::Opening(opening);
-    Crossing::listening(claim, Listening { state, lists, endpoint, bus, updates, pending: Lists::default(), due: None, stop, watching: Vec::new(), _place: place })
+    Crossing::listening(
+        claim,
+        Listening { state, lists, endpoint, bus, updates, pending: Lists::default(), due: None, stop, watching: Vec::new(), _place: place },
+    )
 }
 
 fn filter(inbound: &Inbound) -> Result<Filter, Refusal> {
@@ -95,8 +98,9 @@ fn filter(inbound: &Inbound) -> Result<Filter, Refusal> {
     }
     let message = &inbound.message;
     let params = message.scan().params.map(|span| message.token(span)).unwrap_or_default();
-    let params: Params = serde_json::from_slice(params)
-        .map_err(|error| Refusal::new(Code::InvalidParams, 400, format!("subscriptions/listen needs params.notifications, an object: {error}")))?;
+    let params: Params = serde_json::from_slice(params).map_err(|error| {
+        Refusal::new(Code::InvalidParams, 400, format!("subscriptions/listen needs params.notifications, an object: {error}"))
+    })?;
     Ok(params.notifications)
 }
 

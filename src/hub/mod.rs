@@ -31,11 +31,11 @@ pub use session::{Mail, Session, SessionId, Sessions};
 use crate::{
     access::Principal,
     bridge::seal::Sealer,
-    catalog::Catalog,
+    catalog::{Catalog, Recents},
     limits::Limits,
     name::{ServerId, TenantId},
     observe::Bus,
-    protocol::{Era, Kind, Method},
+    protocol::{Era, Kind, Method, RequestId},
     upstream::Fleet,
 };
 
@@ -55,6 +55,9 @@ pub struct Hub {
     parks: park::Parks,
     watches: Arc<watch::Watches>,
     pages: pages::Pages,
+    recents: Recents,
+    /// Questions of servers outside any call, by the servers' own ids.
+    asking: DashMap<(ServerId, RequestId), CancellationToken>,
     /// Open streams of changes, by principal.
     listens: DashMap<Arc<str>, usize>,
     /// Parked calls and questions outside any call.
@@ -92,6 +95,8 @@ impl Hub {
             parks: park::Parks::default(),
             watches: Arc::default(),
             pages: pages::Pages::default(),
+            recents: Recents::default(),
+            asking: DashMap::new(),
             listens: DashMap::new(),
             tasks: TaskTracker::new(),
         });
@@ -129,7 +134,9 @@ impl Hub {
         use Era::{Handshake, Stateless};
         match (inbound.message.method(), inbound.client.era()) {
             (Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::Complete, _) => call::call(self, inbound),
-            (Method::ToolsList | Method::PromptsList | Method::ResourcesList | Method::ResourcesTemplatesList, _) => list::list(self, inbound),
+            (Method::ToolsList | Method::PromptsList | Method::ResourcesList | Method::ResourcesTemplatesList, _) => {
+                list::list(self, inbound)
+            }
             (Method::Initialize, Handshake) => Outcome::Now(handshake::initialize(self, &inbound)),
             (Method::Ping, Handshake) => Outcome::Now(handshake::pong(&inbound)),
             (Method::ResourcesSubscribe, Handshake) => subscribe::subscribe(self, inbound),
@@ -138,7 +145,10 @@ impl Hub {
             (Method::Discover, Stateless) => Outcome::Now(handshake::discover(self, &inbound)),
             (Method::SubscriptionsListen, Stateless) => listen::listen(self, inbound),
             // What only the other era knows, a server must not be asked for either.
-            (Method::Initialize | Method::Ping | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe | Method::SetLevel, Stateless)
+            (
+                Method::Initialize | Method::Ping | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe | Method::SetLevel,
+                Stateless,
+            )
             | (Method::Discover | Method::SubscriptionsListen, Handshake) => Outcome::Now(handshake::unknown_method(&inbound)),
             _ if inbound.endpoint.server.is_some() => call::call(self, inbound),
             _ => Outcome::Now(handshake::unknown_method(&inbound)),
@@ -157,14 +167,10 @@ impl Hub {
 
     fn notification(&self, inbound: &Inbound) {
         let Some(session) = &inbound.session else { return };
-        match inbound.message.method() {
-            Method::Cancelled => {
-                if let Some(id) = inbound.message.scan().request_id.and_then(|span| inbound.message.request_id_at(span)) {
-                    session.cancel(&id);
-                }
-            }
-            Method::RootsListChanged => self.fleet.roots_changed(session.id().as_str()),
-            _ => {}
+        if inbound.message.method() == Method::Cancelled
+            && let Some(id) = inbound.message.scan().request_id.and_then(|span| inbound.message.request_id_at(span))
+        {
+            session.cancel(&id);
         }
     }
 }

@@ -3,12 +3,18 @@
 use std::sync::{Arc, Weak};
 
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{Hub, Session};
 use crate::{
-    bridge::{incoming, park::completed_elicitation, question},
+    bridge::{
+        incoming,
+        park::completed_elicitation,
+        question::{self, Asked},
+    },
     limits,
-    protocol::{Message, Method, Refusal, code::Code},
+    name::ServerId,
+    protocol::{Message, Method, Refusal, Version, code::Code},
     upstream::{News, NewsDesk, Question, What, Whose},
 };
 
@@ -41,9 +47,14 @@ fn hear(hub: &Arc<Hub>, news: News) {
             }
         }
         What::Question(question) => match session_of(hub, &whose) {
-            Some(session) => ask(hub, &session, question),
+            Some(session) => ask(hub, &session, &server, question),
             None => refuse(question, "nobody can be asked now"),
         },
+        What::Withdrawn(id) => {
+            if let Some((_, withdrawn)) = hub.asking.remove(&(server, id)) {
+                withdrawn.cancel();
+            }
+        }
     }
 }
 
@@ -66,29 +77,37 @@ fn log(session: &Session, note: &Message) {
 }
 
 /// Servers ask for the roots right after the handshake, outside any call.
-fn ask(hub: &Hub, session: &Arc<Session>, question: Question) {
+fn ask(hub: &Arc<Hub>, session: &Arc<Session>, server: &ServerId, question: Question) {
     let Some(client) = session.client().cloned() else { return refuse(question, "nobody can be asked now") };
-    let (Some(mut asked), Some(kind)) = (session.ask(), question::kind(question.message())) else {
-        return refuse(question, "nobody can be asked this now");
+    let kind = match Asked::read(question.message(), None) {
+        Ok(read) => read.kind,
+        Err(refusal) => return question.answer(refusal.to_body().to_bytes()),
     };
-    let body = match question::forward(question.message(), asked.id(), (client.version, client.profile), question.version(), None) {
+    let Some(mut asked) = session.ask() else { return refuse(question, "the client has too many questions open") };
+    let revision = hub.catalog.offer(server).map_or(Version::LATEST_HANDSHAKE, |offer| offer.version);
+    let body = match question::forward(question.message(), asked.id(), (client.version, client.profile), revision, None) {
         Ok(body) => body,
         Err(refusal) => return question.answer(refusal.to_body().to_bytes()),
     };
     if !session.post_question(body) {
         return refuse(question, "the client has too much to read");
     }
-    let session = Arc::clone(session);
-    hub.tasks.spawn(async move {
+    let (hub, session) = (Arc::clone(hub), Arc::clone(session));
+    let place = (server.clone(), question.id());
+    let withdrawn = CancellationToken::new();
+    hub.asking.insert(place.clone(), withdrawn.clone());
+    hub.tasks.clone().spawn(async move {
         let answer = tokio::select! {
             answer = timeout(limits::PARK, asked.answer()) => answer.ok().flatten(),
-            () = question.withdrawn() => {
+            () = hub.stop.cancelled() => None,
+            () = withdrawn.cancelled() => {
                 session.post(question::withdrawn(asked.id(), "the server withdrew it"));
                 return;
             }
         };
+        hub.asking.remove(&place);
         let response = match answer {
-            Some(said) => question::answer(&said, kind, &question.id(), question.version()),
+            Some(said) => question::answer(&said, kind, &question.id(), revision),
             None => kind.closing(&question.id()),
         };
         question.answer(response);

@@ -1,12 +1,9 @@
 //! Calls whose handshake server asks a stateless client: each is held by a task of its own while the client comes and goes (MCP
 //! 2026-07-28, multi round-trip requests). What it does is said by `bridge::park`; here it is done.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use dashmap::DashMap;
@@ -16,11 +13,10 @@ use super::{
     Answer, Hub, Step,
     carried::{Call, Kept},
     crossing::OnWire,
-    seal, talk,
+    talk,
 };
 use crate::{
     bridge::{
-        outgoing,
         park::{Parked, Reply, Step as Next, UNKNOWN_STATE},
         round,
         seal::What,
@@ -30,8 +26,6 @@ use crate::{
     upstream::{Event, Exchange, Question},
 };
 
-/// A server that gave its question a progress token waits longer if it hears of it so often.
-const ALIVE: Duration = Duration::from_secs(15);
 /// Messages on their way to a client that reads slowly; more of them wait at the server.
 const WAITING: usize = 16;
 
@@ -77,14 +71,10 @@ fn waiter() -> (mpsc::Sender<Step>, Waiter) {
 }
 
 impl Parks {
-    /// How many calls are parked, or being answered after having been.
-    pub fn len(&self) -> usize {
-        self.calls.len()
-    }
-
     /// The oldest of this principal make room: who parks more than it may is known not to come back for all.
     fn make_room(&self, principal: &Arc<str>) {
-        let mut own: Vec<_> = self.calls.iter().filter(|place| place.principal == *principal).map(|place| (place.arrival, *place.key())).collect();
+        let mut own: Vec<_> =
+            self.calls.iter().filter(|place| place.principal == *principal).map(|place| (place.arrival, *place.key())).collect();
         own.sort_unstable();
         let surplus = own.len().saturating_sub(limits::PARKED_PER_PRINCIPAL_MAX.saturating_sub(1));
         for (_, number) in own.into_iter().take(surplus) {
@@ -133,7 +123,14 @@ pub(super) fn park(parking: Parking) -> Waiter {
 ///
 /// # Errors
 /// No such call is parked for this principal.
-pub(super) fn resume(hub: &Hub, number: u128, principal: &str, responses: Option<String>, call: Call, id: RequestId) -> Result<Waiter, Refusal> {
+pub(super) fn resume(
+    hub: &Hub,
+    number: u128,
+    principal: &str,
+    responses: Option<String>,
+    call: Call,
+    id: RequestId,
+) -> Result<Waiter, Refusal> {
     let place = hub.parks.calls.get(&number).map(|place| Arc::clone(&place)).filter(|place| &*place.principal == principal);
     let place = place.ok_or_else(unknown)?;
     let (tell, waiter) = waiter();
@@ -166,18 +163,16 @@ enum Happened {
     /// The waiting client went away, the hub stops, or another parked call took the place.
     Left,
     Time,
-    Alive,
 }
 
 impl Task {
     async fn run(mut self, first: Question) {
         self.ask(first);
-        let mut alive = Instant::now() + ALIVE;
         loop {
             if !self.settle().await {
                 break;
             }
-            match self.wait(alive).await {
+            match self.wait().await {
                 Happened::Server(event) => self.handle(event).await,
                 Happened::Back(visit) => self.handle_back(visit).await,
                 Happened::Left => {
@@ -186,10 +181,6 @@ impl Task {
                     break;
                 }
                 Happened::Time => {}
-                Happened::Alive => {
-                    alive = Instant::now() + ALIVE;
-                    self.keep_alive();
-                }
             }
         }
         self.hub.parks.calls.remove(&self.number);
@@ -222,7 +213,7 @@ impl Task {
         }
     }
 
-    async fn wait(&mut self, alive: Instant) -> Happened {
+    async fn wait(&mut self) -> Happened {
         let time = self.machine.timeout().map(Instant::from_std);
         let gone = async {
             match &self.visit {
@@ -236,7 +227,6 @@ impl Task {
             visit = self.visits.recv() => visit.map_or(Happened::Left, Happened::Back),
             event = self.exchange.next(), if !self.machine.is_done() => Happened::Server(event),
             () = sleep_until(time) => Happened::Time,
-            () = tokio::time::sleep_until(alive) => Happened::Alive,
             () = self.hub.stop.cancelled() => Happened::Left,
         }
     }
@@ -248,7 +238,10 @@ impl Task {
                 self.machine.handle_withdrawn(&id);
                 self.questions.retain(|question| question.id() != id);
             }
-            Event::Answer(_) | Event::Failed(_) => self.machine.handle_outcome(event),
+            Event::Answer(_) | Event::Failed(_) => {
+                self.questions.clear();
+                self.machine.handle_outcome(event);
+            }
             Event::Progress(_) | Event::Note(_) => {
                 // Of what comes while nobody waits, nothing is kept.
                 if let Some(visit) = &self.visit
@@ -290,17 +283,6 @@ impl Task {
         for Reply { question, response } in replies {
             if let Some(at) = self.questions.iter().position(|open| open.id() == question) {
                 self.questions.swap_remove(at).answer(response);
-            }
-        }
-    }
-
-    fn keep_alive(&mut self) {
-        let tokens: Vec<_> = self.machine.progress_tokens().cloned().collect();
-        for question in &mut self.questions {
-            if let Some(token) = question.message().scan().meta.progress_token.map(|token| question.message().share(token.value))
-                && tokens.contains(&token)
-            {
-                question.progress(|count| outgoing::progress(&String::from_utf8_lossy(&token), count, "waiting for the user"));
             }
         }
     }

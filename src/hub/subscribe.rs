@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Answer, Crossing, Hub, Inbound, Outcome,
     aim::{self, Found},
-    call::{self, refuse, sharer},
+    call::{self, sharer},
     carried::Aim,
     crossing::Claim,
     watch::{Ear, Watching, Wish},
@@ -21,7 +21,10 @@ pub(super) fn subscribe(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
         Err(answer) => return Outcome::Now(answer),
     };
     let hub = Arc::clone(hub);
-    Crossing::answering(claim, Box::pin(async move { subscribed(&hub, &inbound).await.unwrap_or_else(|refusal| refused(&inbound, refusal)) }))
+    Crossing::answering(
+        claim,
+        Box::pin(async move { subscribed(&hub, &inbound).await.unwrap_or_else(|refusal| refused(&inbound, refusal)) }),
+    )
 }
 
 async fn subscribed(hub: &Arc<Hub>, inbound: &Inbound) -> Result<Answer, Refusal> {
@@ -32,7 +35,11 @@ async fn subscribed(hub: &Arc<Hub>, inbound: &Inbound) -> Result<Answer, Refusal
     }
     let watching = watch(hub, inbound, &uri, Ear::Session(Arc::downgrade(session))).await?;
     if !session.watch(uri, watching, limits::WATCHED_MAX) {
-        return Err(Refusal::new(Code::Internal, 200, format!("{} resources are subscribed to already; unsubscribe some", limits::WATCHED_MAX)));
+        return Err(Refusal::new(
+            Code::Internal,
+            200,
+            format!("{} resources are subscribed to already; unsubscribe some", limits::WATCHED_MAX),
+        ));
     }
     Ok(done(inbound))
 }
@@ -69,14 +76,18 @@ pub(super) fn unsubscribe(inbound: &Inbound) -> Answer {
 /// From now on the session hears of what is that grave, or graver.
 pub(super) fn set_level(hub: &Hub, inbound: &Inbound) -> Answer {
     let Some(level) = level(&inbound.message) else {
-        let refusal = Refusal::new(Code::InvalidParams, 200, "logging/setLevel needs params.level, one of debug, info, notice, warning, error, critical, alert, emergency");
+        let refusal = Refusal::new(
+            Code::InvalidParams,
+            200,
+            "logging/setLevel needs params.level, one of debug, info, notice, warning, error, critical, alert, emergency",
+        );
         return refused(inbound, refusal);
     };
     if let Some(session) = inbound.handshaken() {
         session.set_level(level);
         let sharer = sharer(inbound);
         for server in hub.fleet.servers().into_iter().filter(|server| inbound.endpoint.shows(&server.settings().id)) {
-            server.log_from(&sharer, level);
+            server.log_level(&sharer, level);
         }
     }
     done(inbound)

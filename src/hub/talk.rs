@@ -83,7 +83,7 @@ enum Happened {
 }
 
 impl Talk {
-    pub(super) fn new(hub: &Arc<Hub>, kept: Arc<Kept>, refusals: u32) -> Box<Self> {
+    pub(super) fn new(kept: Arc<Kept>, refusals: u32) -> Box<Self> {
         let whose = match &kept.session {
             None => Whose::Stateless,
             Some(session) => Whose::Session(Box::new(Conversation {
@@ -95,7 +95,7 @@ impl Talk {
                 reopening: None,
             })),
         };
-        Box::new(Self { hub: Arc::clone(hub), kept, whose, refusals })
+        Box::new(Self { hub: Arc::clone(kept.hub()), kept, whose, refusals })
     }
 
     /// Cancel-safe.
@@ -109,7 +109,7 @@ impl Talk {
                 }
                 event => Turn::Event(event),
             },
-            Whose::Session(conversation) => conversation.next(exchange, hub, kept, call, server, id).await,
+            Whose::Session(conversation) => conversation.next(exchange, kept, call, server, id).await,
         }
     }
 
@@ -149,7 +149,7 @@ fn reissue(hub: &Hub, kept: &Kept, needed: Needed, id: &RequestId) -> Answer {
 }
 
 impl Conversation {
-    async fn next(&mut self, exchange: &mut Exchange, hub: &Arc<Hub>, kept: &Arc<Kept>, call: &Call, server: Version, id: &RequestId) -> Turn {
+    async fn next(&mut self, exchange: &mut Exchange, kept: &Arc<Kept>, call: &Call, server: Version, id: &RequestId) -> Turn {
         loop {
             if let Some(body) = self.out.pop_front() {
                 return Turn::Step(Step::Notice(body));
@@ -160,18 +160,20 @@ impl Conversation {
             match self.happens(exchange).await {
                 Happened::Server(Event::Question(question)) => self.ask(question, kept, server),
                 Happened::Server(Event::Withdrawn(theirs)) => self.withdraw(&theirs),
-                Happened::Server(Event::Answer(answer)) if server.era() == Era::Stateless && Outcome::of(&answer) == Outcome::InputRequired => {
+                Happened::Server(Event::Answer(answer))
+                    if server.era() == Era::Stateless && Outcome::of(&answer) == Outcome::InputRequired =>
+                {
                     let shim = self.rounds.get_or_insert_with(|| Shim::new(call.client, kept.profile));
                     let publish = kept.publisher();
                     let step = shim.handle_input_required(&answer, publish.as_deref(), &mut seal::token, std::time::Instant::now());
                     match step {
-                        Ok(step) => self.step(step, hub, kept, call, id),
+                        Ok(step) => self.step(step, kept, call, id),
                         Err(refusal) => self.end(Turn::Step(Step::Answer(call.refused(refusal, id)))),
                     }
                 }
                 Happened::Server(event @ (Event::Answer(_) | Event::Failed(_))) => self.end(Turn::Event(event)),
                 Happened::Server(event) => return Turn::Event(event),
-                Happened::Said(at, said) => self.said(at, said, hub, kept, call, server, id),
+                Happened::Said(at, said) => self.said(at, said, kept, call, server, id),
                 Happened::Reopened(Ok(on_wire)) => *exchange = on_wire.exchange,
                 Happened::Reopened(Err(refusal)) => self.end(Turn::Step(Step::Answer(call.refused(refusal, id)))),
             }
@@ -214,11 +216,12 @@ impl Conversation {
             let response = refusal.with_id(Some(question.id())).to_body().to_bytes();
             question.answer(response);
         };
+        let kind = match question::Asked::read(question.message(), None) {
+            Ok(read) => read.kind,
+            Err(refusal) => return refuse(question, refusal),
+        };
         let Some(asked) = self.session.ask() else {
             return refuse(question, Refusal::new(Code::Internal, 200, "the client has too many questions open"));
-        };
-        let Some(kind) = question::kind(question.message()) else {
-            return refuse(question, Refusal::new(Code::MethodNotFound, 200, "no client can be asked this"));
         };
         let publish = kept.publisher();
         match question::forward(question.message(), asked.id(), (kept.client, kept.profile), server, publish.as_deref()) {
@@ -239,8 +242,7 @@ impl Conversation {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one call, which live in different hands")]
-    fn said(&mut self, at: usize, said: Option<Message>, hub: &Arc<Hub>, kept: &Arc<Kept>, call: &Call, server: Version, id: &RequestId) {
+    fn said(&mut self, at: usize, said: Option<Message>, kept: &Arc<Kept>, call: &Call, server: Version, id: &RequestId) {
         if at >= self.open.len() {
             return;
         }
@@ -263,12 +265,12 @@ impl Conversation {
                     Some(said) => shim.handle_response(number, &said),
                     None => shim.handle_timeout(),
                 };
-                self.step(step, hub, kept, call, id);
+                self.step(step, kept, call, id);
             }
         }
     }
 
-    fn step(&mut self, step: Round, hub: &Arc<Hub>, kept: &Arc<Kept>, call: &Call, id: &RequestId) {
+    fn step(&mut self, step: Round, kept: &Arc<Kept>, call: &Call, id: &RequestId) {
         match step {
             Round::Wait => {}
             Round::Ask(questions) => {

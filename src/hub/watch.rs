@@ -75,20 +75,13 @@ impl Watches {
         let Some(uri) = note.scan().uri.and_then(|span| note.string(span)) else { return };
         let Some(watches) = self.servers.get(server).map(|watches| watches.value().clone()) else { return };
         let concerned: Vec<_> = watches.iter().filter(|watch| watch.is_of(whose)).collect();
-        let degrees: [&dyn Fn(&Watch) -> bool; 3] =
-            [&|watch| watch.uri == uri, &|watch| is_above(&watch.uri, &uri), &|_| true];
+        let degrees: [&dyn Fn(&Watch) -> bool; 3] = [&|watch| watch.uri == uri, &|watch| is_above(&watch.uri, &uri), &|_| true];
         for is_meant in degrees {
             let mut meant = concerned.iter().filter(|watch| is_meant(watch)).peekable();
             if meant.peek().is_some() {
                 return meant.for_each(|watch| watch.tell(note, &uri));
             }
         }
-    }
-
-    /// How many watch anything.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.servers.iter().map(|watches| watches.value().len()).sum()
     }
 
     fn remove(&self, server: &ServerId, number: u64) {
@@ -127,12 +120,6 @@ impl Watch {
 /// `file:///a` is above `file:///a/b`, not above `file:///ab`.
 fn is_above(above: &str, uri: &str) -> bool {
     uri.strip_prefix(above).is_some_and(|rest| above.ends_with('/') || rest.starts_with(['/', '?', '#']))
-}
-
-impl Watching {
-    pub(super) fn server(&self) -> &ServerId {
-        &self.server
-    }
 }
 
 impl Drop for Watching {

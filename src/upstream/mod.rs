@@ -28,7 +28,7 @@ mod supervise;
 
 pub use error::UpstreamError;
 pub use exchange::{Event, Exchange};
-pub use fleet::{Fleet, Learned};
+pub use fleet::{Fleet, Learned, NewsDesk};
 pub use lease::{Lease, Opening, Sharer};
 pub use news::{News, What, Whose};
 pub use question::Question;

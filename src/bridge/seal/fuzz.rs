@@ -28,7 +28,9 @@ pub fn fuzz_seal(data: &[u8]) {
     let altered = alter(&sealed, u16::from_be_bytes([byte(0), byte(1)]), byte(2));
     assert!(altered == sealed || sealer.open(&altered, &binding, NOW) == Err(SealError::Unknown), "{altered}");
     assert_eq!(sealer.open(&content, &binding, NOW), Err(SealError::Unknown));
-    for other in [Binding { principal: "q", ..binding }, Binding { request: Digest::of("tools/call", "other", Some(b"{\"a\":1}")), ..binding }] {
+    for other in
+        [Binding { principal: "q", ..binding }, Binding { request: Digest::of("tools/call", "other", Some(b"{\"a\":1}")), ..binding }]
+    {
         assert_eq!(sealer.open(&sealed, &other, NOW), Err(SealError::Unknown));
     }
     assert_eq!(Sealer::new(&[4; 32], Some(&[5; 32])).open(&sealed, &binding, NOW), Err(SealError::Unknown));

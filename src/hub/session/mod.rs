@@ -19,8 +19,8 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 pub use ask::Asked;
-pub use mail::{List, Mail};
 pub(super) use mail::Lists;
+pub use mail::{List, Mail};
 pub use store::{EventId, Recorder, Replay, Resumed};
 pub use table::Sessions;
 

@@ -202,10 +202,7 @@ struct Changes {
 
 impl Changes {
     fn add(&mut self, event: &Event) {
-        let (tenant, server, list) = match event {
-            Event::ToolsChanged { tenant, server } => (tenant, server, List::Tools),
-            Event::Server { .. } => return,
-        };
+        let Some((tenant, server, list)) = changed(event) else { return };
         self.merged.entry(tenant.clone()).or_default().add(list.into());
         self.own.entry(server.clone()).or_default().add(list.into());
     }
@@ -223,6 +220,24 @@ impl Changes {
             Some(name) => self.own.get(&ServerId { tenant: endpoint.tenant.clone(), name: name.clone() }),
         };
         seen.copied().unwrap_or_default()
+    }
+}
+
+/// Which list of which server an event is about.
+fn changed(event: &Event) -> Option<(&TenantId, &ServerId, List)> {
+    Some(match event {
+        Event::ToolsChanged { tenant, server } => (tenant, server, List::Tools),
+        Event::PromptsChanged { tenant, server } => (tenant, server, List::Prompts),
+        Event::ResourcesChanged { tenant, server } => (tenant, server, List::Resources),
+        Event::Server { .. } => return None,
+    })
+}
+
+impl Lists {
+    /// The list that changed for those at this endpoint.
+    pub(in crate::hub) fn changed_at(endpoint: &Endpoint, event: &Event) -> Option<Self> {
+        let (_, server, list) = changed(event)?;
+        endpoint.shows(server).then(|| list.into())
     }
 }
 
