@@ -20,7 +20,7 @@ use crate::{
     },
     catalog::{Route, Uris, uri},
     name::ServerId,
-    protocol::{Body, Level, Method, Refusal, RequestId, Version, capability::Profile},
+    protocol::{Body, Era, Level, Message, Method, Refusal, RequestId, Version, capability::Profile, code::Code},
     upstream::{Event, Server},
 };
 
@@ -173,11 +173,17 @@ impl Call {
                     identity: if self.published.is_some() { Identity::Hub } else { Identity::Server },
                     ..Carry::new(id, self.client, server)
                 };
-                incoming::answer(&answer, &carry).map_or_else(|refusal| self.refused(refusal, id), Answer::ok)
+                // Of a method that only this server could have known: nobody here has it (MCP 2026-07-28, Streamable HTTP).
+                let status = if self.verb == Verb::Other && is_unknown_method(&answer) { self.unknown_status() } else { 200 };
+                incoming::answer(&answer, &carry).map_or_else(|refusal| self.refused(refusal, id), |body| Answer { status, ..Answer::ok(body) })
             }
             Event::Failed(error) => self.refused(failed(&error), id),
             _ => unreachable!("only the last event ends a call"),
         }
+    }
+
+    fn unknown_status(&self) -> u16 {
+        if self.client.era() == Era::Stateless { 404 } else { 200 }
     }
 
     pub(super) fn refused(&self, refusal: Refusal, id: &RequestId) -> Answer {
@@ -189,6 +195,11 @@ impl Call {
         let Published { hub, caller } = self.published.as_ref()?;
         publish(hub, caller, self.aim.server(), uri)
     }
+}
+
+fn is_unknown_method(answer: &Message) -> bool {
+    let code = answer.scan().error_code.and_then(|span| std::str::from_utf8(answer.token(span)).ok()?.parse().ok());
+    code == Some(Code::MethodNotFound.number())
 }
 
 /// `None` when it stays as it is. What stays is remembered: it names no server.
