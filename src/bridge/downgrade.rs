@@ -163,12 +163,12 @@ mod tests {
     #[test]
     fn a_sampled_message_is_one_block_to_an_older_server() {
         for (result, older) in [
-            (r#"{"role":"assistant","content":{"type":"text","text":"a"}}"#, r#"{"role":"assistant","content":{"type":"text","text":"a"}}"#),
-            (r#"{"content":[{"type":"image"}],"model":"m"}"#, r#"{"model":"m","content":{"type":"image"}}"#),
             (
-                r#"{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}"#,
-                r#"{"content":{"type":"text","text":"a\nb"}}"#,
+                r#"{"role":"assistant","content":{"type":"text","text":"a"}}"#,
+                r#"{"role":"assistant","content":{"type":"text","text":"a"}}"#,
             ),
+            (r#"{"content":[{"type":"image"}],"model":"m"}"#, r#"{"model":"m","content":{"type":"image"}}"#),
+            (r#"{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}"#, r#"{"content":{"type":"text","text":"a\nb"}}"#),
             (r#"{"content":[{"type":"image"},{"type":"text","text":"b"}]}"#, r#"{"content":{"type":"image"}}"#),
         ] {
             assert_eq!(answer(Kind::Sampling, result, Version::V2025_06_18), older);

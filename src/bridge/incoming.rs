@@ -279,7 +279,12 @@ const KEPT_SERVER_INFO_KEY: &str = r#""io.github.mcp-hub.mcp-hub/serverInfo""#;
 fn needs_hints(method: Method<'_>) -> bool {
     matches!(
         method,
-        Method::ResourcesRead | Method::ToolsList | Method::PromptsList | Method::ResourcesList | Method::ResourcesTemplatesList | Method::Discover
+        Method::ResourcesRead
+            | Method::ToolsList
+            | Method::PromptsList
+            | Method::ResourcesList
+            | Method::ResourcesTemplatesList
+            | Method::Discover
     )
 }
 
@@ -376,12 +381,10 @@ fn error(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
     };
     let is = |code: Code| error.code == code.number();
     match (client.era(), server.era()) {
-        (Era::Handshake, Era::Handshake) if is(Code::UrlElicitation) && client < Version::V2025_11_25 => {
-            match Needed::read(answer, 1) {
-                Some(needed) => round::failed(carry.method, carry.id, Era::Handshake, &needed.to_text(), Some(wrap(raw))),
-                None => Err(wrapped(&error, raw)),
-            }
-        }
+        (Era::Handshake, Era::Handshake) if is(Code::UrlElicitation) && client < Version::V2025_11_25 => match Needed::read(answer, 1) {
+            Some(needed) => round::failed(carry.method, carry.id, Era::Handshake, &needed.to_text(), Some(wrap(raw))),
+            None => Err(wrapped(&error, raw)),
+        },
         (Era::Stateless, Era::Handshake) if is(Code::ResourceNotFound) => Err(recoded(&error, Code::InvalidParams, carry)),
         (Era::Stateless, Era::Handshake) if code::is_reserved(error.code) => Err(wrapped(&error, raw)),
         // The hub spoke wrongly to that server; its caller did not.

@@ -69,9 +69,13 @@ pub struct Parked<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// A request of the client waits. Pending questions go to it at that time.
-    Awaited { ask_at: Option<Instant> },
+    Awaited {
+        ask_at: Option<Instant>,
+    },
     /// Nobody waits.
-    Parked { until: Instant },
+    Parked {
+        until: Instant,
+    },
     Over,
 }
 

@@ -122,7 +122,11 @@ fn key(n: usize) -> String {
 fn page(entry: &str) -> Option<Page> {
     let entry = Object::read(entry)?;
     let text = |name| entry.string(name).map(Cow::into_owned);
-    Some(Page { elicitation_id: text("elicitationId").unwrap_or_default(), url: text("url")?, message: text("message").unwrap_or_default() })
+    Some(Page {
+        elicitation_id: text("elicitationId").unwrap_or_default(),
+        url: text("url")?,
+        message: text("message").unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]

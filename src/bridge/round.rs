@@ -14,7 +14,7 @@ use super::{
 use crate::{
     limits,
     protocol::{
-        Body, Kind, Message, Method, Refusal, RequestId,
+        Body, Era, Kind, Message, Method, Refusal, RequestId,
         capability::Profile,
         code::{self, Code, Reason},
         refusal::quoted,
@@ -92,8 +92,11 @@ pub(super) fn asked<'a>(requests: &'a str, publish: Option<&Publish<'_>>) -> Res
 }
 
 fn bad_answer() -> Refusal {
-    Refusal::new(Code::Internal, 200, "The server asked for input in a way that is malformed")
-        .with_data(code::failure_data(None, Reason::BadAnswer, None))
+    Refusal::new(Code::Internal, 200, "The server asked for input in a way that is malformed").with_data(code::failure_data(
+        None,
+        Reason::BadAnswer,
+        None,
+    ))
 }
 
 /// The two members by which a request says that it is a retry.
@@ -172,7 +175,7 @@ fn state_only(id: &RequestId, state: &str) -> Body {
 ///
 /// # Errors
 /// For every method but `tools/call`: the error, with id. `data` is its raw JSON data.
-pub fn failed(method: Method<'_>, id: &RequestId, client: crate::protocol::Era, text: &str, data: Option<String>) -> Result<Body, Refusal> {
+pub fn failed(method: Method<'_>, id: &RequestId, client: Era, text: &str, data: Option<String>) -> Result<Body, Refusal> {
     if method != Method::ToolsCall {
         let refusal = Refusal::new(Code::Internal, 200, text).with_id(Some(id.clone()));
         return Err(match data {
@@ -181,8 +184,8 @@ pub fn failed(method: Method<'_>, id: &RequestId, client: crate::protocol::Era, 
         });
     }
     let envelope = match client {
-        crate::protocol::Era::Handshake => String::new(),
-        crate::protocol::Era::Stateless => format!(r#""resultType":"complete","_meta":{{{SERVER_INFO}{HUB}}},"#),
+        Era::Handshake => String::new(),
+        Era::Stateless => format!(r#""resultType":"complete","_meta":{{{SERVER_INFO}{HUB}}},"#),
     };
     let text = quoted(text);
     let result = format!(r#"{{{envelope}"content":[{{"type":"text","text":{text}}}],"isError":true}}"#);
@@ -192,7 +195,6 @@ pub fn failed(method: Method<'_>, id: &RequestId, client: crate::protocol::Era, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Era;
 
     fn message(text: String) -> Message {
         Message::parse(Bytes::from(text.clone())).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -228,14 +230,18 @@ mod tests {
 
     #[test]
     fn between_stateless_peers_the_requests_are_relayed_and_the_state_is_the_hubs() {
-        let answer = answer(&format!(r#"{{"resultType":"input_required","inputRequests":{{"a b":{FORM},"r":{{"method":"roots/list"}}}},"requestState":"s\u0031"}}"#));
+        let answer = answer(&format!(
+            r#"{{"resultType":"input_required","inputRequests":{{"a b":{FORM},"r":{{"method":"roots/list"}}}},"requestState":"s\u0031"}}"#
+        ));
         let asked = InputRequired::read(&answer, None).unwrap();
         assert_eq!(asked.state.as_deref(), Some("s1"));
         let client = Profile::FORM.with(Profile::ROOTS);
         let id = RequestId::from_number(9);
         assert_eq!(
             text(relay(&asked, client, &id, Some("v1.x")).unwrap()),
-            format!(r#"{{"jsonrpc":"2.0","id":9,"result":{{"resultType":"input_required","inputRequests":{{"a b":{FORM},"r":{{"method":"roots/list"}}}},"requestState":"v1.x","_meta":{{"io.modelcontextprotocol/serverInfo":HUB}}}}}}"#)
+            format!(
+                r#"{{"jsonrpc":"2.0","id":9,"result":{{"resultType":"input_required","inputRequests":{{"a b":{FORM},"r":{{"method":"roots/list"}}}},"requestState":"v1.x","_meta":{{"io.modelcontextprotocol/serverInfo":HUB}}}}}}"#
+            )
         );
         assert_eq!(relay(&asked, Profile::FORM, &id, None).unwrap_err().code, Code::Internal);
     }
@@ -273,7 +279,9 @@ mod tests {
         let retry = Retry::read(&request).unwrap();
         assert_eq!((retry.responses, retry.state.as_deref(), retry.is_one()), (Some(r#"{"q1": {}}"#), Some("s\n"), true));
         assert!(!Retry::read(&call(r#"{"name":"a"}"#)).unwrap().is_one());
-        for params in [r#"{"requestState":7}"#, r#"{"requestState":null}"#, r#"{"inputResponses":[]}"#, r#"{"inputResponses":{"a":{},"a":{}}}"#] {
+        for params in
+            [r#"{"requestState":7}"#, r#"{"requestState":null}"#, r#"{"inputResponses":[]}"#, r#"{"inputResponses":{"a":{},"a":{}}}"#]
+        {
             let refusal = Retry::read(&call(params)).unwrap_err();
             assert_eq!((refusal.code, refusal.id), (Code::InvalidParams, Some(RequestId::from_number(1))), "{params}");
         }

@@ -137,7 +137,12 @@ impl Shim {
         }
         self.state = required.state.map(String::from);
         if required.asked.is_empty() {
-            return Ok(Step::Retry(Retry { responses: None, state: self.state.take(), pause: limits::ROUND_PAUSE * self.rounds, withdrawn: Vec::new() }));
+            return Ok(Step::Retry(Retry {
+                responses: None,
+                state: self.state.take(),
+                pause: limits::ROUND_PAUSE * self.rounds,
+                withdrawn: Vec::new(),
+            }));
         }
         let mut questions = Vec::new();
         for (key, asked) in &required.asked {
@@ -215,7 +220,10 @@ impl Shim {
         // Nothing of this round was asked.
         self.open.clear();
         let needed = needs.declare(Version::STATELESS);
-        self.fail(format!("The server needs of the client what it cannot do: {needed}"), Some(format!(r#"{{"requiredCapabilities":{needed}}}"#)))
+        self.fail(
+            format!("The server needs of the client what it cannot do: {needed}"),
+            Some(format!(r#"{{"requiredCapabilities":{needed}}}"#)),
+        )
     }
 
     fn fail(&mut self, text: String, data: Option<String>) -> Step {

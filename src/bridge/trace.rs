@@ -62,7 +62,8 @@ mod tests {
             after(&format!(r#"{{"tracestate":"a=b","traceparent":"00-{trace}-b7ad6b7169203331-01","x":1}}"#)),
             format!(r#"{{"tracestate":"a=b","traceparent":"00-{trace}-abababababababab-01","x":1"#)
         );
-        for odd in ["\"\"", "7", "\"00-1\"", &format!("\"00-{trace}-b7ad6b716920333G-01\""), &format!("\"00-{trace}_b7ad6b7169203331-01\"")] {
+        for odd in ["\"\"", "7", "\"00-1\"", &format!("\"00-{trace}-b7ad6b716920333G-01\""), &format!("\"00-{trace}_b7ad6b7169203331-01\"")]
+        {
             assert_eq!(after(&format!(r#"{{"traceparent":{odd}}}"#)), format!(r#"{{"traceparent":{odd}"#));
         }
     }

@@ -112,8 +112,9 @@ fn open(lease: &Lease, inbound: &Inbound, route: &Route) -> Result<OnWire, Upstr
     let wants_progress = inbound.message.scan().meta.progress_token.is_some();
     let version = lease.version();
     let opening = Opening { progress: wants_progress, method: Method::ToolsCall.as_str(), name: Some(&route.tool), ..Opening::default() };
-    let exchange =
-        lease.open(&opening, |wire| outgoing::request(&inbound.message, &Outgoing { name: Some(&route.tool_token), ..Outgoing::new(wire, version) }))?;
+    let exchange = lease.open(&opening, |wire| {
+        outgoing::request(&inbound.message, &Outgoing { name: Some(&route.tool_token), ..Outgoing::new(wire, version) })
+    })?;
     Ok(OnWire { exchange, version })
 }
 

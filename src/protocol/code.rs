@@ -50,7 +50,9 @@ impl Code {
             (_, Era::Handshake) => 200,
             (Self::MethodNotFound, Era::Stateless) => 404,
             (Self::HeaderMismatch | Self::MissingCapability | Self::UnsupportedVersion, Era::Stateless) => 400,
-            (Self::InvalidParams | Self::Internal | Self::ResourceNotFound | Self::UrlElicitation | Self::UserRejected, Era::Stateless) => 200,
+            (Self::InvalidParams | Self::Internal | Self::ResourceNotFound | Self::UrlElicitation | Self::UserRejected, Era::Stateless) => {
+                200
+            }
         }
     }
 }

@@ -68,7 +68,10 @@ fn an_old_client_gets_no_code_it_cannot_know() {
     let refused = r#""error":{"code":-32042,"message":"go","data":{"elicitations":[{"url":"https://a.example","message":"Sign in"}]}}"#;
     let old = |carry: &mut Carry<'_>| (carry.client, carry.method) = (Version::V2025_06_18, Method::ResourcesRead);
     let read = of(refused, &old, A);
-    assert!(read.starts_with(r#""error":{"code":-32603,"message":"Open this first, then try again\nSign in: https://a.example","#), "{read}");
+    assert!(
+        read.starts_with(r#""error":{"code":-32603,"message":"Open this first, then try again\nSign in: https://a.example","#),
+        "{read}"
+    );
 }
 
 #[test]
@@ -257,13 +260,16 @@ fn published(method: Method<'static>, client: Version, server: Version, cases: &
 
 #[test]
 fn uris_are_published_in_the_results_of_every_method_that_has_them() {
-    let tool = r#""result":{"content":[ {"type":"resource_link","uri":"a:1"}, {"type":"text","text":"a:1"}],"structuredContent":{"uri":"a:1"}}"#;
+    let tool =
+        r#""result":{"content":[ {"type":"resource_link","uri":"a:1"}, {"type":"text","text":"a:1"}],"structuredContent":{"uri":"a:1"}}"#;
     let tool_out = r#""result":{"content":[ {"type":"resource_link","uri":"hub+s:a:1"}, {"type":"text","text":"a:1"}],"structuredContent":{"uri":"a:1"}}"#;
     let prompt = r#""result":{"messages":[{"role":"user","content":{"type":"resource","resource":{"uri":"a:1","text":"t"}}}]}"#;
     let prompt_out = r#""result":{"messages":[{"role":"user","content":{"type":"resource","resource":{"uri":"hub+s:a:1","text":"t"}}}]}"#;
     let read = r#""result":{"contents":[{"uri":"a:1","blob":"AA=="},{"uri":"b:1","text":""}]}"#;
     let read_out = r#""result":{"contents":[{"uri":"hub+s:a:1","blob":"AA=="},{"uri":"b:1","text":""}]}"#;
-    for (method, from, to) in [(Method::ToolsCall, tool, tool_out), (Method::PromptsGet, prompt, prompt_out), (Method::ResourcesRead, read, read_out)] {
+    for (method, from, to) in
+        [(Method::ToolsCall, tool, tool_out), (Method::PromptsGet, prompt, prompt_out), (Method::ResourcesRead, read, read_out)]
+    {
         published(method, A, A, &[(from, to)]);
         published(Method::Complete, A, A, &[(from, from)]);
     }
@@ -319,7 +325,12 @@ fn other_methods_get_the_envelope_and_no_content() {
         published(method, A, B, &[(r#""result":{"resultType":"complete","x":1}"#, r#""result":{"x":1}"#)]);
     }
     let own = r#""result":{"resultType":"own","_meta":{}}"#;
-    published(Method::Other("own/x"), B, B, &[(own, r#""result":{"resultType":"own","_meta":{"io.modelcontextprotocol/serverInfo":HUB}}"#)]);
+    published(
+        Method::Other("own/x"),
+        B,
+        B,
+        &[(own, r#""result":{"resultType":"own","_meta":{"io.modelcontextprotocol/serverInfo":HUB}}"#)],
+    );
     published(Method::Other("own/x"), A, B, &[(own, BAD_RESULT_TYPE)]);
     published(Method::Complete, B, B, &[(own, BAD_RESULT_TYPE)]);
 }
@@ -380,7 +391,14 @@ fn structured_content_is_wrapped_with_its_schema_and_always_readable_as_text() {
 #[test]
 fn the_oldest_servers_results_are_content() {
     let old = r#""result":{"toolResult":{"a":1}}"#;
-    check(B, Version::V2024_11_05, &[(old, r#""result":{"resultType":"complete","content":[{"type":"text","text":"{\"a\":1}"}],"_meta":{"io.modelcontextprotocol/serverInfo":HUB},"toolResult":{"a":1}}"#)]);
+    check(
+        B,
+        Version::V2024_11_05,
+        &[(
+            old,
+            r#""result":{"resultType":"complete","content":[{"type":"text","text":"{\"a\":1}"}],"_meta":{"io.modelcontextprotocol/serverInfo":HUB},"toolResult":{"a":1}}"#,
+        )],
+    );
     check(A, Version::V2024_11_05, &[(old, old)]);
 }
 
@@ -389,7 +407,10 @@ fn a_server_may_answer_in_its_own_name_at_its_own_endpoint() {
     let named = r#""result":{"resultType":"complete","content":[],"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}}}"#;
     let own = |carry: &mut Carry<'_>| carry.identity = Identity::Server;
     assert_eq!(of(named, &own, B), named);
-    assert_eq!(of(r#""result":{"resultType":"complete","content":[]}"#, &own, B), r#""result":{META,"resultType":"complete","content":[]}"#.replace("META", META));
+    assert_eq!(
+        of(r#""result":{"resultType":"complete","content":[]}"#, &own, B),
+        r#""result":{META,"resultType":"complete","content":[]}"#.replace("META", META)
+    );
 }
 
 #[test]
@@ -402,7 +423,10 @@ fn a_task_goes_on_under_the_hubs_id_and_only_to_who_understands_it() {
     let handshake = |carry: &mut Carry<'_>| (carry.client, carry.task) = (A, Some(Naming::As("tHUB")));
     assert_eq!(of(nested, &handshake, A), r#""result":{"task":{"taskId":"tHUB","ttl":5}}"#);
     let done = r#""result":{"content":[],"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"up"},"x":1}}"#;
-    assert_eq!(of(done, &handshake, A), r#""result":{"content":[],"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"tHUB"},"x":1}}"#);
+    assert_eq!(
+        of(done, &handshake, A),
+        r#""result":{"content":[],"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"tHUB"},"x":1}}"#
+    );
     let hidden = |carry: &mut Carry<'_>| (carry.client, carry.task) = (A, Some(Naming::Hide));
     assert_eq!(of(done, &hidden, A), r#""result":{"content":[],"_meta":{"x":1}}"#);
 }
@@ -425,7 +449,9 @@ fn a_log_reaches_who_wants_to_read_from_its_level_on() {
 #[test]
 fn notifications_of_a_listen_stream_name_it() {
     let id = RequestId::from_token(Bytes::from_static(br#""l\u0031""#)).unwrap();
-    let changed = note(r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:1","_meta":{"io.modelcontextprotocol/subscriptionId":3,"x":1}}}"#);
+    let changed = note(
+        r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:1","_meta":{"io.modelcontextprotocol/subscriptionId":3,"x":1}}}"#,
+    );
     assert_eq!(
         updated(&changed, "hub+s:a:1", Some(&id)).to_bytes(),
         r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"hub+s:a:1","_meta":{"io.modelcontextprotocol/subscriptionId":"l\u0031","x":1}}}"#
@@ -433,9 +459,18 @@ fn notifications_of_a_listen_stream_name_it() {
     assert_eq!(updated(&changed, "a:1", None).to_bytes(), changed.bytes());
     let stamped = r#""_meta":{"io.modelcontextprotocol/subscriptionId":"l\u0031"}"#;
     for (before, after) in [
-        (r#"{"jsonrpc":"2.0","method":"notifications/x"}"#, format!(r#"{{"params":{{{stamped}}},"jsonrpc":"2.0","method":"notifications/x"}}"#)),
-        (r#"{"jsonrpc":"2.0","method":"notifications/x","params":{"a":1}}"#, format!(r#"{{"jsonrpc":"2.0","method":"notifications/x","params":{{{stamped},"a":1}}}}"#)),
-        (r#"{"jsonrpc":"2.0","method":"notifications/x","params":{"_meta":{}}}"#, format!(r#"{{"jsonrpc":"2.0","method":"notifications/x","params":{{{stamped}}}}}"#)),
+        (
+            r#"{"jsonrpc":"2.0","method":"notifications/x"}"#,
+            format!(r#"{{"params":{{{stamped}}},"jsonrpc":"2.0","method":"notifications/x"}}"#),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","method":"notifications/x","params":{"a":1}}"#,
+            format!(r#"{{"jsonrpc":"2.0","method":"notifications/x","params":{{{stamped},"a":1}}}}"#),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","method":"notifications/x","params":{"_meta":{}}}"#,
+            format!(r#"{{"jsonrpc":"2.0","method":"notifications/x","params":{{{stamped}}}}}"#),
+        ),
     ] {
         assert_eq!(notice(&note(before), Some(&id)).to_bytes(), after);
         assert_eq!(notice(&note(before), None).to_bytes(), before);
@@ -443,7 +478,11 @@ fn notifications_of_a_listen_stream_name_it() {
     for (params, subscription, after) in [
         ("{}", None, r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#.to_owned()),
         ("{}", Some(&id), format!(r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{{{stamped}}}}}"#)),
-        (r#" { "a":1}"#, Some(&id), format!(r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{{{stamped},"a":1}}}}"#)),
+        (
+            r#" { "a":1}"#,
+            Some(&id),
+            format!(r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{{{stamped},"a":1}}}}"#),
+        ),
         (r#"{"a":1}"#, None, r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"a":1}}"#.to_owned()),
     ] {
         assert_eq!(own_notification(Method::ToolsListChanged, params, subscription).to_bytes(), after, "{params}");

@@ -87,8 +87,7 @@ fn a_request_without_params_gets_them_only_where_they_are_required() {
         (A, r#"{"jsonrpc":"2.0","id":65536,"method":"tools/list"}"#.to_owned()),
         (B, format!(r#"{{"params":{{"_meta":{{{ENVELOPE}}}}},"jsonrpc":"2.0","id":65536,"method":"tools/list"}}"#)),
     ] {
-        let sent =
-            request(&message(r#" {"jsonrpc":"2.0","id":1,"method":"tools/list"} "#), &Outgoing::new(wire(), version));
+        let sent = request(&message(r#" {"jsonrpc":"2.0","id":1,"method":"tools/list"} "#), &Outgoing::new(wire(), version));
         assert_eq!(line(&sent).trim(), expected);
     }
 }
@@ -152,7 +151,8 @@ fn a_server_gets_its_ping_answered_and_nothing_else() {
 fn carried(method: &str, params: &str, to: &Outgoing<'_>) -> String {
     let sent = request(&message(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#)), to);
     let text = line(&sent);
-    let after = text.strip_prefix(&format!(r#"{{"jsonrpc":"2.0","id":65536,"method":"{method}","params":"#)).unwrap_or_else(|| panic!("{text}"));
+    let after =
+        text.strip_prefix(&format!(r#"{{"jsonrpc":"2.0","id":65536,"method":"{method}","params":"#)).unwrap_or_else(|| panic!("{text}"));
     after.strip_suffix('}').unwrap().replace(ENVELOPE, "ENVELOPE")
 }
 
@@ -211,9 +211,18 @@ fn the_level_is_said_to_stateless_servers_only() {
     let asked = r#"{"_meta":{"io.modelcontextprotocol/logLevel":"info"}}"#;
     assert_eq!(carried("tools/call", asked, &with(Some(Level::Info), A)), r#"{"_meta":{}}"#);
     assert_eq!(carried("tools/call", asked, &with(None, B)), r#"{"_meta":{ENVELOPE}}"#);
-    assert_eq!(carried("tools/call", asked, &with(Some(Level::Info), B)), r#"{"_meta":{ENVELOPE,"io.modelcontextprotocol/logLevel":"info"}}"#);
-    assert_eq!(carried("tools/call", asked, &with(Some(Level::Error), B)), r#"{"_meta":{ENVELOPE,"io.modelcontextprotocol/logLevel":"error"}}"#);
-    assert_eq!(carried("tools/call", "{}", &with(Some(Level::Error), B)), r#"{"_meta":{"io.modelcontextprotocol/logLevel":"error",ENVELOPE}}"#);
+    assert_eq!(
+        carried("tools/call", asked, &with(Some(Level::Info), B)),
+        r#"{"_meta":{ENVELOPE,"io.modelcontextprotocol/logLevel":"info"}}"#
+    );
+    assert_eq!(
+        carried("tools/call", asked, &with(Some(Level::Error), B)),
+        r#"{"_meta":{ENVELOPE,"io.modelcontextprotocol/logLevel":"error"}}"#
+    );
+    assert_eq!(
+        carried("tools/call", "{}", &with(Some(Level::Error), B)),
+        r#"{"_meta":{"io.modelcontextprotocol/logLevel":"error",ENVELOPE}}"#
+    );
 }
 
 #[test]
@@ -248,17 +257,17 @@ fn the_members_of_a_retry_go_only_where_they_are_meant_to() {
 fn progress_and_a_task_can_be_asked_for_on_the_callers_behalf() {
     let to = Outgoing { wants_progress: true, task: Some(r#"{"ttl":5}"#), ..Outgoing::new(wire(), A) };
     assert_eq!(carried("tools/call", r#"{"name":"a"}"#, &to), r#"{"task":{"ttl":5},"_meta":{"progressToken":65536},"name":"a"}"#);
-    assert_eq!(carried("tools/call", r#"{"task":{"x":1},"_meta":{"progressToken":"t"}}"#, &to), r#"{"task":{"ttl":5},"_meta":{"progressToken":65536}}"#);
+    assert_eq!(
+        carried("tools/call", r#"{"task":{"x":1},"_meta":{"progressToken":"t"}}"#, &to),
+        r#"{"task":{"ttl":5},"_meta":{"progressToken":65536}}"#
+    );
 }
 
 #[test]
 fn a_server_hears_from_whom_it_asked() {
     let id = RequestId::from_token(Bytes::from_static(br#""s\u0031""#)).unwrap();
     assert_eq!(response(&id, "{\n}"), r#"{"jsonrpc":"2.0","id":"s\u0031","result":{ }}"#);
-    assert_eq!(
-        error_response(&id, Code::UserRejected, "no"),
-        r#"{"jsonrpc":"2.0","id":"s\u0031","error":{"code":-1,"message":"no"}}"#
-    );
+    assert_eq!(error_response(&id, Code::UserRejected, "no"), r#"{"jsonrpc":"2.0","id":"s\u0031","error":{"code":-1,"message":"no"}}"#);
     assert_eq!(
         line(&progress("\"t\"", 3, "waiting")),
         r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"t","progress":3,"message":"waiting"}}"#

@@ -44,10 +44,7 @@ fn a_question_is_asked_when_its_window_is_over_and_answered_by_the_retry() {
     let asked_at = start + limits::PARK_GATHER;
     assert_eq!(call.poll(asked_at), Step::Ask);
     assert!(!call.is_awaited());
-    assert_eq!(
-        call.requests(),
-        format!(r#"{{"q1":{{"method":"elicitation/create","params":{FORM}}},"q2":{{"method":"roots/list"}}}}"#)
-    );
+    assert_eq!(call.requests(), format!(r#"{{"q1":{{"method":"elicitation/create","params":{FORM}}},"q2":{{"method":"roots/list"}}}}"#));
     let replies = call.handle_retry(Some(&format!(r#"{{"q2":{{"roots":[]}},"q1":{YES},"q9":7}}"#)), asked_at).unwrap();
     assert_eq!(
         responses(replies),

@@ -90,7 +90,17 @@ mod tests {
 
     #[test]
     fn other_requests_have_others() {
-        let texts = [r#"{"a":1}"#, r#"{"a":"1"}"#, r#"{"a":[1]}"#, r#"{"b":1}"#, r#"{"a":1.5}"#, r#"{"a":{}}"#, "{}", r#"["a",1]"#, r#"{"a":"\ud800"}"#];
+        let texts = [
+            r#"{"a":1}"#,
+            r#"{"a":"1"}"#,
+            r#"{"a":[1]}"#,
+            r#"{"b":1}"#,
+            r#"{"a":1.5}"#,
+            r#"{"a":{}}"#,
+            "{}",
+            r#"["a",1]"#,
+            r#"{"a":"\ud800"}"#,
+        ];
         for (n, one) in texts.iter().enumerate() {
             for other in &texts[n + 1..] {
                 assert_ne!(of(one), of(other), "{one} {other}");

@@ -2,7 +2,8 @@ use super::*;
 use crate::protocol::code::Code;
 use bytes::Bytes;
 
-const FORM: &str = r#"{"method":"elicitation/create","params":{"mode":"form","message":"m","requestedSchema":{"type":"object","properties":{}}}}"#;
+const FORM: &str =
+    r#"{"method":"elicitation/create","params":{"mode":"form","message":"m","requestedSchema":{"type":"object","properties":{}}}}"#;
 const URL: &str = r#"{"method":"elicitation/create","params":{"mode":"url","message":"m","url":"https://a.example"}}"#;
 const SAMPLE: &str = r#"{"method":"sampling/createMessage","params":{"messages":[],"maxTokens":5}}"#;
 const ROOTS: &str = r#"{"method":"roots/list"}"#;
@@ -58,7 +59,12 @@ impl Talk {
 }
 
 fn retry(responses: Option<&str>, state: Option<&str>) -> Step {
-    Step::Retry(Retry { responses: responses.map(String::from), state: state.map(String::from), pause: Duration::ZERO, withdrawn: Vec::new() })
+    Step::Retry(Retry {
+        responses: responses.map(String::from),
+        state: state.map(String::from),
+        pause: Duration::ZERO,
+        withdrawn: Vec::new(),
+    })
 }
 
 #[test]
@@ -66,8 +72,14 @@ fn all_is_asked_at_once_and_sent_back_when_all_is_answered() {
     let mut talk = Talk::new(Version::V2025_11_25);
     let asked = talk.asked(&format!(r#""inputRequests":{{"a \"b\"":{FORM},"u":{URL},"r":{ROOTS}}},"requestState":"s\n1""#));
     let [(form, form_text), (url, url_text), (roots, roots_text)] = asked.as_slice() else { panic!("{asked:?}") };
-    assert_eq!(form_text, r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"mode":"form","message":"m","requestedSchema":{"type":"object","properties":{}}}}"#);
-    assert_eq!(url_text, r#"{"jsonrpc":"2.0","id":2,"method":"elicitation/create","params":{"mode":"url","message":"m","url":"https://a.example","elicitationId":"e1"}}"#);
+    assert_eq!(
+        form_text,
+        r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"mode":"form","message":"m","requestedSchema":{"type":"object","properties":{}}}}"#
+    );
+    assert_eq!(
+        url_text,
+        r#"{"jsonrpc":"2.0","id":2,"method":"elicitation/create","params":{"mode":"url","message":"m","url":"https://a.example","elicitationId":"e1"}}"#
+    );
     assert_eq!(roots_text, r#"{"jsonrpc":"2.0","id":3,"method":"roots/list"}"#);
     assert_eq!(talk.result(*roots, r#"{"roots":[]}"#), Step::Wait);
     assert_eq!(talk.result(*url, r#"{"action":"accept"}"#), Step::Wait);
@@ -86,7 +98,10 @@ fn all_is_asked_at_once_and_sent_back_when_all_is_answered() {
 fn an_older_client_is_asked_in_its_own_words() {
     let mut talk = Talk::new(Version::V2025_06_18);
     let asked = talk.asked(&format!(r#""inputRequests":{{"a":{FORM}}}"#));
-    assert_eq!(asked[0].1, r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"message":"m","requestedSchema":{"type":"object","properties":{}}}}"#);
+    assert_eq!(
+        asked[0].1,
+        r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"message":"m","requestedSchema":{"type":"object","properties":{}}}}"#
+    );
 }
 
 #[test]

@@ -58,7 +58,9 @@ fn a_call_that_became_a_task_is_told_in_the_words_of_the_extension() {
     let forever = Task { ttl_ms: None, poll_ms: None, message: None, ..core("working") };
     assert_eq!(
         result_of(&created(&id, &forever, "tHUB")),
-        format!(r#""resultType":"task","taskId":"tHUB","status":"working","createdAt":"2025-11-25T10:30:00Z","lastUpdatedAt":"2025-11-25T10:40:00Z","ttlMs":null,{META}"#)
+        format!(
+            r#""resultType":"task","taskId":"tHUB","status":"working","createdAt":"2025-11-25T10:30:00Z","lastUpdatedAt":"2025-11-25T10:40:00Z","ttlMs":null,{META}"#
+        )
     );
     for (status, detail, expected) in [
         ("working", Detail::Nothing, said("working")),
@@ -72,14 +74,20 @@ fn a_call_that_became_a_task_is_told_in_the_words_of_the_extension() {
         ("input_required", Detail::Nothing, said("working")),
         ("completed", Detail::Nothing, said("working")),
     ] {
-        assert_eq!(result_of(&shown(&id, &core(status), "tHUB", &detail)), format!(r#""resultType":"complete",{expected},{META}"#), "{status} {detail:?}");
+        assert_eq!(
+            result_of(&shown(&id, &core(status), "tHUB", &detail)),
+            format!(r#""resultType":"complete",{expected},{META}"#),
+            "{status} {detail:?}"
+        );
     }
     assert_eq!(result_of(&acknowledged(&id)), format!(r#""resultType":"complete",{META}"#));
 }
 
 #[test]
 fn what_a_task_came_to_is_carried_with_the_hubs_id() {
-    let result = answer(r#"{"content":[{"type":"resource_link","uri":"a:1"}],"isError":true,"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"up"},"x":1}}"#);
+    let result = answer(
+        r#"{"content":[{"type":"resource_link","uri":"a:1"}],"isError":true,"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"up"},"x":1}}"#,
+    );
     let publish = |uri: &str| Some(format!("hub+s:{uri}"));
     assert_eq!(
         Detail::settled(&result, "tHUB", Some(&publish)),
@@ -101,12 +109,18 @@ fn a_task_of_a_stateless_server_ends_as_its_call_would_have() {
         ended("failed", r#","error":{"code":-32000,"message":"no"}"#).as_deref(),
         Some(r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32000,"message":"no"}}"#)
     );
-    assert_eq!(ended("cancelled", "").as_deref(), Some(r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32603,"message":"The task was cancelled"}}"#));
+    assert_eq!(
+        ended("cancelled", "").as_deref(),
+        Some(r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32603,"message":"The task was cancelled"}}"#)
+    );
 
     let asks = got("input_required", r#","inputRequests":{"a":{"method":"roots/list"},"b":{"method":"roots/list"}}"#);
     let mut seen = vec!["a".to_owned()];
     let asked = input_required(&asks, &mut seen).unwrap();
-    assert_eq!(asked.bytes(), r#"{"jsonrpc":"2.0","id":0,"result":{"resultType":"input_required","inputRequests":{"b":{"method":"roots/list"}}}}"#);
+    assert_eq!(
+        asked.bytes(),
+        r#"{"jsonrpc":"2.0","id":0,"result":{"resultType":"input_required","inputRequests":{"b":{"method":"roots/list"}}}}"#
+    );
     assert_eq!(seen, ["a", "b"]);
     assert!(input_required(&asks, &mut seen).is_none(), "all was seen");
     assert!(input_required(&got("working", ""), &mut seen).is_none());
@@ -126,7 +140,8 @@ fn what_is_relayed_names_the_task_as_the_client_knows_it() {
     ] {
         assert_eq!(renamed(&message(note), "tHUB", None).to_bytes(), expected);
     }
-    let push = r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":4},"taskId":"up"}}"#;
+    let push =
+        r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":4},"taskId":"up"}}"#;
     assert_eq!(
         renamed(&message(push), "tHUB", Some(&RequestId::from_number(9))).to_bytes(),
         r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":9},"taskId":"tHUB"}}"#
