@@ -103,7 +103,9 @@ impl Park {
             6 => {
                 if which == 0 {
                     let replies = self.call.handle_outcome(7);
-                    self.outcome = self.outcome.or((!self.over).then_some(7));
+                    if !self.over {
+                        self.outcome = Some(7);
+                    }
                     self.take(replies);
                     assert!(self.pending.is_empty());
                 } else if which == 1 {

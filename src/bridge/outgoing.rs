@@ -96,7 +96,7 @@ pub fn request(message: &Message, to: &Outgoing<'_>) -> Bytes {
     match (scan.task, to.task) {
         (Some(task), None) => delete(&mut line, Some(task)),
         (Some(task), Some(with)) => _ = line.replace(task.value, with.to_owned()),
-        (None, Some(with)) => puts.into_params("\"task\":", with),
+        (None, Some(with)) => puts.put_param("\"task\":", with),
         (None, None) => {}
     }
     let has_inputs = scan.has_input_responses || scan.has_request_state || matches!(to.inputs, Inputs::Put { .. });
@@ -123,7 +123,7 @@ pub fn request(message: &Message, to: &Outgoing<'_>) -> Bytes {
     }
     match scan.meta.progress_token {
         Some(token) => _ = line.replace(token.value, wire),
-        None if to.wants_progress => puts.into_meta("\"progressToken\":", &to.wire.to_string()),
+        None if to.wants_progress => puts.put_meta("\"progressToken\":", &to.wire.to_string()),
         None => {}
     }
     puts.put(&mut line, message);
@@ -138,16 +138,17 @@ struct Puts {
 }
 
 impl Puts {
-    fn into_params(&mut self, key: &str, value: &str) {
+    fn put_param(&mut self, key: &str, value: &str) {
         Self::push(&mut self.params, key, value);
     }
 
-    fn into_meta(&mut self, key: &str, value: &str) {
+    fn put_meta(&mut self, key: &str, value: &str) {
         Self::push(&mut self.meta, key, value);
     }
 
     /// `key` with its colon.
     fn push(members: &mut String, key: &str, value: &str) {
+        members.reserve(key.len() + value.len() + 2);
         if !members.is_empty() {
             members.push(',');
         }
@@ -190,11 +191,11 @@ fn inputs(line: &mut Splice<'_>, puts: &mut Puts, message: &Message, to: Inputs<
     match (state, new_state) {
         (Some(member), Some(state)) => _ = line.replace(member.value, quoted(state)),
         (Some(member), None) => _ = line.delete(member),
-        (None, Some(state)) => puts.into_params("\"requestState\":", &quoted(state)),
+        (None, Some(state)) => puts.put_param("\"requestState\":", &quoted(state)),
         (None, None) => {}
     }
     if let Some(responses) = new_responses {
-        puts.into_params("\"inputResponses\":", responses);
+        puts.put_param("\"inputResponses\":", responses);
     }
 }
 
@@ -297,7 +298,11 @@ fn put_envelope(line: &mut Splice<'_>, puts: &mut Puts, message: &Message, to: &
         profile => profile.declare(to.version).into(),
     };
     if scan.meta.object.is_none() {
-        puts.into_meta("", &envelope(to.version, &String::from_utf8_lossy(&capabilities)));
+        let envelope = envelope(to.version, &String::from_utf8_lossy(&capabilities));
+        match puts.meta.is_empty() {
+            true => puts.meta = envelope,
+            false => puts.put_meta("", &envelope),
+        }
         return;
     }
     for (member, key, value) in [
@@ -311,7 +316,7 @@ fn put_envelope(line: &mut Splice<'_>, puts: &mut Puts, message: &Message, to: &
                     line.replace(member.value, value);
                 }
             }
-            None => puts.into_meta(key, &String::from_utf8_lossy(&value)),
+            None => puts.put_meta(key, &String::from_utf8_lossy(&value)),
         }
     }
 }
@@ -325,7 +330,7 @@ fn put_level(line: &mut Splice<'_>, puts: &mut Puts, message: &Message, level: O
                 line.replace(member.value, level.token());
             }
         }
-        (None, Some(level)) => puts.into_meta(LEVEL_KEY, level.token()),
+        (None, Some(level)) => puts.put_meta(LEVEL_KEY, level.token()),
     }
 }
 

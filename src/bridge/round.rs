@@ -14,7 +14,7 @@ use super::{
 use crate::{
     limits,
     protocol::{
-        Body, Kind, Message, Method, Refusal, RequestId,
+        Body, Era, Kind, Message, Method, Refusal, RequestId,
         capability::Profile,
         code::{self, Code, Reason},
         refusal::quoted,
@@ -175,7 +175,7 @@ fn state_only(id: &RequestId, state: &str) -> Body {
 ///
 /// # Errors
 /// For every method but `tools/call`: the error, with id. `data` is its raw JSON data.
-pub fn failed(method: Method<'_>, id: &RequestId, client: crate::protocol::Era, text: &str, data: Option<String>) -> Result<Body, Refusal> {
+pub fn failed(method: Method<'_>, id: &RequestId, client: Era, text: &str, data: Option<String>) -> Result<Body, Refusal> {
     if method != Method::ToolsCall {
         let refusal = Refusal::new(Code::Internal, 200, text).with_id(Some(id.clone()));
         return Err(match data {
@@ -184,8 +184,8 @@ pub fn failed(method: Method<'_>, id: &RequestId, client: crate::protocol::Era, 
         });
     }
     let envelope = match client {
-        crate::protocol::Era::Handshake => String::new(),
-        crate::protocol::Era::Stateless => format!(r#""resultType":"complete","_meta":{{{SERVER_INFO}{HUB}}},"#),
+        Era::Handshake => String::new(),
+        Era::Stateless => format!(r#""resultType":"complete","_meta":{{{SERVER_INFO}{HUB}}},"#),
     };
     let text = quoted(text);
     let result = format!(r#"{{{envelope}"content":[{{"type":"text","text":{text}}}],"isError":true}}"#);
@@ -195,7 +195,6 @@ pub fn failed(method: Method<'_>, id: &RequestId, client: crate::protocol::Era, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Era;
 
     fn message(text: String) -> Message {
         Message::parse(Bytes::from(text.clone())).unwrap_or_else(|error| panic!("{error}: {text}"))

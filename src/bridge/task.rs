@@ -10,7 +10,9 @@ use super::{
 };
 use crate::{
     limits,
-    protocol::{Body, Era, Kind, Message, Method, RequestId, Version, capability::Profile, code::Code, refusal::quoted, splice::Splice},
+    protocol::{
+        Body, Era, Kind, Message, Method, RequestId, Span, Version, capability::Profile, code::Code, refusal::quoted, splice::Splice,
+    },
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +69,7 @@ pub struct Task {
 impl Task {
     /// Of an answer to `tools/call`, `tasks/get` or `tasks/cancel`, or of a notification. `None` when it describes no task.
     pub fn read(message: &Message) -> Option<Self> {
-        let whole = Object::read(text_of(message, message.scan().result.or(message.scan().params))?)?;
+        let whole = Object::read(text_of(message, body_of(message))?)?;
         let task = whole.object("task").unwrap_or(whole);
         let text = |name| task.string(name).map(Cow::into_owned);
         let number = |old, new| task.get(old).or_else(|| task.get(new)).and_then(|number| number.parse().ok());
@@ -102,6 +104,12 @@ impl Task {
             .member("ttlMs", &ttl)
             .maybe("pollIntervalMs", self.poll_ms.map(number).as_deref())
     }
+}
+
+/// The result, or the params of a notification.
+fn body_of(message: &Message) -> Option<Span> {
+    let scan = message.scan();
+    if scan.result.is_some() { scan.result } else { scan.params }
 }
 
 /// What comes with a task's state in the extension; raw JSON.
@@ -254,7 +262,7 @@ pub enum Naming<'a> {
 
 /// The places of a task's id in a result or in a notification: itself, in `task`, and in `_meta`.
 pub(super) fn rename(body: &mut Splice<'_>, message: &Message, naming: Naming<'_>) {
-    let Some(whole) = text_of(message, message.scan().result.or(message.scan().params)).and_then(Object::read) else { return };
+    let Some(whole) = text_of(message, body_of(message)).and_then(Object::read) else { return };
     let meta = whole.object("_meta");
     let related = meta.as_ref().and_then(|meta| meta.entry(RELATED));
     let Naming::As(id) = naming else {
