@@ -22,7 +22,7 @@ pub enum List {
 }
 
 impl List {
-    const ALL: [Self; 3] = [Self::Tools, Self::Prompts, Self::Resources];
+    pub(super) const ALL: [Self; 3] = [Self::Tools, Self::Prompts, Self::Resources];
 
     fn changed(self) -> Body {
         let line: &[u8] = match self {
