@@ -136,7 +136,7 @@ fn envelope(message: &Message) -> Result<Cow<'_, str>, Refusal> {
         return Err(bad_envelope(format!("params._meta[\"{CAPABILITIES_KEY}\"] must be an object")));
     }
     if let Some(level) = meta.log_level
-        && !message.string(level.value).is_some_and(|level| Level::parse(&level).is_some())
+        && message.string(level.value).is_none_or(|level| Level::parse(&level).is_none())
     {
         return Err(bad_envelope(format!(
             "params._meta[\"io.modelcontextprotocol/logLevel\"] must be one of {}",

@@ -8,7 +8,7 @@ use super::{
     super::{Doors, Reply, pulse::Pulse, reply},
     SESSION_ID,
     accept::Accept,
-    session_header,
+    refuse, session_header,
 };
 use crate::{
     hub::{Answer, Crossing, Outcome, Session, Step, session::Recorder},
@@ -37,6 +37,10 @@ pub(super) async fn reply(doors: &Doors, reader: Reader, outcome: Outcome) -> Re
         Outcome::Now(answer) => whole(answer, reader.accept),
         Outcome::Silent => reply::status(StatusCode::ACCEPTED),
         Outcome::Later(crossing) if crossing.is_listen() && reader.accept.events => listening(crossing, reader.pulse, doors.stop.clone()),
+        Outcome::Later(crossing) if crossing.is_listen() => {
+            let message = "A subscription is told of by events: Accept must list text/event-stream";
+            refuse::invalid(StatusCode::NOT_ACCEPTABLE, message, Some(crossing.id().clone()))
+        }
         Outcome::Later(crossing) => first(Work::new(Call(Some(crossing)), doors, reader.era), &reader).await,
     }
 }
@@ -199,9 +203,8 @@ impl<S: Steps> Drop for Work<S> {
         let recorder = self.recorder.take();
         let outlive = async move {
             while let Some(step) = steps.next().await {
-                match (step, &recorder) {
-                    (Step::Notice(body) | Step::Answer(Answer { body, .. }), Some(recorder)) => drop(recorder.record(body)),
-                    _ => {}
+                if let (Step::Notice(body) | Step::Answer(Answer { body, .. }), Some(recorder)) = (step, &recorder) {
+                    recorder.record(body);
                 }
             }
         };

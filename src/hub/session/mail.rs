@@ -25,7 +25,7 @@ pub enum List {
 }
 
 impl List {
-    const ALL: [Self; 3] = [Self::Tools, Self::Prompts, Self::Resources];
+    pub(super) const ALL: [Self; 3] = [Self::Tools, Self::Prompts, Self::Resources];
 
     pub(in crate::hub) const fn method(self) -> Method<'static> {
         match self {

@@ -2,6 +2,7 @@
 //! the principal that opened it; to everybody else it does not exist.
 
 mod ask;
+mod changes;
 mod mail;
 mod store;
 mod table;
@@ -73,6 +74,8 @@ pub struct Session {
     principal: Arc<Principal>,
     endpoint: Arc<Endpoint>,
     client: OnceLock<Client>,
+    /// Changes of lists from here on are news to the client.
+    since: AtomicU64,
     /// 0 for none, else one more than the level.
     level: AtomicU8,
     /// Requests without an answer, by the client's id.
@@ -101,6 +104,7 @@ impl Session {
             principal,
             endpoint,
             client: OnceLock::new(),
+            since: AtomicU64::new(0),
             level: AtomicU8::new(0),
             calls: Mutex::default(),
             questions: Mutex::default(),
@@ -142,7 +146,12 @@ impl Session {
 
     /// Settles who the client is; `false` when that was settled before.
     pub(super) fn settle(&self, client: Client) -> bool {
-        self.client.set(client).is_ok()
+        let since = self.home.changes.now();
+        let is_first = self.client.set(client).is_ok();
+        if is_first {
+            self.since.store(since, Ordering::Relaxed);
+        }
+        is_first
     }
 
     /// The gravest-or-equal bound of `logging/setLevel`; `None` until it was set.

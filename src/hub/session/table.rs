@@ -1,7 +1,6 @@
 //! All sessions: found by their ids, swept when idle, told when lists change.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -10,14 +9,17 @@ use std::{
 };
 
 use dashmap::DashMap;
-use tokio::sync::broadcast::{Receiver, error::RecvError, error::TryRecvError};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use super::{Client, List, Session, SessionId, mail::Lists, store::Budget};
+use super::{
+    Client, Session, SessionId,
+    changes::{Changed, Changes},
+    store::Budget,
+};
 use crate::{
     access::Principal,
     hub::Endpoint,
     limits,
-    name::{ServerId, TenantId},
     observe::{Bus, Event},
 };
 
@@ -26,6 +28,7 @@ pub struct Sessions {
     table: Arc<Table>,
     gone: Gone,
     budget: Arc<Budget>,
+    changes: Arc<Changes>,
     idle: Duration,
     since: Instant,
 }
@@ -49,9 +52,9 @@ impl Table {
     }
 
     /// Only handshake clients are told, and only of lists that they can see.
-    fn announce(&self, changes: &Changes) {
+    fn announce(&self, changed: &Changed) {
         for session in self.all() {
-            let lists = changes.seen_at(session.endpoint());
+            let lists = changed.seen_at(session.endpoint(), session.since.load(Ordering::Relaxed));
             if !lists.is_empty() && session.version().is_some() {
                 session.lists_changed(lists);
             }
@@ -66,6 +69,7 @@ pub(in crate::hub) type Gone = Arc<dyn Fn(&str) + Send + Sync>;
 pub(super) struct Home {
     gone: Gone,
     pub(super) budget: Arc<Budget>,
+    pub(super) changes: Arc<Changes>,
     /// Of pipes.
     table: Option<Weak<Table>>,
 }
@@ -83,8 +87,9 @@ impl Sessions {
     /// Within a runtime: one task passes on what changes, and ends with the bus.
     pub(in crate::hub) fn new(bus: &Bus, gone: Gone, idle: Duration) -> Self {
         let table = Arc::new(Table::default());
-        tokio::spawn(announce(bus.listen(), Arc::downgrade(&table)));
-        Self { table, gone, budget: Arc::default(), idle, since: Instant::now() }
+        let changes = Arc::new(Changes::new(bus.listen()));
+        tokio::spawn(announce(bus.listen(), Arc::clone(&changes), Arc::downgrade(&table)));
+        Self { table, gone, budget: Arc::default(), changes, idle, since: Instant::now() }
     }
 
     /// `None` at `limits::SESSIONS_MAX`, and after `end_all`.
@@ -179,7 +184,7 @@ impl Sessions {
     }
 
     fn home(&self, table: Option<Weak<Table>>) -> Home {
-        Home { gone: Arc::clone(&self.gone), budget: Arc::clone(&self.budget), table }
+        Home { gone: Arc::clone(&self.gone), budget: Arc::clone(&self.budget), changes: Arc::clone(&self.changes), table }
     }
 
     fn touch(&self, session: &Session) {
@@ -191,77 +196,17 @@ impl Sessions {
     }
 }
 
-/// Which lists changed within `limits::LIST_COALESCE`.
-#[derive(Debug, Default)]
-struct Changes {
-    merged: HashMap<TenantId, Lists>,
-    own: HashMap<ServerId, Lists>,
-    /// Events were missed: any list may have changed.
-    all: bool,
-}
-
-impl Changes {
-    fn add(&mut self, event: &Event) {
-        let Some((tenant, server, list)) = changed(event) else { return };
-        self.merged.entry(tenant.clone()).or_default().add(list.into());
-        self.own.entry(server.clone()).or_default().add(list.into());
-    }
-
-    fn is_empty(&self) -> bool {
-        !self.all && self.own.is_empty()
-    }
-
-    fn seen_at(&self, endpoint: &Endpoint) -> Lists {
-        if self.all {
-            return Lists::ALL;
-        }
-        let seen = match &endpoint.server {
-            None => self.merged.get(&endpoint.tenant),
-            Some(name) => self.own.get(&ServerId { tenant: endpoint.tenant.clone(), name: name.clone() }),
-        };
-        seen.copied().unwrap_or_default()
-    }
-}
-
-/// Which list of which server an event is about.
-fn changed(event: &Event) -> Option<(&TenantId, &ServerId, List)> {
-    Some(match event {
-        Event::ToolsChanged { tenant, server } => (tenant, server, List::Tools),
-        Event::PromptsChanged { tenant, server } => (tenant, server, List::Prompts),
-        Event::ResourcesChanged { tenant, server } => (tenant, server, List::Resources),
-        Event::Server { .. } => return None,
-    })
-}
-
-impl Lists {
-    /// The list that changed for those at this endpoint.
-    pub(in crate::hub) fn changed_at(endpoint: &Endpoint, event: &Event) -> Option<Self> {
-        let (_, server, list) = changed(event)?;
-        endpoint.shows(server).then(|| list.into())
-    }
-}
-
 /// Passes on what changes, until the bus or the table is gone.
-async fn announce(mut bus: Receiver<Event>, table: Weak<Table>) {
+async fn announce(mut bus: Receiver<Event>, changes: Arc<Changes>, table: Weak<Table>) {
     loop {
-        let mut changes = Changes::default();
-        match bus.recv().await {
-            Ok(event) => changes.add(&event),
-            Err(RecvError::Lagged(_)) => changes.all = true,
-            Err(RecvError::Closed) => return,
+        if let Err(RecvError::Closed) = bus.recv().await {
+            return;
         }
-        if changes.is_empty() {
+        if !changes.are_there() {
             continue;
         }
         tokio::time::sleep(limits::LIST_COALESCE).await;
-        loop {
-            match bus.try_recv() {
-                Ok(event) => changes.add(&event),
-                Err(TryRecvError::Lagged(_)) => changes.all = true,
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-            }
-        }
         let Some(table) = table.upgrade() else { return };
-        table.announce(&changes);
+        table.announce(&changes.take());
     }
 }

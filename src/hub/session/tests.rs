@@ -51,7 +51,9 @@ async fn changes_are_told_once_and_only_where_they_can_be_seen() {
     let own = open(&sessions, &endpoint("default", Some("a")));
     let pipe = sessions.pipe(Principal::local_admin(), endpoint("default", None));
     pipe.settle(client());
+    let early = sessions.pipe(Principal::local_admin(), endpoint("default", None));
     let others = [
+        early,
         open(&sessions, &endpoint("default", Some("b"))),
         open(&sessions, &endpoint("other", None)),
         sessions.pipe(Principal::local_admin(), endpoint("default", None)),
@@ -59,13 +61,16 @@ async fn changes_are_told_once_and_only_where_they_can_be_seen() {
     for _ in 0..3 {
         bus.emit(tools_changed("default", "a"));
     }
+    // These begin when it has happened, though nobody was told yet.
+    others[0].settle(client());
+    let late = open(&sessions, &endpoint("default", None));
     for session in [&merged, &own, &pipe] {
         let mut mail = session.take_mail().unwrap();
         let told = mail.next().await.unwrap().to_bytes();
         assert!(told.windows(18).any(|part| part == b"tools/list_changed"), "{told:?}");
         assert!(mail.next().now_or_never().is_none(), "once");
     }
-    for session in &others {
+    for session in others.iter().chain([&late]) {
         assert!(session.take_mail().unwrap().next().now_or_never().is_none());
     }
 }
