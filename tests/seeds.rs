@@ -47,3 +47,8 @@ fn mux() {
 fn assembly() {
     check("assembly", mcp_hub::downstream::socket::assembly::fuzz_assembly);
 }
+
+#[test]
+fn definition() {
+    check("definition", mcp_hub::catalog::definition::fuzz_definition);
+}
