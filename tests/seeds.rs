@@ -57,3 +57,8 @@ fn seal() {
 fn bridge() {
     check("bridge", mcp_hub::bridge::fuzz_bridge);
 }
+
+#[test]
+fn definition() {
+    check("definition", mcp_hub::catalog::definition::fuzz_definition);
+}

@@ -8,7 +8,7 @@ mod capabilities;
 pub mod cursor;
 pub mod definition;
 mod kind;
-pub mod merge;
+mod merge;
 pub mod name;
 pub mod offer;
 mod offered;

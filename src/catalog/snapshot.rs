@@ -200,7 +200,7 @@ impl Catalog {
         }
     }
 
-    /// Canonical names of a tenant's tools, sorted within each server, servers in configured order, those without tools included.
+    /// Canonical names of a tenant's tools, whoever sees them, sorted within each server, servers in configured order, those without tools included.
     pub fn tool_names(&self, tenant: &TenantId) -> Vec<(ServerName, Vec<String>)> {
         let Some(tenant) = self.tenant(tenant) else { return Vec::new() };
         let names = |listed: &Listed| {

@@ -325,6 +325,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn every_list_and_every_profile_is_told_of_and_kept() {
+        let desk = Desk::new(&[("default", "x")]);
+        let (sitting, id) = (desk.sit(), desk.server(0).id.clone());
+        let (mut events, learned) = (sitting.bus.listen(), sitting.keeper.learned());
+        let prompts = vec![Bytes::from_static(br#"{"name":"p"}"#)];
+        let templates = vec![Bytes::from_static(br#"{"uriTemplate":"x:{a}"}"#)];
+        learned(Learned { prompts: prompts.clone(), ..said(desk.server(0), &[]) });
+        assert!(matches!(events.try_recv(), Ok(Event::PromptsChanged { server, .. }) if server == id));
+        learned(Learned { prompts, templates, profile: Profile::FORM, ..said(desk.server(0), &[]) });
+        assert!(matches!(events.try_recv(), Ok(Event::ResourcesChanged { server, .. }) if server == id));
+        assert!(events.try_recv().is_err(), "who sees the prompts saw them before");
+        sitting.keeper.written().await;
+
+        let again = desk.sit();
+        let kept = [Profile::BARE, Profile::FORM].map(|profile| {
+            let offer = again.catalog.offer_to(&id, profile).unwrap();
+            Kind::ALL.map(|kind| offer.items(kind).len())
+        });
+        assert_eq!(kept, [[0, 1, 0, 0], [0, 1, 0, 1]]);
+    }
+
+    #[tokio::test]
     async fn a_changed_entry_and_another_tenant_find_nothing() {
         let mut desk = Desk::new(&[("default", "x")]);
         let sitting = desk.sit();
