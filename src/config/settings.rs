@@ -188,9 +188,21 @@ pub enum Scope {
     Call,
 }
 
+/// Whether instances may ask their callers (sampling, elicitation, roots). One that may is one principal's, or one session's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Interactive {
+    Never,
+    /// Where `scope` is `user` or `session`.
+    Auto,
+    /// In every scope.
+    Always,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     pub scope: Scope,
+    /// The field of the entry with this name.
+    pub interactive: Interactive,
     /// At least 1.
     pub size: usize,
     /// At most `size`.
@@ -201,7 +213,7 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { scope: Scope::User, size: 4, spare: 0, idle_stop: Some(Duration::from_secs(600)) }
+        Self { scope: Scope::User, interactive: Interactive::Auto, size: 4, spare: 0, idle_stop: Some(Duration::from_secs(600)) }
     }
 }
 

@@ -157,7 +157,7 @@ pub(super) mod tests {
     use super::*;
     use crate::{
         catalog::Tool,
-        config::{Launch, Pool, Restart, Scope, Timeouts},
+        config::{Launch, Pool, Restart, Timeouts},
         name::{ServerName, TenantId},
         protocol::Version,
         upstream::{State, status::Noise},
@@ -178,7 +178,7 @@ pub(super) mod tests {
             kind: "api".into(),
             enabled: true,
             start: Start::Demand,
-            pool: Pool { scope: Scope::User, size: 4, spare: 0, idle_stop: None },
+            pool: Pool { idle_stop: None, ..Pool::default() },
             restart: Restart {
                 max_retries: None,
                 wait: Duration::from_millis(100),
