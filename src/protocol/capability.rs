@@ -98,6 +98,11 @@ impl Profile {
         Self(self.0 | ability.0)
     }
 
+    /// What both have.
+    pub const fn only(self, abilities: Self) -> Self {
+        Self(self.0 & abilities.0)
+    }
+
     pub const fn without(self, ability: Self) -> Self {
         Self(self.0 & !ability.0)
     }

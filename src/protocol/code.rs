@@ -72,11 +72,15 @@ pub enum Reason {
     ShuttingDown,
     Internal,
     UnknownTool,
+    /// The server does not do such a thing at all.
+    Unsupported,
+    /// The server would not do this.
+    Refused,
 }
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Stopped,
         Self::Disabled,
         Self::StartFailed,
@@ -89,6 +93,8 @@ impl Reason {
         Self::ShuttingDown,
         Self::Internal,
         Self::UnknownTool,
+        Self::Unsupported,
+        Self::Refused,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -105,6 +111,8 @@ impl Reason {
             Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal",
             Self::UnknownTool => "unknown_tool",
+            Self::Unsupported => "unsupported",
+            Self::Refused => "refused",
         }
     }
 
@@ -113,14 +121,15 @@ impl Reason {
         match self {
             Self::Stopped | Self::StartFailed | Self::Crashed | Self::Busy | Self::ShuttingDown => true,
             Self::Disabled | Self::ServerExited | Self::BadAnswer | Self::Timeout => false,
-            Self::Cancelled | Self::Internal | Self::UnknownTool => false,
+            Self::Cancelled | Self::Internal | Self::UnknownTool | Self::Unsupported | Self::Refused => false,
         }
     }
 
     /// The JSON-RPC code that carries it.
     pub const fn code(self) -> Code {
         match self {
-            Self::UnknownTool => Code::InvalidParams,
+            Self::UnknownTool | Self::Refused => Code::InvalidParams,
+            Self::Unsupported => Code::MethodNotFound,
             _ => Code::Internal,
         }
     }
@@ -143,6 +152,8 @@ impl Reason {
             Self::ShuttingDown => ("HUB_ERROR", 503),
             Self::Internal => ("HUB_ERROR", 500),
             Self::UnknownTool => ("TOOL_ERROR", 404),
+            Self::Unsupported => ("SERVER_ERROR", 501),
+            Self::Refused => ("SERVER_ERROR", 400),
         }
     }
 }

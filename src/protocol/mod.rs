@@ -7,6 +7,7 @@ pub mod code;
 pub mod era;
 pub mod header;
 pub mod id;
+pub mod level;
 pub mod line;
 pub mod message;
 pub mod method;
@@ -17,6 +18,7 @@ pub mod sse;
 pub mod version;
 
 pub use id::RequestId;
+pub use level::Level;
 pub use message::{Body, Message};
 pub use method::Method;
 pub use refusal::Refusal;
