@@ -66,6 +66,10 @@ pub const STDERR_RING_BYTES: usize = 256 << 10;
 pub const LIST_WAIT: Duration = Duration::from_secs(2);
 pub const LIST_COALESCE: Duration = Duration::from_millis(150);
 pub const TOOLS_PER_SERVER_MAX: usize = 5000;
+pub const PROMPTS_PER_SERVER_MAX: usize = 5000;
+/// Some servers list every file they know.
+pub const RESOURCES_PER_SERVER_MAX: usize = 20_000;
+pub const TEMPLATES_PER_SERVER_MAX: usize = 5000;
 pub const LIST_PAGES_MAX: usize = 100;
 pub const LIST_PAGE_TOOLS: usize = 1000;
 pub const PROGRESS_PER_SECOND: u32 = 20;
@@ -82,5 +86,13 @@ pub const BUS_EVENTS: usize = 1024;
 pub const CONNECTIONS_MAX: usize = 16_384;
 /// One progress notification of a server; a larger one is not passed on.
 pub const PROGRESS_BYTES_MAX: usize = 64 << 10;
-/// What a server may list, over all pages.
+/// Any other notification of a server; a larger one is not passed on.
+pub const NOTE_BYTES_MAX: usize = 64 << 10;
+/// Notifications of one call that its caller has not read; of more the oldest are lost.
+pub const NOTES_QUEUED_MAX: usize = 64;
+/// Questions of one server without an answer, and answers it has not read; one more is refused.
+pub const QUESTIONS_MAX: usize = 64;
+/// Resources watched on one connection to a server; one more is refused.
+pub const WATCHED_MAX: usize = 1024;
+/// What a server may list, over all pages of one list.
 pub const LIST_BYTES_MAX: usize = 32 << 20;

@@ -148,8 +148,7 @@ impl Offer {
     }
 
     fn tell(&self, method: &str, params: &Value, key: &str, uri: Option<&str>, is_stateless: bool, out: &mut Vec<u8>) {
-        // A client that never listens is told all the same, as sloppy servers do.
-        if !is_stateless || self.listens.lock().unwrap().is_empty() {
+        if !is_stateless {
             return note(out, method, params.clone(), None);
         }
         for listen in self.listens.lock().unwrap().iter().filter(|listen| listen.wants(key, uri)) {
