@@ -104,6 +104,8 @@ pub const NOTE_BYTES_MAX: usize = 64 << 10;
 pub const NOTES_QUEUED_MAX: usize = 64;
 /// Questions of one server without an answer, and answers it has not read; one more is refused.
 pub const SERVER_QUESTIONS_MAX: usize = 64;
+/// Resources watched on one connection to a server; one more is refused.
+pub const SERVER_WATCHED_MAX: usize = 1024;
 /// What a server may list, over all pages of one list.
 pub const LIST_BYTES_MAX: usize = 32 << 20;
 /// Unsolicited messages that wait for a session's stream; the oldest notices make room.

@@ -54,13 +54,16 @@ pub(super) struct Wants {
     /// It may be asked.
     pub(super) asks: bool,
     pub(super) notes: bool,
-    /// Nothing that a server says can be about it: a `subscriptions/listen`, a log level.
+    /// The hub's own: nobody's secret can be in what a server says of it.
+    pub(super) is_hubs: bool,
+    /// One of the hub's own that takes no place of a caller's: a `subscriptions/listen`, a log level.
     pub(super) is_quiet: bool,
 }
 
 impl Wants {
-    pub(super) const NOTHING: Self = Self { progress: false, asks: false, notes: false, is_quiet: false };
-    pub(super) const QUIET: Self = Self { is_quiet: true, ..Self::NOTHING };
+    pub(super) const NOTHING: Self = Self { progress: false, asks: false, notes: false, is_hubs: false, is_quiet: false };
+    pub(super) const HUBS: Self = Self { is_hubs: true, ..Self::NOTHING };
+    pub(super) const QUIET: Self = Self { is_quiet: true, ..Self::HUBS };
 
     pub(super) fn has_inbox(self) -> bool {
         self.progress || self.asks || self.notes

@@ -77,6 +77,11 @@ impl Feed {
         !self.lock().wanted.is_empty()
     }
 
+    fn is_full(&self, uri: &str) -> bool {
+        let state = self.lock();
+        state.wanted.len() >= limits::SERVER_WATCHED_MAX && !state.wanted.contains_key(uri)
+    }
+
     /// Returns the number of this change.
     fn want(&self, uri: &str, count: impl Fn(usize) -> usize) -> u64 {
         let mut state = self.lock();
@@ -136,6 +141,9 @@ impl Server {
             return Err(UpstreamError::new(id, Reason::Unsupported, "does not tell of changes of its resources"));
         }
         let feed = &instance.feed;
+        if feed.is_full(uri) {
+            return Err(UpstreamError::new(id, Reason::Refused, "has as many resources watched as it may"));
+        }
         let mut settled = feed.settled.subscribe();
         let change = feed.want(uri, |count| count + 1);
         let hold = Hold { held, uri: uri.to_owned() };

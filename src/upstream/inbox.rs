@@ -1,7 +1,7 @@
 //! What a server says for one call before its answer, on its way to the caller.
 //!
 //! Progress: so many a second, and of more than that the last. Notes: a caller that reads slowly misses the oldest. Questions are
-//! bounded by their link (`QUESTIONS_MAX`), and none is lost: one that nobody took is answered when the inbox goes.
+//! bounded by their link (`SERVER_QUESTIONS_MAX`), and none is lost: one that nobody took is answered when the inbox goes.
 //!
 //! No `Question` is ever dropped under the lock: its drop answers the server, which takes the lock of the link.
 
@@ -80,17 +80,16 @@ impl Inbox {
         self.came.notify_one();
     }
 
-    /// # Errors
-    /// Hands it back when the caller has left.
-    pub(super) fn ask(&self, question: Question) -> Result<(), Question> {
+    /// Handed back when the caller has left.
+    pub(super) fn ask(&self, question: Question) -> Option<Question> {
         let mut state = self.lock();
         if self.is_closed() {
-            return Err(question);
+            return Some(question);
         }
         state.queued.push_back(Event::Question(question));
         drop(state);
         self.came.notify_one();
-        Ok(())
+        None
     }
 
     /// The server takes a question back: handed out here if nobody took it yet, else told to who did.
@@ -250,7 +249,7 @@ mod tests {
         let inbox = Inbox::new(Instant::now());
         inbox.progress(note(0), Instant::now());
         let (question, answered) = asked(0);
-        inbox.ask(question).unwrap();
+        assert!(inbox.ask(question).is_none());
         for n in 0..=NOTES_QUEUED_MAX as u32 {
             inbox.note(note(n));
         }
@@ -269,16 +268,16 @@ mod tests {
         let inbox = Inbox::new(Instant::now());
         let (question, answered) = asked(1);
         let id = question.id();
-        inbox.ask(question).unwrap();
+        assert!(inbox.ask(question).is_none());
         assert!(inbox.withdraw(&id).is_some());
         assert_eq!(*answered.lock().unwrap(), [1], "by the drop of what was handed back");
         let (question, answered) = asked(2);
-        inbox.ask(question).unwrap();
+        assert!(inbox.ask(question).is_none());
         inbox.close();
         inbox.close();
         assert_eq!(*answered.lock().unwrap(), [2]);
         let (question, answered) = asked(3);
-        assert!(inbox.ask(question).is_err());
+        assert!(inbox.ask(question).is_some());
         assert_eq!(*answered.lock().unwrap(), [3]);
     }
 }

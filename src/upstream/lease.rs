@@ -80,7 +80,7 @@ impl Lease {
     /// `Reason::Busy` when its queues are full: wait for `ready`, then try again. `Reason::Crashed` when the instance is gone;
     /// nothing was sent.
     pub fn open(&self, opening: &Opening<'_>, line: impl FnOnce(WireId) -> Bytes) -> Result<Exchange, UpstreamError> {
-        let wants = Wants { progress: opening.progress, asks: opening.asks, notes: opening.notes, is_quiet: false };
+        let wants = Wants { progress: opening.progress, asks: opening.asks, notes: opening.notes, ..Wants::NOTHING };
         let opened = self.held.instance().link.open(wants, self.deadline, line)?;
         Ok(Exchange::new(opened, Some(self.held.clone())))
     }

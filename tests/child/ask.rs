@@ -70,8 +70,13 @@ impl Server {
         }
         let mut replies = Vec::new();
         for together in questions(tool, arguments) {
-            let asked: Vec<_> = together.iter().map(|question| self.send_question(question)).collect();
-            replies.extend(asked.into_iter().map(|asked| self.reply_to(asked)));
+            let mut asked = Vec::new();
+            for question in &together {
+                asked.push(self.send_question(question));
+            }
+            for asked in asked {
+                replies.push(self.reply_to(asked));
+            }
         }
         self.answer_call(id, &said(replies), out);
     }

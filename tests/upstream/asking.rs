@@ -220,22 +220,24 @@ async fn sessions_never_see_each_others_questions() {
     const SESSIONS: usize = 6;
     let scene = one(HANDSHAKE, json!({}));
     let server = scene.server("s");
-    let sessions = (0..SESSIONS).map(|n| {
-        let server = Arc::clone(&server);
-        tokio::spawn(async move {
-            let caller = of_session(&format!("s{n}"), Profile::FORM);
-            for round in 0..5 {
-                let lease = server.lease(&caller).await.unwrap();
-                let message = format!("{n}/{round}");
-                let mut exchange = ask(&lease, "ask_form", json!({"message": message}));
-                let question = question(&mut exchange).await;
-                assert_eq!(params(&question)["message"], message);
-                answer(question, json!({"to": message}));
-                assert_eq!(said(&mut exchange).await, json!({"to": message}));
-            }
+    let sessions: Vec<_> = (0..SESSIONS)
+        .map(|n| {
+            let server = Arc::clone(&server);
+            tokio::spawn(async move {
+                let caller = of_session(&format!("s{n}"), Profile::FORM);
+                for round in 0..5 {
+                    let lease = server.lease(&caller).await.unwrap();
+                    let message = format!("{n}/{round}");
+                    let mut exchange = ask(&lease, "ask_form", json!({"message": message}));
+                    let question = question(&mut exchange).await;
+                    assert_eq!(params(&question)["message"], message);
+                    answer(question, json!({"to": message}));
+                    assert_eq!(said(&mut exchange).await, json!({"to": message}));
+                }
+            })
         })
-    });
-    for session in sessions.collect::<Vec<_>>() {
+        .collect();
+    for session in sessions {
         session.await.unwrap();
     }
     assert_eq!(server.status().instances, SESSIONS);

@@ -98,6 +98,10 @@ pub(super) struct Core {
     pub(super) connection: Connection<Waiter>,
     outbox: Outbox,
     questions: Questions,
+    /// Of the open calls, those that take no place of a caller's.
+    quiet: usize,
+    /// Those and the hub's other own.
+    hubs: usize,
     pub(super) is_closed: bool,
     /// Callers in `ready`.
     waiting: usize,
@@ -123,10 +127,12 @@ impl Link {
         tasks: &TaskTracker,
     ) -> Self {
         let core = Core {
-            connection: Connection::new(bounds.queue),
+            connection: Connection::new(bounds.queue.saturating_add(QUIET_MAX)),
             // `has_room` bounds the bytes: by what waits already, so that a line of any size gets its turn.
             outbox: Outbox::new(bounds.queue.saturating_mul(2), usize::MAX),
             questions: Questions::default(),
+            quiet: 0,
+            hubs: 0,
             is_closed: false,
             waiting: 0,
         };
@@ -173,7 +179,8 @@ impl Link {
         if core.is_closed {
             return Err(UpstreamError::gone(&shared.server));
         }
-        if !core.has_room(shared.bounds.queue) {
+        let has_room = if wants.is_quiet { core.quiet < QUIET_MAX } else { core.has_room(shared.bounds.queue) };
+        if !has_room {
             return Err(UpstreamError::busy(&shared.server));
         }
         let Ok(wire) = core.connection.open(waiter, deadline, now.into_std()) else {
@@ -184,6 +191,8 @@ impl Link {
             core.connection.cancel(wire);
             return Err(UpstreamError::busy(&shared.server));
         }
+        core.quiet += usize::from(wants.is_quiet);
+        core.hubs += usize::from(wants.is_hubs);
         drop(core);
         if was_empty {
             shared.to_write.notify_one();
@@ -218,7 +227,8 @@ impl Link {
     /// Gives a call up: its slot is free at once, and the server is told, once, unless the call was over already.
     pub(in crate::upstream) fn cancel(&self, wire: WireId) {
         let mut core = self.0.lock();
-        if core.connection.cancel(wire).is_some() {
+        if let Some(waiter) = core.connection.cancel(wire) {
+            core.forget(&waiter);
             self.0.tell_cancelled(&mut core, wire, None);
         }
     }
@@ -249,7 +259,7 @@ impl Link {
         deadline: Deadline,
     ) -> Result<Message, UpstreamError> {
         let opened = loop {
-            match self.open(Wants::NOTHING, deadline, |wire| outgoing::own(wire, method, params, version)) {
+            match self.open(Wants::HUBS, deadline, |wire| outgoing::own(wire, method, params, version)) {
                 Err(error) if error.reason == Reason::Busy => timeout(deadline.call, self.ready()).await.map_err(|_| error)??,
                 opened => break opened?,
             }
@@ -297,6 +307,7 @@ impl Link {
         let (open, questions) = {
             let mut core = shared.lock();
             core.is_closed = true;
+            (core.quiet, core.hubs) = (0, 0);
             (core.connection.close(), core.questions.drain().collect::<Vec<_>>())
         };
         shared.closed.cancel();
@@ -316,11 +327,7 @@ impl Link {
 
     /// Calls without an answer, listens and the like aside.
     pub(in crate::upstream) fn in_flight(&self) -> usize {
-        let core = self.0.lock();
-        match core.connection.in_flight() {
-            0 => 0,
-            _ => core.connection.open_calls().filter(|(_, waiter)| !waiter.wants.is_quiet).count(),
-        }
+        self.0.lock().calls()
     }
 
     pub(in crate::upstream) fn noise(&self) -> Noise {
@@ -358,6 +365,9 @@ impl Shared {
     fn take(&self, wire: WireId) -> Option<Waiter> {
         let mut core = self.lock();
         let waiter = core.connection.handle_answer(wire);
+        if let Some(waiter) = &waiter {
+            core.forget(waiter);
+        }
         self.make_room(&core, 1);
         waiter
     }
@@ -513,7 +523,8 @@ impl Shared {
         {
             let mut core = self.lock();
             core.connection.handle_timeout(now.into_std(), &mut expired);
-            for (wire, _) in &expired {
+            for (wire, waiter) in &expired {
+                core.forget(waiter);
                 self.tell_cancelled(&mut core, *wire, Some("timeout"));
             }
             self.make_room(&core, expired.len());
@@ -550,7 +561,7 @@ impl Shared {
 
 impl Core {
     fn has_room(&self, queue: usize) -> bool {
-        self.connection.in_flight() < queue && self.outbox.len() < queue && self.outbox.bytes() < limits::QUEUE_BYTES_MAX
+        self.calls() < queue && self.outbox.len() < queue && self.outbox.bytes() < limits::QUEUE_BYTES_MAX
     }
 
     /// Up to `max` lines for one write; returns how many of them make room for calls.
@@ -561,14 +572,21 @@ impl Core {
         lines.len() - answers
     }
 
-    /// The only call that a server could speak of. Cheap when there are many.
+    fn calls(&self) -> usize {
+        self.connection.in_flight().saturating_sub(self.quiet)
+    }
+
+    fn forget(&mut self, over: &Waiter) {
+        self.quiet -= usize::from(over.wants.is_quiet);
+        self.hubs -= usize::from(over.wants.is_hubs);
+    }
+
+    /// The only call of a caller's. What a server says of the hub's own requests may go there too: it is nobody else's.
     fn only_call(&self) -> Option<&Waiter> {
-        if self.connection.in_flight() > QUIET_MAX + 1 {
+        if self.connection.in_flight() != self.hubs + 1 {
             return None;
         }
-        let mut calls = self.connection.open_calls().filter(|(_, waiter)| !waiter.wants.is_quiet).map(|(_, waiter)| waiter);
-        let only = calls.next();
-        if calls.next().is_none() { only } else { None }
+        self.connection.open_calls().find(|(_, waiter)| !waiter.wants.is_hubs).map(|(_, waiter)| waiter)
     }
 
     fn resume(&mut self, asked: &Asked, now: Instant) {

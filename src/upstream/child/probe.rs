@@ -168,7 +168,7 @@ async fn initialize(link: &Link, profile: Profile, until: Instant) -> Result<Gre
 fn ask(link: &Link, method: &str, params: &str, version: Version, until: Instant) -> Result<Exchange, GreetError> {
     let left = until.saturating_duration_since(Instant::now());
     let deadline = Deadline { call: left, call_max: left };
-    let opened = link.open(Wants::NOTHING, deadline, |wire| outgoing::own(wire, method, params, version));
+    let opened = link.open(Wants::HUBS, deadline, |wire| outgoing::own(wire, method, params, version));
     Ok(Exchange::new(opened.map_err(|_| GreetError::Gone)?, None))
 }
 

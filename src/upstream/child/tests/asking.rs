@@ -1,6 +1,6 @@
 //! What servers ask and say by themselves, and whom it reaches.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -256,7 +256,7 @@ async fn a_log_record_is_for_the_only_call_or_for_the_connection() {
     let (link, mut peer, mut news) = session_link(true);
     let log = |n: u64| json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": n}});
     let mut noted = open_wanting(&link, NOTED);
-    let quiet = open_wanting(&link, Wants::QUIET);
+    let hubs = [open_wanting(&link, Wants::QUIET), open_wanting(&link, Wants::HUBS)];
     peer.say(log(1)).await;
     let Event::Note(message) = noted.next().await else { panic!("a note") };
     assert_eq!(text(&message)["params"]["data"], 1);
@@ -264,7 +264,7 @@ async fn a_log_record_is_for_the_only_call_or_for_the_connection() {
     peer.say(log(2)).await;
     let What::Log(message) = news.recv().await.unwrap().what else { panic!("a record") };
     assert_eq!(text(&message)["params"]["data"], 2);
-    drop((noted, other, quiet));
+    drop((noted, other, hubs));
     let plain = open_wanting(&link, Wants::NOTHING);
     peer.say(log(3)).await;
     assert!(matches!(news.recv().await.unwrap().what, What::Log(_)), "nobody takes notes");
@@ -294,16 +294,16 @@ async fn the_end_of_an_elicitation_is_told_to_all_who_may_have_been_asked() {
 #[tokio::test(start_paused = true)]
 async fn closing_a_link_with_questions_in_every_place_locks_nothing() {
     let (link, mut peer) = link();
-    let exchanges = Arc::new(Mutex::new(Vec::new()));
+    let mut exchanges = Vec::new();
     for n in 0..8 {
-        exchanges.lock().unwrap().push(open_wanting(&link, ASKED));
+        exchanges.push(open_wanting(&link, ASKED));
         peer.asked("tools/call").await;
         peer.ask(json!(n)).await;
     }
     peer.pinged().await;
     link.close(&UpstreamError::exited(&server_id()));
     let mut taken = Vec::new();
-    for mut exchange in exchanges.lock().unwrap().drain(..) {
+    for mut exchange in exchanges {
         loop {
             match exchange.next().await {
                 Event::Question(question) => taken.push(question),
