@@ -11,7 +11,9 @@ use super::{
 use crate::{
     limits,
     protocol::{
-        Body, Era, Kind, Message, Method, RequestId, Span, Version, capability::Profile, code::Code, refusal::quoted, splice::Splice,
+        Body, Era, Kind, Message, Method, RequestId, Span, Version,
+        capability::{Profile, TaskSupport},
+        code::Code, refusal::quoted, splice::Splice,
     },
 };
 
@@ -287,27 +289,6 @@ pub fn renamed(note: &Message, task_id: &str, subscription: Option<&RequestId>) 
     body.to_body()
 }
 
-/// `execution.taskSupport` of a tool (2025-11-25).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Support {
-    #[default]
-    Forbidden,
-    Optional,
-    Required,
-}
-
-impl Support {
-    /// Of a tool's definition, raw JSON.
-    pub fn of(definition: &str) -> Self {
-        let execution = Object::read(definition).and_then(|tool| tool.object("execution"));
-        match execution.and_then(|execution| execution.string("taskSupport")).as_deref() {
-            Some("optional") => Self::Optional,
-            Some("required") => Self::Required,
-            _ => Self::Forbidden,
-        }
-    }
-}
-
 /// What decides about tasks in one `tools/call`.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
@@ -317,7 +298,7 @@ pub struct Facts {
     pub server: Version,
     /// It said `tasks.requests.tools.call` (2025-11-25), or the extension (2026-07-28).
     pub server_has_tasks: bool,
-    pub support: Support,
+    pub support: TaskSupport,
     /// The client sent `task`, and may: at a server's own endpoint.
     pub asked: bool,
     /// Calls that may become tasks are to.
@@ -352,12 +333,12 @@ impl Plan {
             (Era::Handshake, Era::Stateless) if facts.bridges => Self::DeclareAndPoll,
             (_, Era::Stateless) => Self::Plain,
             (_, Era::Handshake) => match facts.support {
-                Support::Forbidden => Self::Plain,
+                TaskSupport::Forbidden => Self::Plain,
                 _ if facts.asked && facts.client == Version::V2025_11_25 => Self::Relay,
-                Support::Required if understands => Self::Start,
-                Support::Required => Self::Poll,
-                Support::Optional if understands && facts.prefers => Self::Start,
-                Support::Optional => Self::Plain,
+                TaskSupport::Required if understands => Self::Start,
+                TaskSupport::Required => Self::Poll,
+                TaskSupport::Optional if understands && facts.prefers => Self::Start,
+                TaskSupport::Optional => Self::Plain,
             },
         }
     }

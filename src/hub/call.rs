@@ -22,7 +22,7 @@ use crate::{
         trace,
     },
     protocol::{
-        Era, Refusal, Version,
+        Era, Method, Refusal, Version,
         code::{Code, Reason, failure_data},
     },
     upstream::{Lease, Opening, Server, Sharer, UpstreamError},
@@ -163,6 +163,7 @@ fn put(lease: &Lease, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Resul
         progress: message.scan().meta.progress_token.is_some(),
         asks: version.era() == Era::Handshake && lease.profile().can_be_asked() && round::may_ask(method),
         notes: level.is_some(),
+        waits: method == Method::TasksResult,
         method: method.as_str(),
         name: aim.name(),
         headers: &headers,
