@@ -324,6 +324,20 @@ pub enum Plan {
 }
 
 impl Plan {
+    /// Whether a stateless server is told that tasks are understood.
+    pub const fn declares(self) -> bool {
+        matches!(self, Self::Declare | Self::DeclareAndPoll)
+    }
+
+    /// Raw JSON of `params.task` for the server.
+    pub fn param(self, call: &Message) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Start | Self::Poll => Some(augment(Some(limits::TASK_TTL)).into()),
+            Self::Relay => text_of(call, call.scan().task.map(|task| task.value)).map(Cow::Borrowed),
+            Self::Plain | Self::Declare | Self::DeclareAndPoll => None,
+        }
+    }
+
     pub fn of(facts: &Facts) -> Self {
         let is_able = facts.server_has_tasks && (facts.server.era() == Era::Stateless || facts.server >= Version::V2025_11_25);
         let understands = facts.profile.has(Profile::TASKS) && facts.client.era() == Era::Stateless;

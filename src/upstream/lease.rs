@@ -39,8 +39,8 @@ pub struct Opening<'a> {
     pub headers: &'a [(Box<str>, String)],
 }
 
-/// A guard; dropping it gives the instance back. Calls opened through it hold the instance themselves.
-#[derive(Debug)]
+/// A guard; dropping it gives the instance back. Calls opened through it hold the instance themselves. A clone is another use.
+#[derive(Clone, Debug)]
 pub struct Lease {
     held: Use,
     deadline: Deadline,
