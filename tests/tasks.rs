@@ -82,7 +82,10 @@ async fn what_a_task_asks_is_answered_by_an_update() {
         let (key, request) = requests.iter().next().unwrap();
         assert_eq!((requests.len(), &request["params"]["message"]), (1, &json!("your name?")), "{words}: {asking}");
         let bad = json!({"taskId": task["taskId"], "_meta": able()});
-        assert_eq!(client.ask("tasks/update", bad).await.json()["error"]["code"], if words == STATELESS { json!(null) } else { json!(-32602) });
+        assert_eq!(
+            client.ask("tasks/update", bad).await.json()["error"]["code"],
+            if words == STATELESS { json!(null) } else { json!(-32602) }
+        );
         let responses = json!({key: {"action": "accept", "content": {"name": "Ann"}}});
         let update = json!({"taskId": task["taskId"], "inputResponses": responses, "_meta": able()});
         assert_eq!(client.ask("tasks/update", update).await.json()["result"]["resultType"], "complete");
@@ -94,7 +97,7 @@ async fn what_a_task_asks_is_answered_by_an_update() {
 
 #[tokio::test]
 async fn a_request_about_a_task_is_checked_before_it_goes_anywhere() {
-    let hub = hub::new().server("s", server::child(STATELESS)).server("t", server::child(STATELESS)).run();
+    let hub = hub::new().server("s", server::child(STATELESS)).server("other", server::child(STATELESS)).run();
     let client = client::stateless(&hub);
     let task = call(&client, "s.task_required", json!({})).await["result"].clone();
     let ask = async |method: &str, params: Value| {
@@ -118,7 +121,7 @@ async fn a_request_about_a_task_is_checked_before_it_goes_anywhere() {
     let mismatch = client.post("/mcp", &headers, &body).await;
     assert_eq!((mismatch.status, &mismatch.json()["error"]["code"]), (400, &json!(-32020)));
 
-    let other = client::stateless_at(&hub, "/t/mcp");
+    let other = client::stateless_at(&hub, "/other/mcp");
     assert_eq!(about(&other, "tasks/get", &task).await["error"]["code"], -32602, "another server's endpoint");
     let own = client::stateless_at(&hub, "/s/mcp");
     until(&own, &task, "completed").await;

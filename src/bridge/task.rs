@@ -13,7 +13,9 @@ use crate::{
     protocol::{
         Body, Era, Kind, Message, Method, RequestId, Span, Version,
         capability::{Profile, TaskSupport},
-        code::Code, refusal::quoted, splice::Splice,
+        code::Code,
+        refusal::quoted,
+        splice::Splice,
     },
 };
 

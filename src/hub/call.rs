@@ -182,7 +182,9 @@ fn put(lease: &Lease, server: &Server, inbound: &Inbound, aim: &Aim, inputs: Inp
     let profile = if plan.declares() || is_of_tasks(method) { inbound.relayed().with(Profile::TASKS) } else { inbound.relayed() };
     let opening = Opening {
         progress: message.scan().meta.progress_token.is_some(),
-        asks: version.era() == Era::Handshake && lease.profile().can_be_asked() && (round::may_ask(method) || method == Method::TasksResult),
+        asks: version.era() == Era::Handshake
+            && lease.profile().can_be_asked()
+            && (round::may_ask(method) || method == Method::TasksResult),
         notes: level.is_some(),
         waits: method == Method::TasksResult,
         method: method.as_str(),

@@ -425,9 +425,7 @@ impl Server {
         let arguments = &call.arguments;
         let number = |name: &str, default: u64| arguments[name].as_u64().unwrap_or(default);
         let said = match &*call.name {
-            name if name.starts_with("task_")
-                && self.start_task(name, id, &serde_json::from_str(params).unwrap_or_default(), out) =>
-            {
+            name if name.starts_with("task_") && self.start_task(name, id, &serde_json::from_str(params).unwrap_or_default(), out) => {
                 return;
             }
             "task_optional" => "worked at once".to_owned(),

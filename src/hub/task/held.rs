@@ -78,12 +78,8 @@ impl Holds {
 
     /// The oldest of this principal make room.
     fn make_room(&self, principal: &Arc<str>) {
-        let mut own: Vec<_> = self
-            .tasks
-            .iter()
-            .filter(|entry| entry.key().1 == *principal)
-            .map(|entry| (entry.arrival, entry.gone.clone()))
-            .collect();
+        let mut own: Vec<_> =
+            self.tasks.iter().filter(|entry| entry.key().1 == *principal).map(|entry| (entry.arrival, entry.gone.clone())).collect();
         own.sort_unstable_by_key(|(arrival, _)| *arrival);
         let surplus = own.len().saturating_sub(limits::TASKS_HELD_PER_PRINCIPAL_MAX.saturating_sub(1));
         own.into_iter().take(surplus).for_each(|(_, gone)| gone.cancel());

@@ -89,9 +89,10 @@ fn named(hub: &Hub, inbound: &Inbound) -> Result<Named, Refusal> {
         return Err(Refusal::new(Code::MissingCapability, 400, format!("Tasks are for clients that declare {TASKS}")).with_data(required));
     }
     let message = &inbound.message;
-    let public = message.scan().task_id.and_then(|span| message.string(span)).ok_or_else(|| {
-        Refusal::new(Code::InvalidParams, 200, format!("{} needs params.taskId, a string", message.method().as_str()))
-    })?;
+    let public =
+        message.scan().task_id.and_then(|span| message.string(span)).ok_or_else(|| {
+            Refusal::new(Code::InvalidParams, 200, format!("{} needs params.taskId, a string", message.method().as_str()))
+        })?;
     let TaskRef { server, id, .. } =
         hub.sealer.open_task(&public, inbound.principal.id(), seal::unix(SystemTime::now())).map_err(|_| unknown())?;
     let server = server_id(&server).filter(|server| inbound.endpoint.shows(server)).ok_or_else(unknown)?;
@@ -149,8 +150,7 @@ impl Held {
 /// A request of the hub's own about a task, sent now.
 fn open(lease: &Lease, method: Method<'static>, id: &str, responses: Option<&str>, say: Say) -> Result<Exchange, UpstreamError> {
     let params = task::params(id, responses);
-    let opening =
-        Opening { asks: say.asks, waits: say.waits, method: method.as_str(), name: Some(id), ..Opening::default() };
+    let opening = Opening { asks: say.asks, waits: say.waits, method: method.as_str(), name: Some(id), ..Opening::default() };
     lease.open(&opening, |wire| outgoing::own_for(wire, method.as_str(), &params, lease.version(), say.profile))
 }
 

@@ -118,7 +118,8 @@ fn refused(got: &Message, inbound: &Inbound, server: Version) -> Result<Body, Re
 
 fn update(inbound: &Inbound, held: &Held) -> Result<Body, Refusal> {
     let retry = Retry::read(&inbound.message)?;
-    let responses = retry.responses.ok_or_else(|| Refusal::new(Code::InvalidParams, 200, "tasks/update needs params.inputResponses, an object"))?;
+    let responses =
+        retry.responses.ok_or_else(|| Refusal::new(Code::InvalidParams, 200, "tasks/update needs params.inputResponses, an object"))?;
     let mut state = held.asking.lock();
     let replies = state.machine.handle_retry(Some(responses), std::time::Instant::now())?;
     let answered: Vec<_> = replies.into_iter().filter_map(|reply| Some((state.take(&reply)?, reply.response))).collect();

@@ -180,7 +180,9 @@ impl Tasking {
                 watched.due = Instant::now() + watched.task.poll();
                 match open(&self.lease, Method::TasksGet, &watched.task.id, None, Say::plainly(self.profile)) {
                     Ok(look) => watched.asking = Some(look),
-                    Err(error) if self.plan == Plan::DeclareAndPoll && error.reason != Reason::Busy => return Seen::Ended(Event::Failed(error)),
+                    Err(error) if self.plan == Plan::DeclareAndPoll && error.reason != Reason::Busy => {
+                        return Seen::Ended(Event::Failed(error));
+                    }
                     // Another look will do; where the result is asked for, that fails too.
                     Err(_) => {}
                 }
