@@ -223,8 +223,12 @@ mod tests {
     }
 
     const CANCELLED: &str = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":"l"},"requestId":"l"}}"#;
-    const FAREWELL: &str =
-        r#"{"jsonrpc":"2.0","id":"l","result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":"l"}}}"#;
+    const FAREWELL: &str = concat!(
+        r#"{"jsonrpc":"2.0","id":"l","result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":"l","#,
+        r#""io.modelcontextprotocol/serverInfo":{"name":"mcp-hub","version":""#,
+        env!("CARGO_PKG_VERSION"),
+        r#""}}}}"#
+    );
 
     #[tokio::test]
     async fn a_listen_that_the_hub_ends_is_cancelled_and_then_answered() {
