@@ -4,6 +4,7 @@
 pub mod client;
 pub mod hub;
 pub mod raw;
+pub mod remote_server;
 pub mod server;
 pub mod talk;
 
