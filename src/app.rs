@@ -322,6 +322,7 @@ fn sample(core: &Core, base: &str) -> String {
     let is_demo = |launch: &Launch| match launch {
         Launch::Builtin(builtin) => *builtin == crate::config::settings::Builtin::Echo,
         Launch::Command { args, .. } => *args == ["demo", "echo"],
+        Launch::Remote(_) => false,
     };
     let mut servers = core.settings.tenants.iter().filter(|tenant| tenant.id.as_str() == "default").flat_map(|tenant| &tenant.servers);
     match servers.find(|server| server.enabled && is_demo(&server.launch)) {

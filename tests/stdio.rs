@@ -117,7 +117,7 @@ async fn both_eras_share_the_pipe() {
     assert_eq!((&list["result"]["resultType"], &list["result"]["tools"]), (&json!("complete"), &json!([])));
     assert_eq!(host.refused(&initialize(5, "2025-06-18").to_string()).await, (-32600, Some(json!(5))));
     assert_eq!(host.refused(&stateless(6, "ping", json!({})).to_string()).await, (-32601, Some(json!(6))));
-    assert_eq!(host.refused(&request(7, "resources/list", json!({})).to_string()).await, (-32601, Some(json!(7))));
+    assert_eq!(host.refused(&request(7, "own/method", json!({})).to_string()).await, (-32601, Some(json!(7))));
     assert_eq!(host.finish().await, "");
 }
 

@@ -128,6 +128,7 @@ fn command_line(server: &ServerSettings) -> String {
                 .collect::<Vec<_>>()
                 .join(" ")
         }
+        Launch::Remote(remote) => format!("{} {}", remote.transport.as_str(), remote.shown_url()),
     }
 }
 

@@ -11,7 +11,16 @@ use std::{
     sync::Arc,
 };
 
-use super::{Launch, ServerSettings, command::output, document::Source, environment::Environment, settings::Builtin};
+use hyper::header::HeaderMap;
+
+use super::{
+    Launch, Remote, ServerSettings,
+    command::output,
+    document::Source,
+    environment::Environment,
+    remote::{self, Destination},
+    settings::Builtin,
+};
 
 /// Forms within forms, or values within values, at most.
 const PASSES_MAX: usize = 10;
@@ -39,7 +48,7 @@ pub struct Scope {
 impl Scope {
     /// The scope of an entry that belongs to no file, in a hub with one tenant.
     pub fn of(environment: &Environment) -> Self {
-        let world = World { environment: environment.clone(), added: BTreeMap::new() };
+        let world = World { environment: environment.clone(), ..World::default() };
         Self { world: Arc::new(world), hub_visible: true, ..Self::default() }
     }
 }
@@ -60,6 +69,8 @@ pub(super) struct World {
     pub(super) environment: Environment,
     /// `MCP_HUB_ENV`.
     pub(super) added: BTreeMap<String, String>,
+    /// Nobody beyond this machine is served.
+    pub(super) is_local: bool,
 }
 
 /// A text of the configuration, and the file it stands in.
@@ -70,8 +81,15 @@ pub(super) struct Given {
 }
 
 /// A launch with every placeholder resolved.
+#[derive(Clone, Debug)]
+pub enum Resolved {
+    Program(Program),
+    Remote(Destination),
+}
+
+/// What to run.
 #[derive(Clone)]
-pub struct Resolved {
+pub struct Program {
     pub command: PathBuf,
     pub args: Vec<String>,
     /// The child's whole environment.
@@ -80,10 +98,10 @@ pub struct Resolved {
 }
 
 /// Arguments and values may hold secrets by now.
-impl fmt::Debug for Resolved {
+impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&String> = self.env.keys().collect();
-        f.debug_struct("Resolved").field("command", &self.command).field("args", &self.args.len()).field("env", &names).finish()
+        f.debug_struct("Program").field("command", &self.command).field("args", &self.args.len()).field("env", &names).finish()
     }
 }
 
@@ -99,7 +117,7 @@ fn failed(message: impl Into<String>) -> PlaceholderError {
     PlaceholderError::Failed { message: message.into() }
 }
 
-/// Where one variable of a child came from, for people.
+/// Where one variable of a child, or one header, came from, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub variable: String,
@@ -124,6 +142,7 @@ fn assemble(server: &ServerSettings, run_commands: bool) -> Result<(Resolved, Ve
     }
     match &server.launch {
         Launch::Builtin(builtin) => Ok(demo(*builtin, &server.scope)),
+        Launch::Remote(remote) => destination(remote, &server.scope, run_commands),
         Launch::Command { command, args, env, env_file, cwd } => {
             let mut resolver = Resolver::new(&server.scope, env, run_commands);
             if let Some(path) = env_file {
@@ -137,7 +156,7 @@ fn assemble(server: &ServerSettings, run_commands: bool) -> Result<(Resolved, Ve
             let args = args.iter().map(|arg| resolver.text(arg)).collect::<Result<_, _>>()?;
             let cwd = cwd.as_ref().map(|cwd| resolver.text(cwd)).transpose()?.map(PathBuf::from);
             let (env, origins) = resolver.environment()?;
-            Ok((Resolved { command: command.into(), args, env, cwd }, origins))
+            Ok((Resolved::Program(Program { command: command.into(), args, env, cwd }), origins))
         }
     }
 }
@@ -147,7 +166,32 @@ fn demo(builtin: Builtin, scope: &Scope) -> (Resolved, Vec<Origin>) {
     let env: BTreeMap<String, String> = passed_on(environment).collect();
     let origins = env.keys().map(|name| Origin { variable: name.clone(), from: Layer::Hub.to_string() }).collect();
     let args = vec!["demo".to_owned(), builtin.as_str().to_owned()];
-    (Resolved { command: environment.exe.clone(), args, env, cwd: None }, origins)
+    (Resolved::Program(Program { command: environment.exe.clone(), args, env, cwd: None }), origins)
+}
+
+fn destination(remote: &Remote, scope: &Scope, run_commands: bool) -> Result<(Resolved, Vec<Origin>), PlaceholderError> {
+    let mut resolver = Resolver::new(scope, &remote.env, run_commands);
+    if let Some(path) = &remote.env_file {
+        let file = scope.world.environment.cwd.join(resolver.text(path)?);
+        resolver.env_file = read_env_file(&file, path)?;
+    }
+    let url = resolver.text(&remote.url)?;
+    // A command that was not run may be the whole address.
+    let url = if !run_commands && url == super::shown::MASK { "https://a.command/" } else { &url };
+    let url = remote::address(url).map_err(|why| failed(format!("\"url\" {why}")))?;
+    let (mut headers, mut origins) = (HeaderMap::new(), Vec::new());
+    for (name, text) in &remote.headers {
+        resolver.trail.clear();
+        let value = resolver.text(text)?;
+        let header = remote::header_name(name).map_err(|why| failed(format!("\"headers\" {why}")))?;
+        let value =
+            remote::header_value(&value).ok_or_else(|| failed(format!("the value of header '{name}' is none that HTTP can carry")))?;
+        headers.insert(header, value);
+        origins.push(Origin { variable: name.clone(), from: resolver.story(Layer::Entry) });
+    }
+    let allow_loopback = scope.world.is_local && remote::names_loopback(&url);
+    let destination = Destination { url, headers, transport: remote.transport, allow_private: remote.allow_private, allow_loopback };
+    Ok((Resolved::Remote(destination), origins))
 }
 
 fn passed_on(environment: &Environment) -> impl Iterator<Item = (String, String)> {

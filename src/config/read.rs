@@ -16,6 +16,7 @@ use super::{
     gateway::{Hub, log_level},
     placeholder::World,
     problem::Severity,
+    remote,
     settings::{Gateway, Listener, Serves},
 };
 
@@ -62,6 +63,8 @@ pub fn read(files: &[PathBuf], environment: &Environment, overrides: &Overrides)
     override_by_environment(&mut draft.hub, environment, &mut problems);
     override_by_flags(&mut draft.hub, overrides);
     let gateway = gateway(&mut draft.hub, &mut problems);
+    let mut hosts = std::iter::once(&gateway.host).chain(gateway.listeners.iter().map(|listener| &listener.host));
+    let world = World { is_local: hosts.all(|host| remote::is_loopback(host)), ..world };
     let finish = Finish { hub: &draft.hub, world: Arc::new(world), inputs: Arc::new(draft.inputs), problems: &mut problems };
     let tenants = finish.tenants(draft.tenants);
     // What concerns no file comes last.
@@ -115,7 +118,7 @@ fn world(environment: &Environment) -> Result<World, String> {
             added.insert(name, value);
         }
     }
-    Ok(World { environment: environment.clone(), added })
+    Ok(World { environment: environment.clone(), added, ..World::default() })
 }
 
 fn override_by_environment(hub: &mut Hub, environment: &Environment, problems: &mut Vec<Problem>) {

@@ -199,6 +199,7 @@ fn offer_of(learned: Learned, over_http: bool) -> Offer {
 const fn is_over_http(launch: &Launch) -> bool {
     match launch {
         Launch::Command { .. } | Launch::Builtin(_) => false,
+        Launch::Remote(_) => true,
     }
 }
 

@@ -107,6 +107,7 @@ fn demo_name(launch: &Launch, tool: &str) -> Option<&'static str> {
             ("${mcpHub}", "demo", "math") => Builtin::Math,
             _ => return None,
         },
+        Launch::Remote(_) => return None,
     };
     match (demo, tool) {
         (Builtin::Echo, "echo") => Some("echo_tool"),

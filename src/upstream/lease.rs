@@ -81,7 +81,7 @@ impl Lease {
     /// nothing was sent.
     pub fn open(&self, opening: &Opening<'_>, line: impl FnOnce(WireId) -> Bytes) -> Result<Exchange, UpstreamError> {
         let wants = Wants { progress: opening.progress, asks: opening.asks, notes: opening.notes, ..Wants::NOTHING };
-        let opened = self.held.instance().link.open(wants, self.deadline, line)?;
+        let opened = self.held.instance().link.open_as(opening, wants, self.deadline, line)?;
         Ok(Exchange::new(opened, Some(self.held.clone())))
     }
 

@@ -26,10 +26,11 @@ use super::{
     fleet::Commons,
     instance::{Instance, Use},
     pool::{Key, Pool, Ready, Slot, least_used},
+    remote,
     status::Noise,
 };
 use crate::{
-    config::{Interactive, Scope, ServerSettings, Start},
+    config::{Interactive, Launch, Scope, ServerSettings, Start},
     mux::Deadline,
     observe::{self, ServerPhase},
     protocol::{Level, Version, capability::Profile, code::Reason},
@@ -54,6 +55,8 @@ pub struct Server {
     levels: Mutex<HashMap<Key, Level>>,
     pub(super) life: Mutex<Life>,
     pub(super) stderr: Arc<Ring>,
+    /// What connections to a remote server share.
+    pub(super) remote: Arc<remote::target::Common>,
     /// Its offer is known: stored, or sent as `Learned`.
     pub(super) is_learned: AtomicBool,
     /// The first try to learn it has ended.
@@ -141,6 +144,7 @@ impl Server {
             levels: Mutex::default(),
             life: Mutex::new(life),
             stderr: Arc::default(),
+            remote: Arc::default(),
             is_learned: AtomicBool::new(known.is_some()),
             tried: CancellationToken::new(),
             listing: tokio::sync::Mutex::default(),
@@ -230,7 +234,8 @@ impl Server {
             started_at: life.pool.instances().map(|instance| instance.started_at).min(),
             restart_count: life.restart_count,
             instances: life.pool.instances().count(),
-            pids: life.pool.instances().map(|instance| instance.pid).collect(),
+            pids: life.pool.instances().filter_map(|instance| instance.pid).collect(),
+            breaker: matches!(self.settings.launch, Launch::Remote(_)).then(|| self.remote.breaker()),
             in_flight: life.pool.instances().map(|instance| instance.link.in_flight()).sum(),
             retry: retry.map(|(failures, due)| (failures, SystemTime::now() + due.saturating_duration_since(now))),
             noise,

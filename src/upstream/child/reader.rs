@@ -108,7 +108,7 @@ fn handle_text(shared: &Arc<Shared>, bytes: Bytes) {
 
 /// The call that a line would answer if it were an answer: its result is no object, or too deep, or it has both result and error.
 /// Nothing better will come, so that call need not wait for its deadline. Off the hot path.
-fn meant_answer(line: &[u8]) -> Option<WireId> {
+pub(in crate::upstream) fn meant_answer(line: &[u8]) -> Option<WireId> {
     #[derive(serde::Deserialize)]
     struct Envelope<'a> {
         #[serde(borrow)]
