@@ -15,7 +15,7 @@ use super::{
     finish::Finish,
     gateway::{Hub, log_level},
     placeholder::World,
-    problem::Severity,
+    problem::{Severity, in_file_order},
     settings::{Gateway, Listener, Serves},
 };
 
@@ -64,8 +64,7 @@ pub fn read(files: &[PathBuf], environment: &Environment, overrides: &Overrides)
     let gateway = gateway(&mut draft.hub, &mut problems);
     let finish = Finish { hub: &draft.hub, world: Arc::new(world), inputs: Arc::new(draft.inputs), problems: &mut problems };
     let tenants = finish.tenants(draft.tenants);
-    // What concerns no file comes last.
-    problems.sort_by_key(|problem| (read.iter().position(|file| Some(file) == problem.file.as_ref()).unwrap_or(usize::MAX), problem.line));
+    in_file_order(&mut problems, &read);
     if problems.iter().any(|problem| problem.severity == Severity::Fatal) {
         return Err(problems);
     }
