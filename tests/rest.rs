@@ -48,7 +48,13 @@ async fn get(rest: &Client, path: &str) -> (u16, Value) {
 async fn a_tool_is_called_by_every_route_and_every_name() {
     let (_hub, rest) = learned().await;
     let two = json!({"a": 1.5, "b": 2});
-    for path in ["/api/tools/math.add_tool/call", "/api/tools/math.add_tool", "/api/tools/math__add_tool/call"] {
+    for path in [
+        "/api/tools/math.add_tool/call",
+        "/api/tools/math.add_tool",
+        "/api/tools/math__add_tool/call",
+        "/api/tools/math.add",
+        "/api/tools/math__add",
+    ] {
         let (status, answer) = ask(&rest, path, two.clone()).await;
         assert_eq!((status, &answer["tool"]), (200, &json!("math.add_tool")), "{path}");
         assert_eq!(answer["result"]["structuredContent"], json!({"result": 3.5}), "{path}");
@@ -73,6 +79,23 @@ async fn a_tool_is_called_by_every_route_and_every_name() {
     assert_eq!(streamed.header("content-type"), Some("text/event-stream"));
     let text = std::str::from_utf8(&streamed.body).unwrap();
     assert!(text.starts_with("event: result\ndata: {\"result\":{"), "{text}");
+}
+
+#[tokio::test]
+async fn the_short_names_of_the_demo_servers_lead_to_their_tools_at_every_door() {
+    // Nothing is learned yet: the first call does that.
+    let hub = hub::new().server("echo", demo("echo")).server("math", demo("math")).run();
+    let arguments = json!({"message": "hi"});
+    let mcp = client::stateless(&hub);
+    for name in ["echo.echo", "echo__echo"] {
+        assert_eq!(mcp.call(name, arguments.clone()).await["structuredContent"], json!({"result": "hi"}), "{name}");
+    }
+    let own = client::stateless_at(&hub, "/echo/mcp");
+    assert_eq!(own.call("echo", arguments.clone()).await["structuredContent"], json!({"result": "hi"}));
+    let refused = mcp.ask("tools/call", json!({"name": "math.echo", "arguments": arguments})).await.json();
+    assert_eq!(refused["error"]["code"], -32602);
+    let listed = get(&client::rest(&hub), "/api/tools").await.1;
+    assert_eq!(listed["all_tools"], json!(["echo.echo_tool", "echo.reverse_tool", "math.add_tool", "math.multiply_tool"]));
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -107,6 +107,23 @@ impl Listed {
     /// The tools of this server in the merged list.
     pub(super) fn tools(&self) -> impl Iterator<Item = (&Entry, &Published)> {
         self.offered.iter().flat_map(|offered| &offered.entries).zip(&self.published)
+    }
+}
+
+/// For each server that has any: a further name, and the tool's own.
+pub(super) type Nicknames = BTreeMap<ServerName, &'static [(&'static str, &'static str)]>;
+
+/// Lets every form of the further names lead to their tools, where no tool has that form as its own.
+pub(super) fn nickname(tenant: &TenantId, nicknames: &Nicknames, forms: &mut Forms) {
+    let key = |server: Option<&ServerName>, name: &str| Key { tenant: tenant.clone(), server: server.cloned(), name: name.into() };
+    for (server, names) in nicknames {
+        for (name, own) in *names {
+            let Some(route) = forms.get(&key(Some(server), own)).cloned() else { continue };
+            let (dotted, safe) = (dotted(server.as_str(), name), publish(server.as_str(), name, Names::Safe, false));
+            for key in [key(Some(server), name), key(None, &dotted), key(None, &safe)] {
+                forms.entry(key).or_insert_with(|| Arc::clone(&route));
+            }
+        }
     }
 }
 

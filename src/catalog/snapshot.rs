@@ -7,7 +7,7 @@
 use super::{
     Names, Offer, Route, Tool,
     cursor::{CursorError, Key as CursorKey},
-    merge::{Entry, Forms, Listed, Offered, merge},
+    merge::{Entry, Forms, Listed, Nicknames, Offered, merge, nickname},
     offer::raw,
     table::Table,
     view::{Frame, HUB_INFO, Line, Pages},
@@ -57,6 +57,7 @@ struct Written {
     generation: u64,
     /// What the table holds for this tenant.
     forms: Forms,
+    nicknames: Nicknames,
 }
 
 /// What a tenant's servers offer, in configured order.
@@ -90,6 +91,13 @@ impl Catalog {
         let servers = servers.into_iter().map(|server| (server.clone(), offered(&server))).collect();
         written.generation += 1;
         self.swap(tenant, &entry, &mut written, servers);
+    }
+
+    /// Further names that lead to tools of a server: `(name, the tool's own)`. Never listed; a tool's own names go first. Counts from the next
+    /// change of the tenant's offers on: say so before the server's own.
+    pub fn nickname(&self, server: &ServerId, names: &'static [(&'static str, &'static str)]) {
+        let Some(tenant) = self.tenant(&server.tenant) else { return };
+        tenant.writing.lock().unwrap_or_else(PoisonError::into_inner).nicknames.insert(server.name.clone(), names);
     }
 
     /// Takes over a server's offer. `true` when the published list changed. Re-renders only this tenant.
@@ -188,7 +196,8 @@ impl Catalog {
     }
 
     fn swap(&self, id: &TenantId, tenant: &Tenant, written: &mut Written, servers: Vec<(ServerName, Option<Arc<Offered>>)>) {
-        let (servers, forms) = merge(id, servers, &written.forms);
+        let (servers, mut forms) = merge(id, servers, &written.forms);
+        nickname(id, &written.nicknames, &mut forms);
         for (key, route) in &forms {
             if written.forms.get(key).is_none_or(|old| !Arc::ptr_eq(old, route)) {
                 self.table.insert(key.clone(), Arc::clone(route));

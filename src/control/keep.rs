@@ -15,6 +15,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio_util::task::TaskTracker;
 
+use super::demo;
 use crate::{
     catalog::{Catalog, Offer, Tool},
     config::{ServerSettings, Settings},
@@ -64,6 +65,7 @@ impl Keeper {
         for tenant in &settings.tenants {
             catalog.declare(&tenant.id, tenant.servers.iter().map(|server| server.id.name.clone()).collect());
             for server in &tenant.servers {
+                catalog.nickname(&server.id, demo::short_names(&server.launch));
                 let listed = tenant.enabled && server.enabled && server.error.is_none();
                 let shelf = Shelf::read(server, &store, |offer| {
                     if listed {
