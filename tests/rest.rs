@@ -99,6 +99,20 @@ async fn the_short_names_of_the_demo_servers_lead_to_their_tools_at_every_door()
 }
 
 #[tokio::test]
+async fn a_tenants_last_activity_follows_its_calls() {
+    let (_hub, rest) = learned().await;
+    let active = async |tenant: &str| get(&rest, &format!("/api/tenants/{tenant}")).await.1["last_activity"].as_str().unwrap().to_owned();
+    let (mine, theirs) = (active("default").await, active("acme").await);
+    let mut calls = 0;
+    while active("default").await <= mine {
+        calls += 1;
+        assert!(calls < 10_000, "still {mine}");
+        assert_eq!(ask(&rest, "/api/tools/math.add_tool", json!({"a": 1, "b": 2})).await.0, 200);
+    }
+    assert_eq!(active("acme").await, theirs);
+}
+
+#[tokio::test]
 async fn what_exists_is_shown_in_the_published_shapes() {
     let (_hub, rest) = learned().await;
     let (_, root) = get(&rest, "/").await;

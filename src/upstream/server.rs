@@ -7,9 +7,9 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -38,6 +38,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How much later than a start's own deadline its callers give up.
 const VERDICT: Duration = Duration::from_millis(500);
+/// Not written at every call: what lies beside it is read by all threads.
+const USED_TICK_MS: u64 = 16;
 
 pub struct Server {
     pub(super) settings: Arc<ServerSettings>,
@@ -59,6 +61,8 @@ pub struct Server {
     turn: tokio::sync::Mutex<()>,
     /// Under `pool.scope: call`, the instances each principal may have.
     places: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
+    /// When a caller last took an instance: milliseconds since 1970, at most `USED_TICK_MS` behind; 0 for never.
+    used_ms: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -131,6 +135,7 @@ impl Server {
             relisting: AtomicBool::new(false),
             turn: tokio::sync::Mutex::default(),
             places: Mutex::default(),
+            used_ms: AtomicU64::new(0),
         })
     }
 
@@ -203,6 +208,12 @@ impl Server {
             retry: retry.map(|(failures, due)| (failures, SystemTime::now() + due.saturating_duration_since(now))),
             noise,
         }
+    }
+
+    /// When a caller last took an instance, to a few milliseconds.
+    pub fn used_at(&self) -> Option<SystemTime> {
+        let used_ms = Some(self.used_ms.load(Ordering::Relaxed)).filter(|used_ms| *used_ms > 0)?;
+        Some(UNIX_EPOCH + Duration::from_millis(used_ms))
     }
 
     /// By request: forgets back-off, returns after the first good handshake; running already is no error.
@@ -388,7 +399,12 @@ impl Server {
     }
 
     fn lease_of(&self, instance: &Arc<Instance>) -> Option<Lease> {
-        Some(Lease::new(Use::new(instance)?, self.deadline()))
+        let held = Use::new(instance)?;
+        let now_ms = UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as u64);
+        if now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= USED_TICK_MS {
+            self.used_ms.store(now_ms, Ordering::Relaxed);
+        }
+        Some(Lease::new(held, self.deadline()))
     }
 
     fn find(self: &Arc<Self>, key: &Key) -> Result<Found, UpstreamError> {
