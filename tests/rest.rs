@@ -99,6 +99,19 @@ async fn the_short_names_of_the_demo_servers_lead_to_their_tools_at_every_door()
 }
 
 #[tokio::test]
+async fn the_version_that_clients_insist_on_is_not_the_logs() {
+    let mut hub = hub::new().variable("MCP_HUB_REPORT_VERSION", "4.2.1").run();
+    let (rest, own) = (client::rest(&hub), env!("CARGO_PKG_VERSION"));
+    assert_eq!(get(&rest, "/api/health").await.1["version"], "4.2.1");
+    assert_eq!((&get(&rest, "/").await.1["version"], &hub.ready["version"]), (&json!(own), &json!(own)));
+    hub.signal(rustix::process::Signal::TERM);
+    for status in ["stopping", "stopped"] {
+        assert_eq!(hub.line(|line| line["status"] == status)["version"], own);
+    }
+    assert!(hub.wait().success());
+}
+
+#[tokio::test]
 async fn a_tenants_last_activity_follows_its_calls() {
     let (_hub, rest) = learned().await;
     let active = async |tenant: &str| get(&rest, &format!("/api/tenants/{tenant}")).await.1["last_activity"].as_str().unwrap().to_owned();
