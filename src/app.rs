@@ -49,6 +49,13 @@ pub struct Place {
     pub version: String,
 }
 
+impl Place {
+    /// The newest file of the log.
+    pub fn log(&self) -> PathBuf {
+        self.state.join("logs/mcp-hub.log")
+    }
+}
+
 /// The parts of a hub that every door stands on.
 struct Core {
     settings: Arc<Settings>,
@@ -145,7 +152,7 @@ async fn run(settings: Settings, place: &Place, gate: Gate, bound: Vec<Bound>, l
         () = signals.next() => {}
     }
 
-    log_stage(log, "stopping", port);
+    tell(log, &stage("stopping", port));
     doors.ready.set(Stage::Stopping);
     doors.stop.cancel();
     core.hub.sessions.end_all();
@@ -164,7 +171,7 @@ async fn run(settings: Settings, place: &Place, gate: Gate, bound: Vec<Bound>, l
     watch.close();
     core.end(signals.next()).await;
     let _ = housekeeping.await;
-    log_stage(log, "stopped", port);
+    tell(log, &stage("stopped", port));
     ExitCode::SUCCESS
 }
 
@@ -290,7 +297,6 @@ fn announce(core: &Core, port: u16, log: &mut Log) {
     if std::io::stdout().is_terminal() {
         let base = format!("http://{}:{port}{}", authority(&core.settings.gateway.host), core.settings.gateway.base_path);
         log.line(&format!("\n  MCP    {base}/mcp\n  REST   {base}/api/tools\n  Try    {}\n", sample(core, &base)));
-        return;
     }
     let servers: Vec<_> = core
         .control
@@ -300,7 +306,7 @@ fn announce(core: &Core, port: u16, log: &mut Log) {
         .collect();
     let mut ready = stage("ready", port);
     ready["servers"] = servers.into();
-    log.line(&ready.to_string());
+    tell(log, &ready);
 }
 
 /// A line that works as pasted: a call, where the demo server is there to be called.
@@ -335,9 +341,12 @@ fn stage(status: &str, port: u16) -> serde_json::Value {
     })
 }
 
-fn log_stage(log: &mut Log, status: &str, port: u16) {
+/// A person is shown the addresses instead.
+fn tell(log: &mut Log, object: &serde_json::Value) {
+    let line = object.to_string();
+    log.keep(&line);
     if !std::io::stdout().is_terminal() {
-        log.line(&stage(status, port).to_string());
+        log.line(&line);
     }
 }
 

@@ -84,3 +84,8 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 pub const PROGRESS_BYTES_MAX: usize = 64 << 10;
 /// What a server may list, over all pages.
 pub const LIST_BYTES_MAX: usize = 32 << 20;
+/// One file of the log, and how many there are, the current one included.
+pub const LOG_FILE_BYTES_MAX: u64 = 10 << 20;
+pub const LOG_FILES: u32 = 5;
+/// Lines that wait for a slow disk, terminal or reader; more are dropped. Each writer's queue is allocated whole.
+pub const LOG_QUEUE: usize = 8192;

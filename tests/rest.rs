@@ -112,6 +112,22 @@ async fn the_version_that_clients_insist_on_is_not_the_logs() {
 }
 
 #[tokio::test]
+async fn the_log_is_kept_on_disk_as_json_lines_whatever_the_console_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = hub::new().state(dir.path()).arg("--log-format").arg("text").server("broken", server::program("/bin/false", &[]));
+    let mut hub = hub.run();
+    ask(&client::rest(&hub), "/api/servers/start", json!({"server_name": "broken"})).await;
+    hub.signal(rustix::process::Signal::TERM);
+    assert!(hub.wait().success());
+    let text = std::fs::read_to_string(dir.path().join("state/mcp-hub/logs/mcp-hub.log")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let has = |fits: &dyn Fn(&Value) -> bool| lines.iter().any(fits);
+    assert!(has(&|line| line["message"] == "HTTP_SERVER_STARTED" && line["type"] == "info"), "{text}");
+    assert!(has(&|line| line["type"] == "warn" && line["data"]["server"] == "broken"), "{text}");
+    assert!(["ready", "stopping", "stopped"].iter().all(|status| has(&|line| line["status"] == *status)), "{text}");
+}
+
+#[tokio::test]
 async fn a_tenants_last_activity_follows_its_calls() {
     let (_hub, rest) = learned().await;
     let active = async |tenant: &str| get(&rest, &format!("/api/tenants/{tenant}")).await.1["last_activity"].as_str().unwrap().to_owned();
