@@ -195,6 +195,9 @@ async fn servers_and_tenants_are_started_and_stopped() {
 
     let (_, answer) = ask(&rest, "/api/servers/stop?disable=true", json!({"server_name": "math"})).await;
     assert_eq!(answer["server"]["status"], "disabled");
+    let (_, answer) = ask(&rest, "/api/tenants/default/start", json!({})).await;
+    assert_eq!((&answer["servers_count"], &answer["failed"][0]["server"]), (&json!(3), &json!("broken")));
+    assert_eq!(ask(&rest, "/api/servers/info", json!({"server_name": "math"})).await.1["server"]["status"], "disabled");
     let listed = get(&rest, "/api/tools").await.1;
     assert_eq!(listed["tools_by_server"]["default:math"], json!([]), "a disabled server lists nothing");
     let (status, answer) = ask(&rest, "/api/servers/start", json!({"server_name": "math"})).await;

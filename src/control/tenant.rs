@@ -10,7 +10,7 @@ use crate::{
     access::Principal,
     config::TenantSettings,
     name::{ServerId, TenantId},
-    upstream::{Server, State, Status},
+    upstream::{Server, State, Status, Usable},
 };
 
 /// Serialises to the object itself.
@@ -63,12 +63,14 @@ impl Control {
         self.find_tenant(principal, id).map(|tenant| self.tenant_view(tenant))
     }
 
-    /// Starts every enabled server at once and waits for each.
+    /// Starts every enabled server at once and waits for each. One that was disabled by request stays so: it waits for a start of
+    /// its own.
     ///
     /// # Errors
     /// The tenant is unknown. A server that does not come up is in the answer.
     pub async fn start_tenant(&self, principal: &Principal, id: &TenantId) -> Result<TenantStart, ControlError> {
-        let servers = self.enabled(self.find_tenant(principal, id)?);
+        let mut servers = self.enabled(self.find_tenant(principal, id)?);
+        servers.retain(|server| server.status().usable != Usable::Disabled);
         let outcomes = join_all(servers.iter().map(Server::start)).await;
         let failed = servers.iter().zip(outcomes).filter_map(|(server, outcome)| {
             let error = ControlError::from(outcome.err()?).to_string();
