@@ -635,6 +635,23 @@ async fn at_most_so_many_start_at_once() {
 }
 
 #[tokio::test]
+async fn servers_of_one_tenant_that_hang_at_their_start_do_not_keep_others_from_starting() {
+    let mut setup = Setup::default().server("s", "", json!({}));
+    let hanging = |_| json!({"command": scripted(), "args": ["deaf"], "timeouts": {"start": 600}});
+    let servers: Map<_, _> = (0..4).map(|n| (format!("deaf{n}"), hanging(n))).collect();
+    setup.top.insert("tenants".into(), json!({"hanging": {"servers": servers}}));
+    setup.top.insert("orchestrator".into(), json!({"parallel_starts": 2}));
+    let scene = setup.run();
+    for server in scene.fleet.servers().into_iter().filter(|server| server.settings().id.tenant.as_str() == "hanging") {
+        tokio::spawn(async move { server.start().await });
+        // So that it is before the one below.
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(call(&scene.server("s"), "echo", json!({"text": "x"})).await, "x");
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn scopes_decide_who_shares_an_instance() {
     let callers = [principal("a"), principal("b"), session("a", "1"), session("a", "2"), session("b", "3"), principal("a")];
     let cases = [

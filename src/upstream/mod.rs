@@ -18,6 +18,7 @@ pub mod news;
 mod pool;
 pub mod question;
 pub mod server;
+mod starts;
 pub mod status;
 mod supervise;
 
