@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use mcp_hub::{
     config::{
         Settings,
@@ -789,6 +790,49 @@ async fn an_unused_instance_is_stopped_and_a_used_one_is_not() {
     let status = server.status();
     assert_eq!((status.state, status.usable, status.error), (State::Stopped, Usable::Connected, None));
     assert_eq!(call(&server, "echo", json!({"text": "again"})).await, "again");
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn starts_for_callers_who_left_make_no_room_for_more_and_nothing_of_them_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let starts = dir.path().join("starts");
+    let line = format!("echo $$ >> {}; exec {}", starts.display(), scripted().display());
+    let mut setup = Setup { known: Some(Version::STATELESS), ..Setup::default() };
+    let entry = json!({"command": "sh", "args": ["-c", line], "pool": {"scope": "call", "size": 2, "idle_stop": 0.1}});
+    setup.servers.insert("s".into(), entry);
+    let mut scene = setup.run();
+    let server = scene.server("s");
+    let started = || fs::read_to_string(&starts).unwrap_or_default().lines().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>();
+    // Each begins a start, if it has a place, and leaves; nothing comes up meanwhile.
+    for _ in 0..5 {
+        let caller = principal("p");
+        assert!(server.lease(&caller).now_or_never().is_none());
+    }
+    let (first, second) = (principal("p"), principal("p"));
+    let (one, two) = tokio::join!(server.lease(&first), server.lease(&second));
+    let mut groups = [pid(&one.unwrap()).await, pid(&two.unwrap()).await];
+    let mut all = started();
+    (groups.sort_unstable(), all.sort_unstable());
+    assert_eq!(all, groups, "those who come next take what was started");
+
+    // Nobody comes next.
+    let third = tokio::spawn({
+        let server = Arc::clone(&server);
+        async move { lease(&server).await }
+    });
+    while started().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    third.abort();
+    while server.status().state != State::Stopped {
+        scene.happens(ServerPhase::Stopped).await;
+    }
+    for group in started() {
+        while !members(group).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
     scene.end().await;
 }
 

@@ -400,11 +400,16 @@ impl Server {
 
     fn lease_of(&self, instance: &Arc<Instance>) -> Option<Lease> {
         let held = Use::new(instance)?;
-        let now_ms = UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as u64);
+        self.touch();
+        Some(Lease::new(held, self.deadline()))
+    }
+
+    /// A caller takes an instance.
+    fn touch(&self) {
+        let now_ms = UNIX_EPOCH.elapsed().map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         if now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= USED_TICK_MS {
             self.used_ms.store(now_ms, Ordering::Relaxed);
         }
-        Some(Lease::new(held, self.deadline()))
     }
 
     fn find(self: &Arc<Self>, key: &Key) -> Result<Found, UpstreamError> {
@@ -472,7 +477,11 @@ impl Server {
                 if life.pool.share(&None).is_some_and(|share| share.coming.is_some()) {
                     self.launch_beside(&life, Arc::clone(&place))
                 } else {
-                    self.launch(&mut life, &None, None, false)
+                    let failed = self.launch(&mut life, &None, None, false);
+                    if let Some(coming) = &mut life.pool.share_mut(&None).coming {
+                        coming.place = Some(Arc::clone(&place));
+                    }
+                    failed
                 }
             };
             self.wait(coming, until).await?;
