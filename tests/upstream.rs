@@ -472,6 +472,33 @@ async fn a_child_killed_with_calls_in_flight_fails_each_once_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_server_that_keeps_crashing_during_calls_is_spared_by_its_back_off() {
+    let mut scene = one("echo", json!({}));
+    let server = scene.server("s");
+    let caller = principal("p");
+    for _ in 0..5 {
+        // The first waits are short enough to be waited for.
+        let lease = lease(&server).await;
+        assert_eq!(last(&mut open(&lease, "crash", json!({"status": 1}))).await.unwrap_err().reason, Reason::ServerExited);
+    }
+    let refused = server.lease(&caller).now_or_never().expect("an answer at once").unwrap_err();
+    assert_eq!((refused.reason, refused.to_string().as_str()), (Reason::Crashed, "server 's' failed and will be tried again soon"));
+    assert!(refused.retry_after_ms.is_some_and(|wait| (1000..2000).contains(&wait)), "{refused:?}");
+    assert!(server.try_lease(&caller).is_none());
+    // It is tried again by itself.
+    while server.status().state != State::Running {
+        scene.happens(ServerPhase::Started).await;
+    }
+    assert_eq!(call(&server, "echo", json!({"text": "back"})).await, "back");
+    assert_eq!(server.status().restart_count, 5);
+    // It has not proved itself yet.
+    assert_eq!(last(&mut open(&lease(&server).await, "crash", json!({"status": 1}))).await.unwrap_err().reason, Reason::ServerExited);
+    let refused = server.lease(&caller).now_or_never().expect("an answer at once").unwrap_err();
+    assert!(refused.retry_after_ms.is_some_and(|wait| wait > 2000), "{refused:?}");
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn a_start_that_fails_is_told_to_who_waits_and_tried_again_no_sooner_than_the_back_off_says() {
     let mut scene = one("exit-at-start", json!({"restart": {"wait": 30}}));
     let server = scene.server("s");
