@@ -840,7 +840,8 @@ async fn starts_for_callers_who_left_make_no_room_for_more_and_nothing_of_them_s
     let (one, two) = tokio::join!(server.lease(&first), server.lease(&second));
     let mut groups = [pid(&one.unwrap()).await, pid(&two.unwrap()).await];
     let mut all = started();
-    (groups.sort_unstable(), all.sort_unstable());
+    groups.sort_unstable();
+    all.sort_unstable();
     assert_eq!(all, groups, "those who come next take what was started");
 
     // Nobody comes next.

@@ -135,13 +135,12 @@ mod tests {
         const LINES: usize = 2000;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hub.log");
-        let hubs: Vec<_> = (0..4)
-            .map(|hub| {
+        thread::scope(|scope| {
+            for hub in 0..4 {
                 let mut log = Rolling::open(path.clone(), 4096, 1000).unwrap();
-                thread::spawn(move || (0..LINES).for_each(|line| log.write_all(format!("{hub} {line:05}\n").as_bytes()).unwrap()))
-            })
-            .collect();
-        hubs.into_iter().for_each(|hub| hub.join().unwrap());
+                scope.spawn(move || (0..LINES).for_each(|line| log.write_all(format!("{hub} {line:05}\n").as_bytes()).unwrap()));
+            }
+        });
         let mut lines = Vec::new();
         for name in names(folder.path()) {
             let text = fs::read_to_string(folder.path().join(&name)).unwrap();
