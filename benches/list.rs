@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mcp_hub::{
-    catalog::{Catalog, Names, Offer, Scope, Tool},
+    catalog::{Catalog, Item, Kind, Names, Offer, Scope, View},
     name::{ServerId, ServerName, TenantId},
-    protocol::{Era, Version},
+    protocol::{Version, capability::Profile},
 };
 use std::{hint::black_box, sync::Arc};
 
 const TOOLS: usize = 1000;
+const VIEW: View = View { version: Version::STATELESS, profile: Profile::BARE };
 
 fn list(c: &mut Criterion) {
     let mut group = c.benchmark_group("list");
@@ -17,13 +18,13 @@ fn list(c: &mut Criterion) {
     let scope = Scope { tenant: &server.tenant, server: None, names: Names::Dotted };
     let offer = Arc::new(offer());
     let catalog = catalog(&server, &offer);
-    let page = catalog.tools_page(scope, Era::Stateless, None).expect("the first page");
+    let page = catalog.page(Kind::Tools, scope, VIEW, None).expect("the first page");
     group.throughput(Throughput::Bytes(page.len() as u64));
     group.bench_function(BenchmarkId::new(format!("render/{TOOLS}"), 1), |b| {
         b.iter_batched(
             || self::catalog(&server, &offer),
             |catalog| {
-                let page = catalog.tools_page(scope, Era::Stateless, None);
+                let page = catalog.page(Kind::Tools, scope, VIEW, None);
                 (catalog, page)
             },
             BatchSize::LargeInput,
@@ -44,7 +45,7 @@ fn list(c: &mut Criterion) {
         );
     });
     group.bench_function(BenchmarkId::new(format!("page/{TOOLS}"), 1), |b| {
-        b.iter(|| catalog.tools_page(black_box(scope), Era::Stateless, None))
+        b.iter(|| catalog.page(Kind::Tools, black_box(scope), VIEW, None))
     });
     group.finish();
 }
@@ -63,13 +64,17 @@ fn offer() -> Offer {
         let definition = format!(
             r#"{{"name":"{name}","title":"Create an issue","description":"Opens a new issue in a repository and returns its number. Labels that do not exist are created.","inputSchema":{{"type":"object","properties":{{"owner":{{"type":"string","description":"Account that owns the repository"}},"repo":{{"type":"string","description":"Name of the repository"}},"title":{{"type":"string"}},"body":{{"type":"string"}},"labels":{{"type":"array","items":{{"type":"string"}}}}}},"required":["owner","repo","title"],"additionalProperties":false,"$schema":"http://json-schema.org/draft-07/schema#"}},"annotations":{{"readOnlyHint":false,"destructiveHint":false}},"execution":{{"taskSupport":"forbidden"}}}}"#
         );
-        Tool { name, definition: definition.into() }
+        Item { key: name, definition: definition.into() }
     };
     Offer {
         version: Version::V2025_11_25,
         server_info: Bytes::from_static(br#"{"name":"github","version":"1.0.0"}"#),
         capabilities: Bytes::from_static(br#"{"tools":{"listChanged":true}}"#),
         instructions: None,
+        profile: Profile::BARE,
+        prompts: vec![],
+        resources: vec![],
+        templates: vec![],
         tools: (0..TOOLS).map(tool).collect(),
         ttl_ms: None,
         public: false,

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use mcp_hub::{
-    catalog::{Catalog, Names, Offer, Scope, Tool},
+    catalog::{Catalog, Item, Names, Offer, Scope},
     name::{ServerId, ServerName, TenantId},
-    protocol::Version,
+    protocol::{Version, capability::Profile},
 };
 use std::{hint::black_box, sync::Arc};
 
@@ -41,13 +41,16 @@ fn catalog(tenant: &TenantId, tools: usize) -> Catalog {
     catalog.declare(tenant, servers.clone());
     for (n, name) in servers.into_iter().enumerate() {
         let tools = (tools - n * TOOLS_PER_SERVER).min(TOOLS_PER_SERVER);
-        let tools =
-            (0..tools).map(|n| Tool { name: format!("tool_{n}"), definition: format!(r#"{{"name":"tool_{n}"}}"#).into() }).collect();
+        let tools = (0..tools).map(|n| Item { key: format!("tool_{n}"), definition: format!(r#"{{"name":"tool_{n}"}}"#).into() }).collect();
         let offer = Offer {
             version: Version::V2025_11_25,
             server_info: Bytes::from_static(b"{}"),
             capabilities: Bytes::from_static(b"{}"),
             instructions: None,
+            profile: Profile::BARE,
+            prompts: vec![],
+            resources: vec![],
+            templates: vec![],
             tools,
             ttl_ms: None,
             public: false,

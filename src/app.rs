@@ -1,6 +1,7 @@
 //! The composition root: settings in, a running hub, an exit code out. `serve` and `stdio` tell the whole life of a process in
 //! order: bind, build, start, run, drain, end.
 
+mod sealing;
 mod shards;
 
 use std::{
@@ -28,12 +29,13 @@ use crate::{
     downstream::{
         Doors, Mount, Ready, Stage,
         guard::Guard,
+        legacy::Talks,
         listen::{self, Acceptor, BindError},
         route::Router,
         stdio,
         watch::Watch,
     },
-    hub::{Endpoint, Hub},
+    hub::{Endpoint, Hub, Parts},
     limits,
     observe::{Bus, Log, log::error_line},
     store::Store,
@@ -73,17 +75,27 @@ impl Core {
         let mut cursor_key = [0; 32];
         getrandom::fill(&mut cursor_key).map_err(std::io::Error::other)?;
         let catalog = Arc::new(Catalog::new(limits::LIST_TTL_MS, cursor_key));
-        let keeper = Keeper::load(&settings, Store::open(place.data.clone())?, Arc::clone(&catalog), bus.clone());
+        let store = Store::open(place.data.clone())?;
+        let sealer = sealing::sealer(&store)?;
+        let keeper = Keeper::load(&settings, store, Arc::clone(&catalog), bus.clone());
         let known = |server: &_| keeper.known(server);
         let fleet = Fleet::new(&settings, settings.limits.clone(), bus.clone(), keeper.learned(), known);
-        let tenants = settings.tenants.iter().map(|tenant| tenant.id.clone());
-        let hub = Arc::new(Hub::new(Arc::clone(&catalog), Arc::clone(&fleet), bus.clone(), settings.limits.clone(), tenants));
+        let tenants = settings.tenants.iter().map(|tenant| tenant.id.clone()).collect();
+        let hub = Hub::new(Parts {
+            catalog: Arc::clone(&catalog),
+            fleet: Arc::clone(&fleet),
+            bus: bus.clone(),
+            limits: settings.limits.clone(),
+            tenants,
+            sealer,
+        });
         let control = Arc::new(Control::new(Arc::clone(&settings), catalog, Arc::clone(&fleet), bus));
         Ok(Self { settings, fleet, keeper, hub, control })
     }
 
     /// Ends every child, and returns when none is left. `hurry` ends the patience with those that take their time.
     async fn end(&self, hurry: impl Future<Output = ()>) {
+        self.hub.end().await;
         let ended = self.fleet.shutdown();
         tokio::pin!(ended, hurry);
         tokio::select! {
@@ -155,6 +167,7 @@ async fn run(settings: Settings, place: &Place, gate: Gate, bound: Vec<Bound>, l
     tell(log, &stage("stopping", port));
     doors.ready.set(Stage::Stopping);
     doors.stop.cancel();
+    core.hub.stop.cancel();
     core.hub.sessions.end_all();
     watch.drain();
     doors.tasks.close();
@@ -276,6 +289,7 @@ fn doors(core: &Core, gate: Gate, place: &Place, bound: &[Bound]) -> Arc<Doors> 
         limits: core.settings.limits.clone(),
         guard: Guard::new(&core.settings.gateway, &ports),
         router: Router::new(),
+        talks: Talks::default(),
         started: Instant::now(),
         version: place.version.as_str().into(),
         ready: Ready::default(),

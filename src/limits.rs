@@ -66,6 +66,22 @@ pub const STDERR_RING_BYTES: usize = 256 << 10;
 pub const LIST_WAIT: Duration = Duration::from_secs(2);
 pub const LIST_COALESCE: Duration = Duration::from_millis(150);
 pub const TOOLS_PER_SERVER_MAX: usize = 5000;
+pub const PROMPTS_PER_SERVER_MAX: usize = 5000;
+/// Some servers list every file they know.
+pub const RESOURCES_PER_SERVER_MAX: usize = 20_000;
+/// Each may have to be matched for one URI.
+pub const TEMPLATES_PER_SERVER_MAX: usize = 500;
+/// Of a tool or prompt, as its server calls it.
+pub const NAME_BYTES_MAX: usize = 1024;
+/// Of a resource or template; longer ones belong to nobody.
+pub const URI_BYTES_MAX: usize = 4 << 10;
+/// Sets of client abilities for which one server's offer is kept; the one that was learned longest ago gives way.
+pub const PROFILES_PER_SERVER_MAX: usize = 6;
+/// Renderings of one list that are kept, by revision, names and abilities of those who ask; others are made anew each time.
+pub const LIST_RENDERINGS_MAX: usize = 64;
+/// URIs kept per caller, and callers for whom any are kept: to whom a URI belongs that stands in no list.
+pub const RECENT_URIS_MAX: usize = 256;
+pub const RECENT_CALLERS_MAX: usize = 1024;
 pub const LIST_PAGES_MAX: usize = 100;
 pub const LIST_PAGE_TOOLS: usize = 1000;
 pub const PROGRESS_PER_SECOND: u32 = 20;
@@ -82,10 +98,71 @@ pub const BUS_EVENTS: usize = 1024;
 pub const CONNECTIONS_MAX: usize = 16_384;
 /// One progress notification of a server; a larger one is not passed on.
 pub const PROGRESS_BYTES_MAX: usize = 64 << 10;
-/// What a server may list, over all pages.
+/// Any other notification of a server; a larger one is not passed on.
+pub const NOTE_BYTES_MAX: usize = 64 << 10;
+/// Notifications of one call that its caller has not read; of more the oldest are lost.
+pub const NOTES_QUEUED_MAX: usize = 64;
+/// Questions of one server without an answer, and answers it has not read; one more is refused.
+pub const SERVER_QUESTIONS_MAX: usize = 64;
+/// Resources watched on one connection to a server; one more is refused.
+pub const SERVER_WATCHED_MAX: usize = 1024;
+/// What a server may list, over all pages of one list.
 pub const LIST_BYTES_MAX: usize = 32 << 20;
 /// One file of the log, and how many there are, the current one included.
 pub const LOG_FILE_BYTES_MAX: u64 = 10 << 20;
 pub const LOG_FILES: u32 = 5;
 /// Lines that wait for a slow disk, terminal or reader; more are dropped. Each writer's queue is allocated whole.
 pub const LOG_QUEUE: usize = 8192;
+/// Unsolicited messages that wait for a session's stream; the oldest notices make room.
+pub const MAIL_MAX: usize = 256;
+pub const MAIL_BYTES_MAX: usize = 1 << 20;
+/// Questions to one client without an answer; servers that ask more are refused.
+pub const SESSION_QUESTIONS_MAX: usize = 64;
+/// What a client says of itself; a longer text is forgotten.
+pub const CLIENT_INFO_BYTES_MAX: usize = 4 << 10;
+/// How long a call whose server asked something waits for its caller to come back, and how long a person may take to answer.
+pub const PARK: Duration = Duration::from_secs(10 * 60);
+/// After a server's first question: others that come at once go to the client together.
+pub const PARK_GATHER: Duration = Duration::from_millis(10);
+/// Calls of one principal that wait for their caller; each holds a connection to its server.
+pub const PARKED_PER_PRINCIPAL_MAX: usize = 16;
+/// Questions of one call that wait for an answer; one more is refused.
+pub const QUESTIONS_MAX: usize = 16;
+/// Questions in the whole life of one call; a server that asks on is refused.
+pub const QUESTIONS_PER_CALL_MAX: u32 = 64;
+/// All questions of one call that wait for an answer: what becomes one message to the client.
+pub const QUESTION_BYTES_MAX: usize = 4 << 20;
+/// Rounds of questions and answers in one request (the reference clients stop there too).
+pub const ROUNDS_MAX: u32 = 10;
+/// Before a request is sent again only because its server said so; times the number of the round.
+pub const ROUND_PAUSE: Duration = Duration::from_millis(250);
+/// A sealed state. It travels in every retry.
+pub const STATE_BYTES_MAX: usize = 256 << 10;
+/// For a URL that a server wants visited first to be reported as done, before its request is sent again.
+pub const REISSUE_WAIT: Duration = Duration::from_secs(30);
+/// Between two looks at a task whose server names no interval, and the bounds of those that do.
+pub const TASK_POLL: Duration = Duration::from_secs(1);
+pub const TASK_POLL_MIN: Duration = Duration::from_millis(100);
+pub const TASK_POLL_MAX: Duration = Duration::from_secs(30);
+/// Elicitations by URL that servers reported as finished, newest; a request may wait for one of them.
+pub const FINISHED_PAGES_MAX: usize = 256;
+/// Streams of changes (`subscriptions/listen`) open at once for one principal; one more is refused.
+pub const LISTENS_PER_PRINCIPAL_MAX: usize = 32;
+/// Resources that one session, or one stream of changes, watches.
+pub const WATCHED_MAX: usize = 256;
+/// Changes that wait for a listener that reads slowly; the newest are lost.
+pub const LISTEN_QUEUE: usize = 64;
+/// What one stream of a session keeps for a client that comes back.
+pub const EVENTS_MAX: usize = 256;
+pub const EVENTS_BYTES_MAX: usize = 1 << 20;
+/// Streams of requests that a session keeps; those that are over make room.
+pub const STREAMS_MAX: usize = 32;
+/// After the end of a request's stream, for its client to come back.
+pub const STREAM_KEPT: Duration = Duration::from_secs(60);
+/// Mail and events that all sessions together keep.
+pub const KEPT_BYTES_MAX: usize = 64 << 20;
+/// How soon a client that lost its stream is to come back.
+pub const SSE_RETRY_MS: u64 = 1000;
+const _: () = assert!(EVENTS_BYTES_MAX <= KEPT_BYTES_MAX && MAIL_BYTES_MAX <= KEPT_BYTES_MAX);
+/// Messages that wait for one stream of the transport of 2024-11-05; one more is refused.
+pub const LEGACY_INBOX: usize = 64;

@@ -142,7 +142,7 @@ async fn arrays_are_answered_as_arrays_in_the_one_revision_that_has_them() {
 #[tokio::test]
 async fn a_session_has_one_stream_at_a_time_and_it_ends_with_the_session() {
     let hub = hub::new().run();
-    let client = client::session(&hub, "2025-11-25").await;
+    let client = client::session(&hub, "2025-06-18").await;
     let id = client.session_id().unwrap();
     let events = [("accept", "text/event-stream"), ("mcp-session-id", id)];
     assert_eq!(client.send("GET", "/mcp", &[("accept", "application/json"), events[1]], "").await.status, 406);

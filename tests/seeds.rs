@@ -47,3 +47,18 @@ fn mux() {
 fn assembly() {
     check("assembly", mcp_hub::downstream::socket::assembly::fuzz_assembly);
 }
+
+#[test]
+fn seal() {
+    check("seal", mcp_hub::bridge::seal::fuzz_seal);
+}
+
+#[test]
+fn bridge() {
+    check("bridge", mcp_hub::bridge::fuzz_bridge);
+}
+
+#[test]
+fn definition() {
+    check("definition", mcp_hub::catalog::definition::fuzz_definition);
+}

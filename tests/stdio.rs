@@ -7,10 +7,11 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use mcp_hub::{
     access::Principal,
+    bridge::seal::Sealer,
     catalog::{Catalog, Names},
     config::{Gateway, Settings, TenantSettings},
     downstream::stdio,
-    hub::{Endpoint, Hub},
+    hub::{Endpoint, Hub, Parts},
     limits::{self, Limits},
     name::TenantId,
     observe::Bus,
@@ -53,7 +54,8 @@ fn host_with(limits: Limits, pipe_bytes: usize) -> Host {
     let catalog = Arc::new(Catalog::new(60_000, [0; 32]));
     catalog.declare(&tenant, Vec::new());
     let fleet = Fleet::new(&settings, limits.clone(), bus.clone(), Arc::new(|_| {}), |_| None);
-    let hub = Arc::new(Hub::new(catalog, fleet, bus, limits, [tenant.clone()]));
+    let sealer = Sealer::new(&[7; 32], None);
+    let hub = Hub::new(Parts { catalog, fleet, bus, limits, tenants: [tenant.clone()].into(), sealer });
     let endpoint = Arc::new(Endpoint { tenant, server: None, names: Names::Safe });
     let (stdin, theirs) = duplex(pipe_bytes);
     let (stdout, ours) = duplex(pipe_bytes);

@@ -1,11 +1,19 @@
 //! From the server's answer or notification to the client's.
 //!
 //! Between two handshake peers only the id changes. Otherwise the envelope of the client's era is put on or taken off in the same one
-//! splice; content is never read, only found missing. Errors are rare and may be parsed.
+//! splice. Content is looked into only for an endpoint that publishes URIs, or for a client of a revision older than its server's
+//! (`content`). Errors are rare and may be parsed.
 
-use super::HUB;
+use super::{
+    HUB,
+    content::{Publish, Reader, Shape, text_block},
+    json::{Object, elements, on_one_line, span_in, text_of},
+    reissue::Needed,
+    round,
+    task::{self, Naming},
+};
 use crate::protocol::{
-    Body, Era, Kind, Message, Refusal, RequestId, Version,
+    Body, Era, Kind, Level, Message, Method, Refusal, RequestId, Span, Version,
     code::{self, Code, Reason},
     refusal::quoted,
     splice::Splice,
@@ -15,17 +23,53 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// The answer of `tools/call` for the client: its id restored byte for byte, the envelope of its era.
+/// What an answer needs to become the client's. `Carry::new` is that of a tool call at an endpoint that renames nothing.
+#[derive(Clone, Copy)]
+pub struct Carry<'a> {
+    /// The client's own.
+    pub id: &'a RequestId,
+    pub client: Version,
+    pub server: Version,
+    /// Of the request.
+    pub method: Method<'a>,
+    /// How the endpoint publishes URIs, if it does not leave them as they are.
+    pub publish: Option<&'a Publish<'a>>,
+    /// The tool's `outputSchema` was wrapped for clients of the handshake era, since its root is no object: so is what it describes.
+    pub wraps_output: bool,
+    pub identity: Identity,
+    /// For answers of and about tasks. With a name `resultType` may be `task`.
+    pub task: Option<Naming<'a>>,
+}
+
+/// Who answers a stateless client: `_meta` says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Identity {
+    /// The hub; the server's own identity is kept under a key of the hub's.
+    #[default]
+    Hub,
+    /// The server, where it says who it is: at its own endpoint.
+    Server,
+}
+
+impl<'a> Carry<'a> {
+    pub const fn new(id: &'a RequestId, client: Version, server: Version) -> Self {
+        let method = Method::ToolsCall;
+        Self { id, client, server, method, publish: None, wraps_output: false, identity: Identity::Hub, task: None }
+    }
+}
+
+/// The answer of any method for the client: its id restored byte for byte, the envelope of its era, URIs published. Not for answers that
+/// ask for input (`round::Outcome`).
 ///
 /// # Errors
 /// The answer that takes its place, with the client's id: the server's could not be carried (unknown `resultType`, malformed error), or it has to be
 /// told with a status of its own (`-32021`, 400).
-pub fn tool_answer(answer: &Message, id: &RequestId, client: Version, server: Version) -> Result<Body, Refusal> {
+pub fn answer(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
     let carried = match answer.kind() {
-        Kind::Error => error(answer, id, client, server),
-        _ => result(answer, id, client.era(), server.era()),
+        Kind::Error => error(answer, carry),
+        _ => result(answer, carry),
     };
-    carried.map_err(|refusal| refusal.with_id(Some(id.clone())))
+    carried.map_err(|refusal| refusal.with_id(Some(carry.id.clone())))
 }
 
 /// `notifications/progress` with the client's own token (raw JSON).
@@ -37,6 +81,86 @@ pub fn progress(note: &Message, token: &Bytes) -> Body {
     body.to_body()
 }
 
+/// `notifications/progress` of the hub's own, about what it does for the client meanwhile. `token`: the client's, raw JSON; `progress`
+/// rises from one to the next.
+pub fn own_progress(token: &Bytes, progress: u64, message: Option<&str>) -> Body {
+    let token = String::from_utf8_lossy(token);
+    let message = message.map(|message| format!(r#","message":{}"#, quoted(message))).unwrap_or_default();
+    let params = format!(r#"{{"progressToken":{token},"progress":{progress}{message}}}"#);
+    Body::one(format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#).into())
+}
+
+/// `notifications/message` for who wants to read from that level on; `None` when it is below. What names no level is not passed on.
+pub fn log(note: &Message, from: Level) -> Option<Body> {
+    let params = Object::read(text_of(note, note.scan().params)?)?;
+    let level = Level::parse(&params.string("level")?)?;
+    (level >= from).then(|| Splice::new(note).to_body())
+}
+
+/// `notifications/resources/updated` under the URI that clients know; for a listen stream with its id.
+pub fn updated(note: &Message, uri: &str, subscription: Option<&RequestId>) -> Body {
+    let mut body = Splice::new(note);
+    if let Some(span) = note.scan().uri
+        && note.string(span).as_deref() != Some(uri)
+    {
+        body.replace(span, quoted(uri));
+    }
+    stamp(&mut body, note, subscription);
+    body.to_body()
+}
+
+/// Any other notification as it came (`notifications/elicitation/complete`, …); for a listen stream with its id.
+pub fn notice(note: &Message, subscription: Option<&RequestId>) -> Body {
+    let mut body = Splice::new(note);
+    stamp(&mut body, note, subscription);
+    body.to_body()
+}
+
+/// A notification of the hub's own. `params`: a raw JSON object without `_meta`.
+pub fn own_notification(method: Method<'_>, params: &str, subscription: Option<&RequestId>) -> Body {
+    let rest = params.trim().strip_prefix('{').unwrap_or("}").trim_start();
+    let meta = subscription.map(|id| format!(r#""_meta":{{{SUBSCRIPTION_KEY}:{id}}}"#)).unwrap_or_default();
+    let comma = if meta.is_empty() || rest.starts_with('}') { "" } else { "," };
+    let params = match (meta.is_empty(), rest) {
+        (true, "}") => String::new(),
+        _ => format!(r#","params":{{{meta}{comma}{rest}"#),
+    };
+    let method = quoted(method.as_str());
+    Body::one(on_one_line(format!(r#"{{"jsonrpc":"2.0","method":{method}{params}}}"#)).into())
+}
+
+/// The result that ends a listen stream (MCP 2026-07-28, subscriptions).
+pub fn listen_ended(id: &RequestId) -> Body {
+    let meta = format!(r#"{{{SUBSCRIPTION_KEY}:{id},{SERVER_INFO_KEY}:{HUB}}}"#);
+    Body::one(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","_meta":{meta}}}}}"#).into())
+}
+
+const SUBSCRIPTION_KEY: &str = r#""io.modelcontextprotocol/subscriptionId""#;
+
+/// Says which listen stream a notification belongs to.
+pub(super) fn stamp(body: &mut Splice<'_>, note: &Message, subscription: Option<&RequestId>) {
+    let Some(id) = subscription else { return };
+    let scan = note.scan();
+    let member = format!("{SUBSCRIPTION_KEY}:{id}");
+    match (scan.meta.object, scan.params) {
+        (Some(meta), _) => {
+            // One of the server's own listen stream means nothing here.
+            let entries = text_of(note, Some(meta)).and_then(Object::read);
+            let own = entries.as_ref().and_then(|meta| meta.entry("io.modelcontextprotocol/subscriptionId"));
+            match own.and_then(|entry| span_in(note, entry.value)) {
+                Some(value) => body.replace(value, id.token().clone()),
+                None => body.insert_first(meta, member),
+            }
+        }
+        (None, Some(params)) => body.insert_first(params, format!(r#""_meta":{{{member}}}"#)),
+        (None, None) => {
+            let start = note.bytes().len() - note.bytes().trim_ascii_start().len();
+            let object = Span { start: start as u32, end: note.bytes().len() as u32 };
+            body.insert_first(object, format!(r#""params":{{"_meta":{{{member}}}}}"#))
+        }
+    };
+}
+
 fn with_id<'a>(answer: &'a Message, id: &RequestId) -> Splice<'a> {
     let mut body = Splice::new(answer);
     if let Some(span) = answer.scan().id {
@@ -45,36 +169,41 @@ fn with_id<'a>(answer: &'a Message, id: &RequestId) -> Splice<'a> {
     body
 }
 
-fn result(answer: &Message, id: &RequestId, client: Era, server: Era) -> Result<Body, Refusal> {
-    let mut body = with_id(answer, id);
-    match (client, server) {
-        (Era::Handshake, Era::Handshake) => {}
+fn result(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
+    let mut body = with_id(answer, carry.id);
+    match (carry.client.era(), carry.server.era()) {
+        (Era::Handshake, Era::Handshake) => content(&mut body, answer, carry, None),
         (Era::Handshake, Era::Stateless) => {
-            check_complete(answer)?;
-            take_envelope(&mut body, answer);
+            check_complete(answer, carry)?;
+            take_envelope(&mut body, answer, carry);
         }
-        (Era::Stateless, _) => {
+        (Era::Stateless, server) => {
             if server == Era::Stateless {
-                check_complete(answer)?;
+                check_complete(answer, carry)?;
             }
-            put_envelope(&mut body, answer);
+            put_envelope(&mut body, answer, carry);
         }
+    }
+    if let Some(naming) = carry.task {
+        task::rename(&mut body, answer, naming);
     }
     Ok(body.to_body())
 }
 
-/// A stateless server may say anything but `complete` only if it was told that the caller understands it; the hub tells nobody so yet.
-fn check_complete(answer: &Message) -> Result<(), Refusal> {
-    match answer.scan().result_type {
-        Some(member) if answer.string(member.value).as_deref() != Some("complete") => {
-            Err(bad_answer("The server answered with a result type that was not asked for"))
-        }
-        _ => Ok(()),
+/// A stateless server may say anything but `complete` only if it was told that the caller understands it.
+fn check_complete(answer: &Message, carry: &Carry<'_>) -> Result<(), Refusal> {
+    let Some(member) = answer.scan().result_type else { return Ok(()) };
+    match (answer.string(member.value).as_deref(), carry.method, carry.task) {
+        (Some("complete"), _, _) => Ok(()),
+        // Of an extension's method the hub knows nothing.
+        (Some(_), Method::Other(_), _) if carry.client.era() == Era::Stateless => Ok(()),
+        (Some("task"), Method::ToolsCall, Some(Naming::As(_))) if carry.client.era() == Era::Stateless => Ok(()),
+        _ => Err(bad_answer("The server answered with a result type that was not asked for")),
     }
 }
 
 /// For a handshake client: what only 2026-07-28 knows goes, what earlier revisions require comes.
-fn take_envelope(body: &mut Splice<'_>, answer: &Message) {
+fn take_envelope(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
     let scan = answer.scan();
     for member in [scan.result_type, scan.ttl_ms, scan.cache_scope, scan.meta.server_info].into_iter().flatten() {
         body.delete(member);
@@ -82,17 +211,18 @@ fn take_envelope(body: &mut Splice<'_>, answer: &Message) {
     if let Some(span) = scan.structured_content {
         let value = answer.token(span);
         // Until 2025-11-25 structured content is an object: strict clients drop a result in which it is not.
-        if !value.starts_with(b"{") {
+        if carry.wraps_output || !value.starts_with(b"{") {
             body.replace(span, [br#"{"result":"#, value, b"}"].concat());
         }
     }
-    if let (None, Some(object)) = (scan.content, scan.result) {
-        body.insert_first(object, content(answer));
+    if let (true, None, Some(object)) = (carry.method == Method::ToolsCall, scan.content, scan.result) {
+        body.insert_first(object, missing_content(answer));
     }
+    content(body, answer, carry, text_for(answer));
 }
 
-/// For a stateless client: the result says that it is complete and who answers.
-fn put_envelope(body: &mut Splice<'_>, answer: &Message) {
+/// For a stateless client: the result says that it is complete, how long it holds where that is required, and who answers.
+fn put_envelope(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
     let scan = answer.scan();
     let mut first = String::new();
     let mut put = |member: &str| {
@@ -104,19 +234,28 @@ fn put_envelope(body: &mut Splice<'_>, answer: &Message) {
     match scan.result_type {
         None => put(r#""resultType":"complete""#),
         // A handshake server may mean anything by it.
-        Some(member) if answer.token(member.value) != br#""complete""# => {
+        Some(member) if carry.server.era() == Era::Handshake && answer.token(member.value) != br#""complete""# => {
             body.replace(member.value, r#""complete""#);
         }
         Some(_) => {}
     }
-    if scan.content.is_none() {
-        put(&content(answer));
+    if needs_hints(carry.method) {
+        if scan.ttl_ms.is_none() {
+            put(r#""ttlMs":0"#);
+        }
+        if scan.cache_scope.is_none() {
+            put(r#""cacheScope":"private""#);
+        }
+    }
+    if carry.method == Method::ToolsCall && scan.content.is_none() && !is_task(answer, carry) {
+        put(&missing_content(answer));
     }
     match (scan.meta.object, scan.meta.server_info) {
         (None, _) => put(&format!(r#""_meta":{{{SERVER_INFO_KEY}:{HUB}}}"#)),
         (Some(meta), None) => {
             body.insert_first(meta, format!("{SERVER_INFO_KEY}:{HUB}"));
         }
+        (Some(_), Some(_)) if carry.identity == Identity::Server && carry.server.era() == Era::Stateless => {}
         // The server's own identity stays, under the hub's key, unless a hub before this one put somebody there.
         (Some(meta), Some(member)) if memchr::memmem::find(answer.token(meta), KEPT_SERVER_INFO_KEY.as_bytes()).is_none() => {
             body.replace(member.key, KEPT_SERVER_INFO_KEY);
@@ -129,19 +268,74 @@ fn put_envelope(body: &mut Splice<'_>, answer: &Message) {
     if let (false, Some(object)) = (first.is_empty(), scan.result) {
         body.insert_first(object, first);
     }
+    content(body, answer, carry, text_for(answer));
 }
 
 const SERVER_INFO_KEY: &str = r#""io.modelcontextprotocol/serverInfo""#;
 const KEPT_SERVER_INFO_KEY: &str = r#""io.github.mcp-hub.mcp-hub/serverInfo""#;
 
-/// The `content` member for a result that has none: every revision requires it, and structured content is to be readable there too.
-fn content(answer: &Message) -> String {
-    match answer.scan().structured_content {
-        Some(span) => {
-            let text = quoted(&String::from_utf8_lossy(answer.token(span)));
-            format!(r#""content":[{{"type":"text","text":{text}}}]"#)
+/// Results that must say how long they hold (MCP 2026-07-28, caching).
+fn needs_hints(method: Method<'_>) -> bool {
+    matches!(
+        method,
+        Method::ResourcesRead
+            | Method::ToolsList
+            | Method::PromptsList
+            | Method::ResourcesList
+            | Method::ResourcesTemplatesList
+            | Method::Discover
+    )
+}
+
+fn is_task(answer: &Message, carry: &Carry<'_>) -> bool {
+    carry.task.is_some() && round::Outcome::of(answer) == round::Outcome::Task
+}
+
+/// The `content` member for a result that has none: every revision requires it, and structured content is to be readable there too. So is
+/// what the servers of before 2024-11-05 called `toolResult`.
+fn missing_content(answer: &Message) -> String {
+    let block = match answer.scan().structured_content {
+        Some(span) => Some(text_block(&String::from_utf8_lossy(answer.token(span)))),
+        None => {
+            let result = text_of(answer, answer.scan().result).and_then(Object::read);
+            let old = result.as_ref().and_then(|result| Some((result.string("toolResult"), result.get("toolResult")?)));
+            old.map(|(text, raw)| text_block(text.as_deref().unwrap_or(raw)))
         }
-        None => r#""content":[]"#.into(),
+    };
+    format!(r#""content":[{}]"#, block.unwrap_or_default())
+}
+
+/// The text block that structured content needs which is no object, when no block of the result is text. Few tools have any.
+fn text_for(answer: &Message) -> Option<String> {
+    let structured = answer.scan().structured_content.map(|span| answer.token(span)).filter(|value| !value.starts_with(b"{"))?;
+    let blocks = elements(text_of(answer, answer.scan().content)?)?;
+    let is_text = |block: &&str| Object::read(block).is_some_and(|block| block.string("type").as_deref() == Some("text"));
+    (!blocks.iter().any(is_text)).then(|| text_block(&String::from_utf8_lossy(structured)))
+}
+
+/// Publishes URIs and writes out what the client's revision does not know; puts `first` before the other blocks of a tool's content.
+fn content(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>, first: Option<String>) {
+    let reader = Reader::new(if carry.server > carry.client { carry.client } else { Version::STATELESS }, carry.publish);
+    if let (Some(first), Some(span)) = (first, answer.scan().content) {
+        let rest = answer.token(span).get(1..).unwrap_or_default();
+        let comma = if rest.trim_ascii_start().starts_with(b"]") { "" } else { "," };
+        body.replace(Span { start: span.start, end: span.start + 1 }, format!("[{first}{comma}"));
+    }
+    if reader.is_idle() {
+        return;
+    }
+    let result = || text_of(answer, answer.scan().result).and_then(Object::read);
+    let (text, shape) = match carry.method {
+        Method::ToolsCall | Method::TasksResult => (text_of(answer, answer.scan().content), Shape::Blocks),
+        Method::PromptsGet => (result().and_then(|result| result.get("messages")), Shape::Messages),
+        Method::ResourcesRead => (result().and_then(|result| result.get("contents")), Shape::Contents),
+        Method::TasksGet => (result().and_then(|task| task.object("result")?.get("content")), Shape::Blocks),
+        _ => return,
+    };
+    for (token, with) in text.map(|text| reader.edits(text, shape)).unwrap_or_default() {
+        if let Some(span) = span_in(answer, token) {
+            body.replace(span, with);
+        }
     }
 }
 
@@ -155,9 +349,28 @@ struct ErrorObject<'a> {
     data: Option<&'a RawValue>,
 }
 
+impl<'a> ErrorObject<'a> {
+    /// `data.uri`, as it is published.
+    fn data(&self, carry: &Carry<'_>) -> Option<Cow<'a, str>> {
+        let data = self.data?.get();
+        let published = carry.publish.and_then(|publish| {
+            let object = Object::read(data)?;
+            let uri = quoted(&publish(&object.string("uri")?)?);
+            let renamed = object.map(|entry| Some(if entry.name == "uri" { uri.clone().into() } else { entry.value.into() }));
+            Some(renamed.finish())
+        });
+        Some(published.map_or(Cow::Borrowed(data), Cow::Owned))
+    }
+
+    fn has_uri(&self) -> bool {
+        self.data.and_then(|data| Object::read(data.get())).is_some_and(|data| data.string("uri").is_some())
+    }
+}
+
 /// Which errors may pass as they are, and what the others become (codes mean different things in the two eras).
-fn error(answer: &Message, id: &RequestId, client: Version, server: Version) -> Result<Body, Refusal> {
-    let relay = || Ok(with_id(answer, id).to_body());
+fn error(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
+    let (client, server, reads) = (carry.client, carry.server, carry.method == Method::ResourcesRead);
+    let relay = || Ok(with_id(answer, carry.id).to_body());
     let raw = answer.scan().error.map(|span| answer.token(span)).unwrap_or_default();
     let Ok(error) = serde_json::from_slice::<ErrorObject<'_>>(raw) else {
         return match (client.era(), server.era()) {
@@ -167,281 +380,69 @@ fn error(answer: &Message, id: &RequestId, client: Version, server: Version) -> 
     };
     let is = |code: Code| error.code == code.number();
     match (client.era(), server.era()) {
-        (Era::Handshake, Era::Handshake) if is(Code::UrlElicitation) && client < Version::V2025_11_25 => Err(wrapped(&error, raw)),
-        (Era::Handshake, Era::Handshake) => relay(),
-        (Era::Stateless, Era::Handshake) if is(Code::ResourceNotFound) => Err(recoded(&error, Code::InvalidParams)),
+        (Era::Handshake, Era::Handshake) if is(Code::UrlElicitation) && client < Version::V2025_11_25 => match Needed::read(answer, 1) {
+            Some(needed) => round::failed(carry.method, carry.id, Era::Handshake, &needed.to_text(), Some(wrap(raw))),
+            None => Err(wrapped(&error, raw)),
+        },
+        (Era::Stateless, Era::Handshake) if is(Code::ResourceNotFound) => Err(recoded(&error, Code::InvalidParams, carry)),
         (Era::Stateless, Era::Handshake) if code::is_reserved(error.code) => Err(wrapped(&error, raw)),
         // The hub spoke wrongly to that server; its caller did not.
         (_, Era::Stateless) if is(Code::HeaderMismatch) || is(Code::UnsupportedVersion) => Err(wrapped(&error, raw)),
-        (Era::Stateless, Era::Stateless) if is(Code::MissingCapability) => Err(recoded(&error, Code::MissingCapability)),
-        (Era::Handshake, Era::Stateless) if is(Code::MissingCapability) => Ok(missing_capability(&error, id)),
-        _ => relay(),
+        (Era::Stateless, Era::Stateless) if is(Code::MissingCapability) => Err(recoded(&error, Code::MissingCapability, carry)),
+        (Era::Handshake, Era::Stateless) if is(Code::MissingCapability) => missing_capability(&error, carry),
+        // The stateless era has no code of its own for it.
+        (Era::Handshake, Era::Stateless) if is(Code::InvalidParams) && reads && error.has_uri() => {
+            Err(recoded(&error, Code::ResourceNotFound, carry))
+        }
+        _ => match (error.data, error.data(carry)) {
+            (Some(data), Some(Cow::Owned(published))) => {
+                let mut body = with_id(answer, carry.id);
+                if let Some(span) = span_in(answer, data.get()) {
+                    body.replace(span, published);
+                }
+                Ok(body.to_body())
+            }
+            _ => relay(),
+        },
     }
 }
 
 /// The server's error under a code that the client's era knows for the same thing.
-fn recoded(error: &ErrorObject<'_>, code: Code) -> Refusal {
-    let refusal = Refusal::new(code, code.http_status(Era::Stateless), &*error.message);
-    match error.data {
-        Some(data) => refusal.with_data(on_one_line(data.get())),
+fn recoded(error: &ErrorObject<'_>, code: Code, carry: &Carry<'_>) -> Refusal {
+    let refusal = Refusal::new(code, code.http_status(carry.client.era()), &*error.message);
+    match error.data(carry) {
+        Some(data) => refusal.with_data(on_one_line(data.into_owned())),
         None => refusal,
     }
 }
 
 /// An error whose code must not, or cannot usefully, reach the client: the whole of it goes into `data.rpc`.
 fn wrapped(error: &ErrorObject<'_>, raw: &[u8]) -> Refusal {
-    let rpc = on_one_line(&String::from_utf8_lossy(raw));
-    Refusal::new(Code::Internal, 200, &*error.message).with_data(format!(r#"{{"origin":"server","rpc":{rpc}}}"#))
+    Refusal::new(Code::Internal, 200, &*error.message).with_data(wrap(raw))
+}
+
+fn wrap(raw: &[u8]) -> String {
+    let rpc = on_one_line(String::from_utf8_lossy(raw).into_owned());
+    format!(r#"{{"origin":"server","rpc":{rpc}}}"#)
 }
 
 /// A handshake client has no such code: the model reads what is missing.
-fn missing_capability(error: &ErrorObject<'_>, id: &RequestId) -> Body {
-    let mut text = error.message.to_string();
-    if let Some(data) = error.data {
-        text.push(' ');
-        text.push_str(data.get());
+fn missing_capability(error: &ErrorObject<'_>, carry: &Carry<'_>) -> Result<Body, Refusal> {
+    let data = error.data.map(|data| on_one_line(data.get().to_owned()));
+    if carry.method != Method::ToolsCall {
+        return round::failed(carry.method, carry.id, Era::Handshake, &error.message, data);
     }
-    let (id, text) = (String::from_utf8_lossy(id.token()), quoted(&text));
-    let result = format!(r#"{{"content":[{{"type":"text","text":{text}}}],"isError":true}}"#);
-    Body::one(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into())
+    let mut text = error.message.to_string();
+    if let Some(data) = data {
+        text.push(' ');
+        text.push_str(&data);
+    }
+    round::failed(carry.method, carry.id, Era::Handshake, &text, None)
 }
 
 fn bad_answer(message: &str) -> Refusal {
     Refusal::new(Code::Internal, 200, message).with_data(code::failure_data(None, Reason::BadAnswer, None))
 }
 
-/// A raw line end in JSON stands only between tokens.
-fn on_one_line(json: &str) -> String {
-    json.replace(['\r', '\n'], " ")
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: Version = Version::V2025_11_25;
-    const B: Version = Version::V2026_07_28;
-
-    fn answer(member: &str) -> Message {
-        let text = format!(r#"{{"jsonrpc":"2.0","id":65536,{member}}}"#);
-        Message::parse(Bytes::from(text)).unwrap_or_else(|error| panic!("{error}: {member}"))
-    }
-
-    /// The member that carries the outcome, as the client gets it; `HUB` stands for the hub's identity. The id is checked here.
-    fn cross(member: &str, client: Version, server: Version) -> String {
-        let id = RequestId::from_token(Bytes::from_static(br#""c\u0031""#)).expect("an id");
-        let body = tool_answer(&answer(member), &id, client, server).unwrap_or_else(|refusal| {
-            assert_eq!(refusal.id.as_ref(), Some(&id));
-            refusal.to_body()
-        });
-        let text = String::from_utf8(body.to_bytes().to_vec()).expect("UTF-8");
-        serde_json::from_str::<serde_json::Value>(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        let rest = text.strip_prefix(r#"{"jsonrpc":"2.0","id":"c\u0031","#).unwrap_or_else(|| panic!("{text}"));
-        rest.strip_suffix('}').unwrap_or_else(|| panic!("{text}")).replace(HUB, "HUB")
-    }
-
-    fn check(client: Version, server: Version, cases: &[(&str, &str)]) {
-        for (from, to) in cases {
-            assert_eq!(cross(from, client, server), *to, "{from}");
-        }
-    }
-
-    const BAD_RESULT_TYPE: &str = r#""error":{"code":-32603,"message":"The server answered with a result type that was not asked for","data":{"origin":"hub","reason":"bad_answer","retryable":false}}"#;
-    const MALFORMED_ERROR: &str = r#""error":{"code":-32603,"message":"The server answered with an error that is malformed","data":{"origin":"hub","reason":"bad_answer","retryable":false}}"#;
-
-    #[test]
-    fn between_handshake_peers_only_the_id_changes() {
-        for member in [
-            r#""result":{"content":[ {"type":"text","text":"é\n"} ]}"#,
-            r#""result":{"resultType":"task","ttlMs":5,"_meta":{"io.modelcontextprotocol/serverInfo":1,"a":2}}"#,
-            r#""error":{"code":-32602,"message":"no","data":{"uri":"a:b"}}"#,
-            r#""error":{"code":-32002,"message":"no","data":{"uri":"a:b"}}"#,
-            r#""error":{"code":-32042,"message":"go","data":{"elicitations":[]}}"#,
-            r#""error":{"code":-32050,"message":"mine"}"#,
-            r#""error":{"code":"x"}"#,
-        ] {
-            check(A, A, &[(member, member)]);
-            check(A, Version::V2024_11_05, &[(member, member)]);
-        }
-    }
-
-    #[test]
-    fn an_old_client_gets_no_code_it_cannot_know() {
-        check(
-            Version::V2025_06_18,
-            A,
-            &[(
-                r#""error":{"code":-32042,"message":"go","data":{"elicitations":[{"url":"u"}]}}"#,
-                r#""error":{"code":-32603,"message":"go","data":{"origin":"server","rpc":{"code":-32042,"message":"go","data":{"elicitations":[{"url":"u"}]}}}}"#,
-            )],
-        );
-    }
-
-    #[test]
-    fn a_stateless_client_gets_its_envelope_from_a_handshake_server() {
-        check(
-            B,
-            A,
-            &[
-                (
-                    r#""result":{"content":[]}"#,
-                    r#""result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":HUB},"content":[]}"#,
-                ),
-                (r#""result":{}"#, r#""result":{"resultType":"complete","content":[],"_meta":{"io.modelcontextprotocol/serverInfo":HUB}}"#),
-                (
-                    r#""result":{"structuredContent":{"a":"b"}}"#,
-                    r#""result":{"resultType":"complete","content":[{"type":"text","text":"{\"a\":\"b\"}"}],"_meta":{"io.modelcontextprotocol/serverInfo":HUB},"structuredContent":{"a":"b"}}"#,
-                ),
-                (
-                    r#""result":{"content":[],"_meta":{"a":1}}"#,
-                    r#""result":{"resultType":"complete","content":[],"_meta":{"io.modelcontextprotocol/serverInfo":HUB,"a":1}}"#,
-                ),
-                (
-                    r#""result":{"content":[],"_meta":{}}"#,
-                    r#""result":{"resultType":"complete","content":[],"_meta":{"io.modelcontextprotocol/serverInfo":HUB}}"#,
-                ),
-                (
-                    r#""result":{"resultType":7,"content":[],"isError":true}"#,
-                    r#""result":{"_meta":{"io.modelcontextprotocol/serverInfo":HUB},"resultType":"complete","content":[],"isError":true}"#,
-                ),
-            ],
-        );
-    }
-
-    #[test]
-    fn between_stateless_peers_the_hub_answers_in_its_own_name() {
-        check(
-            B,
-            B,
-            &[
-                (
-                    r#""result":{"resultType":"complete","content":[],"ttlMs":5,"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"},"a":1}}"#,
-                    r#""result":{"resultType":"complete","content":[],"ttlMs":5,"_meta":{"io.modelcontextprotocol/serverInfo":HUB,"io.github.mcp-hub.mcp-hub/serverInfo":{"name":"s"},"a":1}}"#,
-                ),
-                (
-                    r#""result":{"resultType":"complete","content":[],"_meta":{"io.github.mcp-hub.mcp-hub/serverInfo":{"name":"s"},"io.modelcontextprotocol/serverInfo":{"name":"h"}}}"#,
-                    r#""result":{"resultType":"complete","content":[],"_meta":{"io.github.mcp-hub.mcp-hub/serverInfo":{"name":"s"},"io.modelcontextprotocol/serverInfo":HUB}}"#,
-                ),
-                (
-                    r#""result":{"resultType":"complete","structuredContent":[1],"content":[]}"#,
-                    r#""result":{"_meta":{"io.modelcontextprotocol/serverInfo":HUB},"resultType":"complete","structuredContent":[1],"content":[]}"#,
-                ),
-                (
-                    r#""result":{"content":[]}"#,
-                    r#""result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":HUB},"content":[]}"#,
-                ),
-                (r#""result":{"resultType":"input_required","inputRequests":{}}"#, BAD_RESULT_TYPE),
-                (r#""result":{"resultType":"task","taskId":"t"}"#, BAD_RESULT_TYPE),
-                (r#""result":{"resultType":null,"content":[]}"#, BAD_RESULT_TYPE),
-            ],
-        );
-    }
-
-    #[test]
-    fn a_handshake_client_sees_nothing_of_the_stateless_envelope() {
-        check(
-            A,
-            B,
-            &[
-                (
-                    r#""result":{"resultType":"complete","ttlMs":0,"cacheScope":"private","content":[],"_meta":{"io.modelcontextprotocol/serverInfo":{},"a":1}}"#,
-                    r#""result":{"content":[],"_meta":{"a":1}}"#,
-                ),
-                (
-                    r#""result":{"content":[],"_meta":{"io.modelcontextprotocol/serverInfo":{}},"resultType":"complete"}"#,
-                    r#""result":{"content":[],"_meta":{}}"#,
-                ),
-                (r#""result":{"resultType":"complete"}"#, r#""result":{"content":[]}"#),
-                (
-                    r#""result":{"resultType":"complete","structuredContent":{"a":1}}"#,
-                    r#""result":{"content":[{"type":"text","text":"{\"a\":1}"}],"structuredContent":{"a":1}}"#,
-                ),
-                (
-                    r#""result":{"resultType":"complete","structuredContent":[1,2],"isError":false}"#,
-                    r#""result":{"content":[{"type":"text","text":"[1,2]"}],"structuredContent":{"result":[1,2]},"isError":false}"#,
-                ),
-                (r#""result":{"resultType":"input_required","requestState":"s"}"#, BAD_RESULT_TYPE),
-                (r#""result":{"resultType":"task","taskId":"t"}"#, BAD_RESULT_TYPE),
-            ],
-        );
-    }
-
-    #[test]
-    fn error_codes_mean_in_one_era_what_they_meant_in_the_other() {
-        for code in ["-32602", "-32601", "-32603", "-32000", "-32019", "-1", "42"] {
-            let error = format!(r#""error":{{"code":{code},"message":"no","data":{{"uri":"a:b"}}}}"#);
-            for (client, server) in [(A, B), (B, A), (B, B)] {
-                check(client, server, &[(&error, &error)]);
-            }
-        }
-        check(
-            B,
-            A,
-            &[
-                (
-                    r#""error":{"code":-32002,"message":"no","data":{"uri":"a:b"}}"#,
-                    r#""error":{"code":-32602,"message":"no","data":{"uri":"a:b"}}"#,
-                ),
-                (r#""error":{"code":-32002,"message":"n\u006f"}"#, r#""error":{"code":-32602,"message":"no"}"#),
-                (
-                    r#""error":{"code":-32042,"message":"go","data":{"elicitations":[]}}"#,
-                    r#""error":{"code":-32603,"message":"go","data":{"origin":"server","rpc":{"code":-32042,"message":"go","data":{"elicitations":[]}}}}"#,
-                ),
-                (
-                    "\"error\":{\"code\":-32020,\n\"message\":\"mine\"}",
-                    r#""error":{"code":-32603,"message":"mine","data":{"origin":"server","rpc":{"code":-32020, "message":"mine"}}}"#,
-                ),
-                (r#""error":{"code":1.5,"message":"no"}"#, MALFORMED_ERROR),
-                (r#""error":{"code":-32000}"#, MALFORMED_ERROR),
-            ],
-        );
-        for code in ["-32020", "-32022"] {
-            let error = format!(r#""error":{{"code":{code},"message":"no"}}"#);
-            let wrapped =
-                format!(r#""error":{{"code":-32603,"message":"no","data":{{"origin":"server","rpc":{{"code":{code},"message":"no"}}}}}}"#);
-            check(A, B, &[(&error, &wrapped)]);
-            check(B, B, &[(&error, &wrapped)]);
-        }
-        let missing = r#""error":{"code":-32021,"message":"Needs sampling","data":{"requiredCapabilities":{"sampling":{}}}}"#;
-        check(B, B, &[(missing, missing)]);
-        check(
-            A,
-            B,
-            &[(
-                missing,
-                r#""result":{"content":[{"type":"text","text":"Needs sampling {\"requiredCapabilities\":{\"sampling\":{}}}"}],"isError":true}"#,
-            )],
-        );
-    }
-
-    #[test]
-    fn errors_of_the_stateless_era_keep_their_status() {
-        let id = RequestId::from_number(1);
-        for (code, status) in [("-32021", Some(400)), ("-32022", Some(200)), ("-32602", None), ("-32601", None)] {
-            let error = answer(&format!(r#""error":{{"code":{code},"message":"no"}}"#));
-            assert_eq!(tool_answer(&error, &id, B, B).err().map(|refusal| refusal.status), status, "{code}");
-        }
-    }
-
-    #[test]
-    fn progress_carries_the_token_as_the_client_wrote_it() {
-        for (note, token, expected) in [
-            (r#"{"progressToken":65536,"progress":1}"#, r#""t\u0031""#, r#"{"progressToken":"t\u0031","progress":1}"#),
-            (r#"{"progress":0.50,"progressToken":65536,"message":"m"}"#, "-7", r#"{"progress":0.50,"progressToken":-7,"message":"m"}"#),
-            (r#"{"progress":1}"#, "7", r#"{"progress":1}"#),
-        ] {
-            let frame = |params: &str| format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#);
-            let note = Message::parse(Bytes::from(frame(note))).expect("a message");
-            assert_eq!(progress(&note, &Bytes::from_static(token.as_bytes())).to_bytes(), frame(expected));
-        }
-    }
-
-    #[test]
-    fn an_answer_is_one_line_whatever_the_server_put_between_tokens() {
-        for (client, server) in [(A, A), (A, B), (B, A), (B, B)] {
-            let pretty = answer("\n  \"result\": {\r\n    \"content\": []\n  }\n");
-            let body = tool_answer(&pretty, &RequestId::from_number(1), client, server).expect("carried");
-            assert!(!body.to_bytes().contains(&b'\n') && !body.to_bytes().contains(&b'\r'));
-        }
-    }
-}
+mod tests;

@@ -1,12 +1,18 @@
-//! From the client's message to the server's line. Every function returns a whole line, its `\n` included.
+//! From the client's message to the server's line. What is said to end in `\n` is a whole line.
 //!
-//! Cost of a call: one copy of the message into its line, and one small allocation for the wire id.
+//! Cost of a call: one copy of the message into its line, and one small allocation for the wire id. What only retries and completions
+//! have is looked for when the scanner saw a sign of it.
 
-use super::HUB;
+use super::{
+    HUB,
+    json::{Object, member_in, on_one_line, text_of},
+    trace::{self, SpanId},
+};
 use crate::{
     mux::WireId,
     protocol::{
-        Era, Kind, Message, Method, Span, Version,
+        Era, Kind, Level, Message, Method, RequestId, Span, Version,
+        capability::Profile,
         code::Code,
         refusal::{Refusal, quoted},
         scan::Member,
@@ -15,18 +21,65 @@ use crate::{
 };
 use bytes::Bytes;
 
-/// What the server leg needs to differ.
+/// What the server leg needs to differ. `Outgoing::new` changes nothing that need not change.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
     pub wire: WireId,
     /// The server's revision.
     pub version: Version,
-    /// Raw JSON token that replaces `params.name`.
+    /// Raw JSON token that replaces `params.name`, or `params.ref.name` of a completion.
     pub name: Option<&'a Bytes>,
+    /// Raw JSON token that replaces `params.uri`, or `params.ref.uri` of a completion.
+    pub uri: Option<&'a Bytes>,
+    /// Raw JSON token that replaces `params.taskId`.
+    pub task_id: Option<&'a Bytes>,
+    /// What the caller can be asked and the hub carries: declared to a stateless server, with this request only.
+    pub profile: Profile,
+    /// From which level on the server may log about this request; a stateless server is told, a handshake server has a level of its
+    /// connection.
+    pub level: Option<Level>,
+    /// Asks for progress though the caller did not.
+    pub wants_progress: bool,
+    /// Raw JSON of `params.task` (2025-11-25); the caller's own never stays.
+    pub task: Option<&'a str>,
+    pub inputs: Inputs<'a>,
+    /// The hub's own span, for a caller that sent a `traceparent` (`trace::is_sent`).
+    pub span: Option<SpanId>,
 }
 
-/// The request line for a child: id and name replaced, progress token (if the client gave one) replaced by the wire id, the
-/// envelope of `_meta` replaced (stateless server) or removed (handshake server); `params.task` removed. `arguments` untouched.
+/// What becomes of `inputResponses` and `requestState` (MCP 2026-07-28, multi round-trip requests).
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Inputs<'a> {
+    /// The server gets neither.
+    #[default]
+    Take,
+    /// The caller's responses stay. `state` is the server's own, which it gave before.
+    Keep { state: Option<&'a str> },
+    /// The hub's, instead of any that are there. `responses` is a raw JSON object.
+    Put { responses: Option<&'a str>, state: Option<&'a str> },
+}
+
+impl Outgoing<'_> {
+    pub const fn new(wire: WireId, version: Version) -> Self {
+        Self {
+            wire,
+            version,
+            name: None,
+            uri: None,
+            task_id: None,
+            profile: Profile::BARE,
+            level: None,
+            wants_progress: false,
+            task: None,
+            inputs: Inputs::Take,
+            span: None,
+        }
+    }
+}
+
+/// The request line for a server, of any method: id, names and URIs replaced, progress token (if there is one) replaced by the wire id,
+/// the envelope of `_meta` replaced (stateless server) or removed (handshake server). `arguments` and all keys that the hub does
+/// not know stay byte for byte. Sent again with other `inputs`, the same message is the retry of a stateless request.
 pub fn request(message: &Message, to: &Outgoing<'_>) -> Bytes {
     let scan = message.scan();
     let wire = Bytes::from(to.wire.to_string());
@@ -34,26 +87,132 @@ pub fn request(message: &Message, to: &Outgoing<'_>) -> Bytes {
     if let Some(id) = scan.id {
         line.replace(id, wire.clone());
     }
-    if let (Some(span), Some(name)) = (scan.name, to.name) {
-        line.replace(span, name.clone());
+    for (span, with) in [(scan.name, to.name), (scan.uri, to.uri), (scan.task_id, to.task_id)] {
+        if let (Some(span), Some(with)) = (span, with) {
+            line.replace(span, with.clone());
+        }
     }
-    if let Some(token) = scan.meta.progress_token {
-        line.replace(token.value, wire);
+    let mut puts = Puts::default();
+    match (scan.task, to.task) {
+        (Some(task), None) => delete(&mut line, Some(task)),
+        (Some(task), Some(with)) => _ = line.replace(task.value, with.to_owned()),
+        (None, Some(with)) => puts.put_param("\"task\":", with),
+        (None, None) => {}
     }
-    if let Some(task) = scan.task {
-        line.delete(task);
+    let has_inputs = scan.has_input_responses || scan.has_request_state || matches!(to.inputs, Inputs::Put { .. });
+    if has_inputs {
+        inputs(&mut line, &mut puts, message, to.inputs);
     }
-    // The hub carries no log notifications back yet, so it asks for none.
-    delete(&mut line, scan.meta.log_level);
+    // Only a completion has none of the three.
+    if scan.name.is_none() && scan.uri.is_none() && scan.task_id.is_none() && message.method() == Method::Complete {
+        completion(&mut line, message, to);
+    }
+    if let Some(span) = to.span {
+        trace::put(&mut line, message, span);
+    }
     match to.version.era() {
         Era::Handshake => {
-            delete(&mut line, scan.meta.protocol_version);
-            delete(&mut line, scan.meta.client_info);
-            delete(&mut line, scan.meta.client_capabilities);
+            for member in [scan.meta.protocol_version, scan.meta.client_info, scan.meta.client_capabilities, scan.meta.log_level] {
+                delete(&mut line, member);
+            }
         }
-        Era::Stateless => put_envelope(&mut line, message, to.version),
+        Era::Stateless => {
+            put_level(&mut line, &mut puts, message, to.level);
+            put_envelope(&mut line, &mut puts, message, to);
+        }
     }
+    match scan.meta.progress_token {
+        Some(token) => _ = line.replace(token.value, wire),
+        None if to.wants_progress => puts.put_meta("\"progressToken\":", &to.wire.to_string()),
+        None => {}
+    }
+    puts.put(&mut line, message);
     line.to_line()
+}
+
+/// Members to put in, once it is known whether their objects are there.
+#[derive(Default)]
+struct Puts {
+    params: String,
+    meta: String,
+}
+
+impl Puts {
+    fn put_param(&mut self, key: &str, value: &str) {
+        Self::push(&mut self.params, key, value);
+    }
+
+    fn put_meta(&mut self, key: &str, value: &str) {
+        Self::push(&mut self.meta, key, value);
+    }
+
+    /// `key` with its colon.
+    fn push(members: &mut String, key: &str, value: &str) {
+        members.reserve(key.len() + value.len() + 2);
+        if !members.is_empty() {
+            members.push(',');
+        }
+        members.push_str(key);
+        members.push_str(value);
+    }
+
+    fn put(mut self, line: &mut Splice<'_>, message: &Message) {
+        let scan = message.scan();
+        match scan.meta.object {
+            Some(meta) => _ = line.insert_first(meta, self.meta),
+            None if self.meta.is_empty() => {}
+            None => {
+                Self::push(&mut self.params, "\"_meta\":{", &self.meta);
+                self.params.push('}');
+            }
+        }
+        match scan.params {
+            Some(params) => _ = line.insert_first(params, self.params),
+            None if self.params.is_empty() => {}
+            None => _ = line.insert_first(whole(message), format!("\"params\":{{{}}}", self.params)),
+        }
+    }
+}
+
+/// The two members of a retry. They are found by a second look at the params, which only such requests get.
+#[cold]
+fn inputs(line: &mut Splice<'_>, puts: &mut Puts, message: &Message, to: Inputs<'_>) {
+    let params = text_of(message, message.scan().params).and_then(Object::read);
+    let member = |name| params.as_ref().and_then(|params| member_in(message, params.entry(name)?));
+    let (responses, state) = (member("inputResponses"), member("requestState"));
+    if !matches!(to, Inputs::Keep { .. }) {
+        delete(line, responses);
+    }
+    let (new_responses, new_state) = match to {
+        Inputs::Take => (None, None),
+        Inputs::Keep { state } => (None, state),
+        Inputs::Put { responses, state } => (responses, state),
+    };
+    match (state, new_state) {
+        (Some(member), Some(state)) => _ = line.replace(member.value, quoted(state)),
+        (Some(member), None) => _ = line.delete(member),
+        (None, Some(state)) => puts.put_param("\"requestState\":", &quoted(state)),
+        (None, None) => {}
+    }
+    if let Some(responses) = new_responses {
+        puts.put_param("\"inputResponses\":", responses);
+    }
+}
+
+/// `ref` names a prompt or a resource; `context` came with 2025-06-18.
+#[cold]
+fn completion(line: &mut Splice<'_>, message: &Message, to: &Outgoing<'_>) {
+    let Some(params) = text_of(message, message.scan().params).and_then(Object::read) else { return };
+    if let Some(reference) = params.object("ref") {
+        for (name, with) in [("name", to.name), ("uri", to.uri)] {
+            if let (Some(member), Some(with)) = (reference.entry(name).and_then(|entry| member_in(message, entry)), with) {
+                line.replace(member.value, with.clone());
+            }
+        }
+    }
+    if to.version < Version::V2025_06_18 {
+        delete(line, params.entry("context").and_then(|entry| member_in(message, entry)));
+    }
 }
 
 /// `notifications/cancelled` line.
@@ -64,13 +223,18 @@ pub fn cancelled(wire: WireId, reason: Option<&str>, _version: Version) -> Bytes
 
 /// A request of the hub's own (`initialize`, `server/discover`, `tools/list`, `ping`); `params` is raw JSON object text without `_meta`.
 pub fn own(wire: WireId, method: &str, params: &str, version: Version) -> Bytes {
+    own_for(wire, method, params, version, Profile::BARE)
+}
+
+/// The same on behalf of a caller: a stateless server is told what it can be asked.
+pub fn own_for(wire: WireId, method: &str, params: &str, version: Version, profile: Profile) -> Bytes {
     let method = quoted(method);
     line(match version.era() {
         Era::Handshake => format!(r#"{{"jsonrpc":"2.0","id":{wire},"method":{method},"params":{params}}}"#),
         Era::Stateless => {
             let rest = params.trim().strip_prefix('{').unwrap_or("}").trim_start();
             let comma = if rest.starts_with('}') { "" } else { "," };
-            let envelope = envelope(version);
+            let envelope = envelope(version, &profile.declare(version));
             format!(r#"{{"jsonrpc":"2.0","id":{wire},"method":{method},"params":{{"_meta":{{{envelope}}}{comma}{rest}}}"#)
         }
     })
@@ -79,6 +243,30 @@ pub fn own(wire: WireId, method: &str, params: &str, version: Version) -> Bytes 
 /// A notification of the hub's own.
 pub fn own_notification(method: &str, _version: Version) -> Bytes {
     line(format!(r#"{{"jsonrpc":"2.0","method":{}}}"#, quoted(method)))
+}
+
+/// `notifications/progress` line toward a server that asked something and gave it a progress token (raw JSON), so that it keeps waiting.
+pub fn progress(token: &str, progress: u64, message: &str) -> Bytes {
+    let message = quoted(message);
+    let params = format!(r#"{{"progressToken":{token},"progress":{progress},"message":{message}}}"#);
+    line(format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#))
+}
+
+/// A client's progress on a question, with the token of the server that asked (raw JSON). `None`: the note names no token.
+pub fn relayed_progress(note: &Message, token: &Bytes) -> Option<Bytes> {
+    let mut line = Splice::new(note);
+    line.replace(note.scan().progress_token?, token.clone());
+    Some(line.to_line())
+}
+
+/// The response to a server's question with that server's own id; without line end. `result`: a raw JSON object.
+pub fn response(id: &RequestId, result: &str) -> Bytes {
+    on_one_line(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)).into()
+}
+
+/// The same, refusing; without line end.
+pub fn error_response(id: &RequestId, code: Code, message: &str) -> Bytes {
+    Refusal::new(code, 200, message).with_id(Some(id.clone())).to_body().to_bytes()
 }
 
 /// The answer to a server's own request: `{}` for `ping`, `-32601` for all else. `None`: it was no request.
@@ -98,25 +286,29 @@ pub fn answer_server(request: &Message) -> Option<Bytes> {
 const VERSION_KEY: &str = r#""io.modelcontextprotocol/protocolVersion":"#;
 const CLIENT_KEY: &str = r#""io.modelcontextprotocol/clientInfo":"#;
 const CAPABILITIES_KEY: &str = r#""io.modelcontextprotocol/clientCapabilities":"#;
-/// No question of a server is relayed yet: none may be asked.
-const CAPABILITIES: &str = "{}";
+const LEVEL_KEY: &str = r#""io.modelcontextprotocol/logLevel":"#;
+/// Of the hub's own requests, and of callers that cannot be asked anything.
+const NO_CAPABILITIES: &str = "{}";
 
 /// Every stateless request carries the hub's envelope, never the caller's: keys that are there get new values, the others are put in.
-fn put_envelope(line: &mut Splice<'_>, message: &Message, version: Version) {
+fn put_envelope(line: &mut Splice<'_>, puts: &mut Puts, message: &Message, to: &Outgoing<'_>) {
     let scan = message.scan();
-    let Some(object) = scan.meta.object else {
-        let envelope = envelope(version);
-        match scan.params {
-            Some(params) => line.insert_first(params, format!(r#""_meta":{{{envelope}}}"#)),
-            None => line.insert_first(whole(message), format!(r#""params":{{"_meta":{{{envelope}}}}}"#)),
-        };
-        return;
+    let capabilities = match to.profile {
+        Profile::BARE => Bytes::from_static(NO_CAPABILITIES.as_bytes()),
+        profile => profile.declare(to.version).into(),
     };
-    let mut missing = String::new();
+    if scan.meta.object.is_none() {
+        let envelope = envelope(to.version, &String::from_utf8_lossy(&capabilities));
+        match puts.meta.is_empty() {
+            true => puts.meta = envelope,
+            false => puts.put_meta("", &envelope),
+        }
+        return;
+    }
     for (member, key, value) in [
-        (scan.meta.protocol_version, VERSION_KEY, quoted(version.as_str()).into()),
+        (scan.meta.protocol_version, VERSION_KEY, quoted(to.version.as_str()).into()),
         (scan.meta.client_info, CLIENT_KEY, Bytes::from_static(HUB.as_bytes())),
-        (scan.meta.client_capabilities, CAPABILITIES_KEY, Bytes::from_static(CAPABILITIES.as_bytes())),
+        (scan.meta.client_capabilities, CAPABILITIES_KEY, capabilities),
     ] {
         match member {
             Some(member) => {
@@ -124,22 +316,26 @@ fn put_envelope(line: &mut Splice<'_>, message: &Message, version: Version) {
                     line.replace(member.value, value);
                 }
             }
-            None => {
-                if !missing.is_empty() {
-                    missing.push(',');
-                }
-                missing.push_str(key);
-                missing.push_str(&String::from_utf8_lossy(&value));
-            }
+            None => puts.put_meta(key, &String::from_utf8_lossy(&value)),
         }
-    }
-    if !missing.is_empty() {
-        line.insert_first(object, missing);
     }
 }
 
-fn envelope(version: Version) -> String {
-    format!(r#"{VERSION_KEY}"{}",{CLIENT_KEY}{HUB},{CAPABILITIES_KEY}{CAPABILITIES}"#, version.as_str())
+fn put_level(line: &mut Splice<'_>, puts: &mut Puts, message: &Message, level: Option<Level>) {
+    match (message.scan().meta.log_level, level) {
+        (None, None) => {}
+        (Some(member), None) => _ = line.delete(member),
+        (Some(member), Some(level)) => {
+            if message.token(member.value) != level.token().as_bytes() {
+                line.replace(member.value, level.token());
+            }
+        }
+        (None, Some(level)) => puts.put_meta(LEVEL_KEY, level.token()),
+    }
+}
+
+fn envelope(version: Version, capabilities: &str) -> String {
+    format!(r#"{VERSION_KEY}"{}",{CLIENT_KEY}{HUB},{CAPABILITIES_KEY}{capabilities}"#, version.as_str())
 }
 
 fn delete(line: &mut Splice<'_>, member: Option<Member>) {
@@ -162,154 +358,4 @@ fn line(mut text: String) -> Bytes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: Version = Version::V2025_11_25;
-    const B: Version = Version::V2026_07_28;
-    const ENVELOPE: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":HUB,"io.modelcontextprotocol/clientCapabilities":{}"#;
-
-    fn wire() -> WireId {
-        WireId::parse(b"65536").expect("a wire id")
-    }
-
-    fn message(text: &str) -> Message {
-        Message::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap_or_else(|error| panic!("{error}: {text}"))
-    }
-
-    /// One line of valid JSON, its line end taken off; `HUB` stands for the hub's identity.
-    fn line(line: &Bytes) -> String {
-        let text = std::str::from_utf8(line).expect("UTF-8");
-        let text = text.strip_suffix('\n').unwrap_or_else(|| panic!("no line end: {text}"));
-        assert!(!text.contains(['\r', '\n']), "{text}");
-        serde_json::from_str::<serde_json::Value>(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        text.replace(HUB, "HUB")
-    }
-
-    /// `params` before, for a handshake server, and for a stateless one.
-    fn check(params: &str, handshake: &str, stateless: &str) {
-        let frame = |id: &str, params: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{params}}}"#);
-        let name = Bytes::from_static(br#""echo""#);
-        for (version, expected) in [(A, handshake), (B, stateless)] {
-            let to = Outgoing { wire: wire(), version, name: Some(&name) };
-            let sent = request(&message(&frame(r#""c1""#, params)), &to);
-            assert_eq!(line(&sent), frame("65536", &expected.replace("ENVELOPE", ENVELOPE)), "{params} to {version:?}");
-        }
-    }
-
-    #[test]
-    fn a_call_gets_the_wire_id_and_the_servers_own_name() {
-        check(
-            r#"{"name":"demo.echo","arguments":{"a":[1.0,"é"], "name":"demo.echo"}}"#,
-            r#"{"name":"echo","arguments":{"a":[1.0,"é"], "name":"demo.echo"}}"#,
-            r#"{"_meta":{ENVELOPE},"name":"echo","arguments":{"a":[1.0,"é"], "name":"demo.echo"}}"#,
-        );
-    }
-
-    #[test]
-    fn the_callers_envelope_never_reaches_a_server() {
-        let caller = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c"},"io.modelcontextprotocol/clientCapabilities":{"sampling":{}},"io.modelcontextprotocol/logLevel":"debug""#;
-        check(&format!(r#"{{"_meta":{{{caller}}},"name":"x"}}"#), r#"{"_meta":{},"name":"echo"}"#, r#"{"_meta":{ENVELOPE},"name":"echo"}"#);
-        check(
-            &format!(r#"{{"name":"x","_meta":{{"traceparent":"00-1",{caller},"progressToken":"t"}}}}"#),
-            r#"{"name":"echo","_meta":{"traceparent":"00-1","progressToken":65536}}"#,
-            r#"{"name":"echo","_meta":{"traceparent":"00-1",ENVELOPE,"progressToken":65536}}"#,
-        );
-        check(
-            &format!(r#"{{"_meta":{{"progressToken":7,{caller},"vendor/key":{{"a":1}}}},"name":"x"}}"#),
-            r#"{"_meta":{"progressToken":65536,"vendor/key":{"a":1}},"name":"echo"}"#,
-            r#"{"_meta":{"progressToken":65536,ENVELOPE,"vendor/key":{"a":1}},"name":"echo"}"#,
-        );
-    }
-
-    #[test]
-    fn what_the_envelope_lacks_is_put_in() {
-        check(r#"{"name":"x","_meta":{}}"#, r#"{"name":"echo","_meta":{}}"#, r#"{"name":"echo","_meta":{ENVELOPE}}"#);
-        check(
-            r#"{"name":"x","_meta":{"progressToken":"t"}}"#,
-            r#"{"name":"echo","_meta":{"progressToken":65536}}"#,
-            r#"{"name":"echo","_meta":{ENVELOPE,"progressToken":65536}}"#,
-        );
-        check(
-            r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}},"name":"x"}"#,
-            r#"{"_meta":{},"name":"echo"}"#,
-            r#"{"_meta":{"io.modelcontextprotocol/clientInfo":HUB,"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}},"name":"echo"}"#,
-        );
-        check(r#"{}"#, r#"{}"#, r#"{"_meta":{ENVELOPE}}"#);
-        check(r#"{ }"#, r#"{ }"#, r#"{"_meta":{ENVELOPE} }"#);
-    }
-
-    #[test]
-    fn a_task_is_never_asked_for() {
-        check(r#"{"task":{"ttl":5},"name":"x"}"#, r#"{"name":"echo"}"#, r#"{"_meta":{ENVELOPE},"name":"echo"}"#);
-        check(r#"{"task":{}}"#, r#"{}"#, r#"{"_meta":{ENVELOPE}}"#);
-        check(r#"{"name":"x","task":{},"_meta":{}}"#, r#"{"name":"echo","_meta":{}}"#, r#"{"name":"echo","_meta":{ENVELOPE}}"#);
-    }
-
-    #[test]
-    fn a_request_without_params_gets_them_only_where_they_are_required() {
-        for (version, expected) in [
-            (A, r#"{"jsonrpc":"2.0","id":65536,"method":"tools/list"}"#.to_owned()),
-            (B, format!(r#"{{"params":{{"_meta":{{{ENVELOPE}}}}},"jsonrpc":"2.0","id":65536,"method":"tools/list"}}"#)),
-        ] {
-            let sent =
-                request(&message(r#" {"jsonrpc":"2.0","id":1,"method":"tools/list"} "#), &Outgoing { wire: wire(), version, name: None });
-            assert_eq!(line(&sent).trim(), expected);
-        }
-    }
-
-    #[test]
-    fn a_pretty_printed_call_becomes_one_line() {
-        let pretty =
-            "{\r\n  \"jsonrpc\": \"2.0\",\n  \"id\": 1,\n  \"method\": \"tools/call\",\n  \"params\": {\n    \"name\": \"a\\n\"\n  }\n}\n";
-        for version in [A, B] {
-            let sent = request(&message(pretty), &Outgoing { wire: wire(), version, name: None });
-            assert!(line(&sent).contains(r#""a\n""#));
-        }
-    }
-
-    #[test]
-    fn a_cancellation_names_the_wire_id() {
-        for version in [A, B] {
-            for (reason, expected) in [(None, ""), (Some("user \"x\"\n"), r#","reason":"user \"x\"\n""#)] {
-                assert_eq!(
-                    line(&cancelled(wire(), reason, version)),
-                    format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":65536{expected}}}}}"#)
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn the_hubs_own_requests_carry_the_envelope_of_the_era() {
-        for (params, handshake, stateless) in [
-            ("{}", "{}".to_owned(), format!(r#"{{"_meta":{{{ENVELOPE}}}}}"#)),
-            (" { } ", " { } ".to_owned(), format!(r#"{{"_meta":{{{ENVELOPE}}}}}"#)),
-            (r#"{"cursor":"{"}"#, r#"{"cursor":"{"}"#.to_owned(), format!(r#"{{"_meta":{{{ENVELOPE}}},"cursor":"{{"}}"#)),
-        ] {
-            let frame = |params: &str| format!(r#"{{"jsonrpc":"2.0","id":65536,"method":"tools/list","params":{params}}}"#);
-            assert_eq!(line(&own(wire(), "tools/list", params, A)), frame(&handshake));
-            assert_eq!(line(&own(wire(), "tools/list", params, B)), frame(&stateless));
-        }
-        assert_eq!(line(&own_notification("notifications/initialized", A)), r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-    }
-
-    #[test]
-    fn a_server_gets_its_ping_answered_and_nothing_else() {
-        let error = r#""error":{"code":-32601,"message":"mcp-hub takes no requests of this kind from a server"}"#;
-        for (request, expected) in [
-            (r#""id":0,"method":"ping""#, Some(r#""id":0,"result":{}"#.to_owned())),
-            (r#""id":"a\u0041","method":"ping","params":{}"#, Some(r#""id":"a\u0041","result":{}"#.to_owned())),
-            (r#""id":1,"method":"roots/list""#, Some(format!(r#""id":1,{error}"#))),
-            (r#""id":"s","method":"sampling/createMessage","params":{}"#, Some(format!(r#""id":"s",{error}"#))),
-            (r#""id":2,"method":"elicitation/create","params":{}"#, Some(format!(r#""id":2,{error}"#))),
-            (r#""id":3,"method":"who/knows""#, Some(format!(r#""id":3,{error}"#))),
-            (r#""method":"notifications/message","params":{}"#, None),
-            (r#""id":4,"result":{}"#, None),
-        ] {
-            let frame = |rest: &str| format!(r#"{{"jsonrpc":"2.0",{rest}}}"#);
-            let answer = answer_server(&message(&frame(request))).map(|bytes| line(&bytes));
-            assert_eq!(answer, expected.map(|rest| frame(&rest)), "{request}");
-        }
-    }
-}
+mod tests;

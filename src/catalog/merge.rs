@@ -5,91 +5,34 @@
 //! divides it, and no two tools share it. A safe name that two tools would have is nobody's.
 
 use super::{
-    Names, Offer, Route, Tool,
-    definition::Layout,
+    Kind, Names, Route,
+    definition::Dress,
     name::{dotted, is_dotted, publish},
+    offered::{Entry, Offered, Offers},
+    page::Line,
+    rendered::Variant,
     table::Key,
-    view::Pages,
+    uri,
 };
-use crate::{
-    limits::TOOLS_PER_SERVER_MAX,
-    name::{ServerId, ServerName, TenantId},
-};
-use bytes::Bytes;
+use crate::name::{ServerName, TenantId};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
-/// One server's offer, prepared once: only tools that can be published, each of its names once.
-pub(super) struct Offered {
-    pub(super) server: ServerId,
-    /// Of the list on the server's own endpoint.
-    pub(super) generation: u64,
-    pub(super) offer: Arc<Offer>,
-    pub(super) entries: Vec<Entry>,
-    /// Per era.
-    pub(super) pages: [OnceLock<Pages>; 2],
-}
-
-/// One tool, with the names that do not depend on other tools.
-pub(super) struct Entry {
-    pub(super) original: Arc<str>,
-    pub(super) definition: Bytes,
-    pub(super) layout: Layout,
-    dotted: Arc<str>,
-    safe: Arc<str>,
-}
-
-impl Offered {
-    pub(super) fn new(server: ServerId, offer: Arc<Offer>, generation: u64) -> Self {
-        let mut seen = HashSet::new();
-        let entries = offer
-            .tools
-            .iter()
-            .filter_map(|tool| Entry::new(&server, tool).filter(|_| seen.insert(tool.name.as_str())))
-            .take(TOOLS_PER_SERVER_MAX)
-            .collect();
-        Self { server, generation, offer, entries, pages: Default::default() }
-    }
-
-    /// Would a client see the same tools?
-    pub(super) fn same_list(one: Option<&Self>, other: Option<&Self>) -> bool {
-        let [one, other] = [one, other].map(|offered| offered.into_iter().flat_map(|offered| &offered.entries).map(Entry::shown));
-        one.eq(other)
-    }
-}
-
-impl Entry {
-    /// `None` for a definition that is not an object with this name: a list must stay well formed whatever a server says.
-    fn new(server: &ServerId, tool: &Tool) -> Option<Self> {
-        let (layout, _) = Layout::find(&tool.definition).filter(|(_, name)| *name == tool.name)?;
-        let (server, name) = (server.name.as_str(), tool.name.as_str());
-        Some(Self {
-            original: name.into(),
-            definition: tool.definition.clone(),
-            layout,
-            dotted: dotted(server, name).into(),
-            safe: publish(server, name, Names::Safe, false).into(),
-        })
-    }
-
-    fn shown(&self) -> (&str, &[u8]) {
-        (&self.original, &self.definition)
-    }
-}
-
-/// A server's place in the tenant's list.
+/// A server's place in the tenant's lists.
 pub(super) struct Listed {
     pub(super) server: ServerName,
-    pub(super) offered: Option<Arc<Offered>>,
-    /// In the order of the entries.
-    pub(super) published: Vec<Published>,
+    pub(super) offers: Offers,
+    /// Everything of any offer, in the order of the first, then of the others.
+    pub(super) tools: Vec<Published>,
+    prompts: Vec<Published>,
 }
 
 pub(super) struct Published {
     pub(super) route: Arc<Route>,
-    /// `None` for a tool that is left out of the merged list.
+    /// `None` for one that is left out of the merged list.
     safe: Option<Arc<str>>,
 }
 
@@ -104,9 +47,33 @@ impl Published {
 }
 
 impl Listed {
-    /// The tools of this server in the merged list.
-    pub(super) fn tools(&self) -> impl Iterator<Item = (&Entry, &Published)> {
-        self.offered.iter().flat_map(|offered| &offered.entries).zip(&self.published)
+    fn named(&self, kind: Kind) -> &[Published] {
+        match kind {
+            Kind::Tools => &self.tools,
+            Kind::Prompts => &self.prompts,
+            Kind::Resources | Kind::Templates => &[],
+        }
+    }
+
+    /// This server's part of a merged list.
+    pub(super) fn lines<'s>(&'s self, variant: Variant) -> Vec<Line<'s>> {
+        let Some(offered) = self.offers.fitting(variant.profile) else { return Vec::new() };
+        let entries = offered.list(variant.kind);
+        let line = |entry: &'s Entry, key: Option<Cow<'s, str>>| {
+            let Entry { definition, layout, .. } = entry;
+            let dress = Dress { key, execution: variant.execution, client: variant.era, server: &self.server, uris: variant.uris };
+            Line { definition, layout, dress }
+        };
+        if let Kind::Resources | Kind::Templates = variant.kind {
+            return entries.iter().map(|entry| line(entry, Some(uri::publish(&self.server, &entry.original, variant.uris)))).collect();
+        }
+        let named = self.named(variant.kind);
+        let shown = |entry: &'s Entry, published: &'s Published| Some(line(entry, Some(Cow::Borrowed(published.name(variant.names)?))));
+        if self.offers.first().is_some_and(|first| Arc::ptr_eq(first, offered)) {
+            return entries.iter().zip(named).filter_map(|(entry, published)| shown(entry, published)).collect();
+        }
+        let named: HashMap<_, _> = named.iter().map(|published| (published.route.tool.as_str(), published)).collect();
+        entries.iter().filter_map(|entry| shown(entry, named.get(&*entry.original)?)).collect()
     }
 }
 
@@ -127,48 +94,69 @@ pub(super) fn nickname(tenant: &TenantId, nicknames: &Nicknames, forms: &mut For
     }
 }
 
-/// Every accepted name of one tenant.
+/// Every accepted name of one tenant's tools, or of its prompts.
 pub(super) type Forms = HashMap<Key, Arc<Route>>;
 
-/// Lists the servers in the order given. Routes of tools that did not change are taken over from `old`.
-pub(super) fn merge(tenant: &TenantId, servers: Vec<(ServerName, Option<Arc<Offered>>)>, old: &Forms) -> (Vec<Listed>, Forms) {
-    let tools: Vec<_> = servers
-        .iter()
-        .flat_map(|(_, offered)| offered)
-        .flat_map(|offered| offered.entries.iter().map(|entry| (&**offered, entry)))
-        .collect();
-    // In the order of the tools, so each takes the next.
-    let mut safe_names = safe_names(&tools).into_iter();
-    let mut forms = Forms::with_capacity(tools.len() * 3);
-    let mut publish_tool = |offered: &Offered, entry: &Entry| {
+/// Names everything of one kind, for the servers in the order given. Routes of what did not change are taken over from `old`.
+fn name_all(tenant: &TenantId, servers: &[(ServerName, Offers)], kind: Kind, old: &Forms) -> (Vec<Vec<Published>>, Forms) {
+    let unions: Vec<_> = servers.iter().map(|(_, offers)| union(offers, kind)).collect();
+    let all: Vec<_> = unions.iter().flatten().copied().collect();
+    // In the same order, so each takes the next.
+    let mut safe_names = safe_names(&all).into_iter();
+    let mut forms = Forms::with_capacity(all.len() * 3);
+    let mut publish = |(offered, entry): (&Offered, &Entry)| {
         let safe = safe_names.next().flatten();
         let original = Key { tenant: tenant.clone(), server: Some(offered.server.name.clone()), name: Arc::clone(&entry.original) };
         let route = route(offered, entry, safe.as_deref(), old.get(&original));
         forms.insert(original, Arc::clone(&route));
-        if let Some(safe) = &safe {
-            for name in [safe, &entry.dotted] {
+        if let (Some(safe), Some(names)) = (&safe, &entry.names) {
+            for name in [safe, &names.dotted] {
                 forms.insert(Key { tenant: tenant.clone(), server: None, name: Arc::clone(name) }, Arc::clone(&route));
             }
         }
         Published { route, safe }
     };
-    let mut listed = Vec::with_capacity(servers.len());
-    for (server, offered) in servers {
-        let published = match &offered {
-            Some(offered) => offered.entries.iter().map(|entry| publish_tool(offered, entry)).collect(),
-            None => Vec::new(),
-        };
-        listed.push(Listed { server, offered, published });
+    let published = unions.into_iter().map(|union| union.into_iter().map(&mut publish).collect()).collect();
+    (published, forms)
+}
+
+/// What stands in any of a server's offers, each name once: as the first offer that has it says it.
+fn union(offers: &Offers, kind: Kind) -> Vec<(&Offered, &Entry)> {
+    let entries = offers.iter().flat_map(|offered| offered.list(kind).iter().map(move |entry| (&**offered, entry)));
+    match offers.iter().count() {
+        0 | 1 => entries.collect(),
+        _ => {
+            let mut seen = HashSet::new();
+            entries.filter(|(_, entry)| seen.insert(&entry.original)).collect()
+        }
     }
-    (listed, forms)
+}
+
+/// What the tables hold for one tenant.
+#[derive(Default)]
+pub(super) struct AllForms {
+    pub(super) tools: Forms,
+    pub(super) prompts: Forms,
+}
+
+/// Lists the servers in the order given.
+pub(super) fn merge(tenant: &TenantId, servers: Vec<(ServerName, Offers)>, old: &AllForms) -> (Vec<Listed>, AllForms) {
+    let (tools, tool_forms) = name_all(tenant, &servers, Kind::Tools, &old.tools);
+    let (prompts, prompt_forms) = name_all(tenant, &servers, Kind::Prompts, &old.prompts);
+    let named = tools.into_iter().zip(prompts);
+    let listed = servers.into_iter().zip(named).map(|((server, offers), (tools, prompts))| Listed { server, offers, tools, prompts });
+    (listed.collect(), AllForms { tools: tool_forms, prompts: prompt_forms })
 }
 
 fn route(offered: &Offered, entry: &Entry, safe: Option<&str>, old: Option<&Arc<Route>>) -> Arc<Route> {
-    let canonical = match safe {
-        Some(safe) if !is_dotted(offered.server.name.as_str(), &entry.original) => safe,
-        _ => &entry.dotted,
+    let canonical = match (safe, &entry.names) {
+        (Some(safe), _) if !is_dotted(offered.server.name.as_str(), &entry.original) => safe,
+        (_, Some(names)) => &names.dotted,
+        (_, None) => &entry.original,
     };
-    if let Some(old) = old.filter(|old| old.canonical == canonical && old.definition == entry.definition) {
+    let wraps_output = entry.layout.wraps_output();
+    let is_same = |old: &&Arc<Route>| old.canonical == canonical && old.definition == entry.definition && old.wraps_output == wraps_output;
+    if let Some(old) = old.filter(is_same) {
         return Arc::clone(old);
     }
     Arc::new(Route {
@@ -177,6 +165,9 @@ fn route(offered: &Offered, entry: &Entry, safe: Option<&str>, old: Option<&Arc<
         tool_token: serde_json::to_vec(entry.original.as_ref()).unwrap_or_default().into(),
         canonical: canonical.into(),
         definition: entry.definition.clone(),
+        headers: entry.layout.headers(),
+        visibility: entry.layout.visibility(),
+        wraps_output,
     })
 }
 
@@ -189,7 +180,8 @@ fn safe_names(tools: &[(&Offered, &Entry)]) -> Vec<Option<Arc<str>>> {
         name: Arc<str>,
         digest: bool,
     }
-    let mut namings: Vec<_> = tools.iter().map(|(_, entry)| Naming { name: Arc::clone(&entry.safe), digest: false }).collect();
+    let name = |entry: &Entry| Arc::clone(entry.names.as_ref().map_or(&entry.original, |names| &names.safe));
+    let mut namings: Vec<_> = tools.iter().map(|(_, entry)| Naming { name: name(entry), digest: false }).collect();
     // Everyone who ever had a name. A digest may meet a name that another tool has as it stands, so this is not over in one round.
     let mut holders: HashMap<Arc<str>, Vec<usize>> = HashMap::with_capacity(tools.len());
     for (tool, naming) in namings.iter().enumerate() {
@@ -220,25 +212,26 @@ fn safe_names(tools: &[(&Offered, &Entry)]) -> Vec<Option<Arc<str>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::offer::tests::offer;
+    use crate::{catalog::offer::tests::offer, name::ServerId};
 
-    fn offered(server: &str, tools: &[&str]) -> (ServerName, Option<Arc<Offered>>) {
+    fn offered(server: &str, tools: &[&str]) -> (ServerName, Offers) {
         let name = ServerName::new(server).unwrap();
         let definitions: Vec<_> = tools.iter().map(|tool| serde_json::json!({ "name": tool }).to_string()).collect();
         let offer = offer(&definitions.iter().map(String::as_str).collect::<Vec<_>>());
         let server = ServerId { tenant: TenantId::default_tenant(), name: name.clone() };
-        (name, Some(Arc::new(Offered::new(server, Arc::new(offer), 1))))
+        (name, Offers::default().with(Arc::new(Offered::new(server, Arc::new(offer), 1))))
     }
 
     /// Published names in both styles, in list order; every name that leads to the first tool of the first server.
-    fn names(servers: Vec<(ServerName, Option<Arc<Offered>>)>) -> (Vec<[Option<String>; 2]>, Vec<String>) {
-        let (listed, forms) = merge(&TenantId::default_tenant(), servers, &Forms::new());
+    fn names(servers: Vec<(ServerName, Offers)>) -> (Vec<[Option<String>; 2]>, Vec<String>) {
+        let (listed, forms) = merge(&TenantId::default_tenant(), servers, &AllForms::default());
         let published = listed
             .iter()
-            .flat_map(Listed::tools)
-            .map(|(_, tool)| [tool.name(Names::Dotted), tool.name(Names::Safe)].map(|name| name.map(str::to_owned)));
-        let first = &listed[0].published[0].route;
+            .flat_map(|listed| &listed.tools)
+            .map(|tool| [tool.name(Names::Dotted), tool.name(Names::Safe)].map(|name| name.map(str::to_owned)));
+        let first = &listed[0].tools[0].route;
         let mut leading: Vec<_> = forms
+            .tools
             .iter()
             .filter(|(_, route)| Arc::ptr_eq(route, first))
             .map(|(key, _)| format!("{}/{}", key.server.as_ref().map_or("", ServerName::as_str), key.name))
@@ -311,9 +304,9 @@ mod tests {
     #[test]
     fn what_cannot_be_published_is_skipped() {
         let mut offer = offer(&[r#"{"name":"a"}"#, r#"{"name":"a","x":1}"#, r#"{"name":"b","name":"b"}"#, r#"{"name":"c"}"#]);
-        offer.tools[3].name = "other".into();
+        offer.tools[3].key = "other".into();
         let server = ServerId { tenant: TenantId::default_tenant(), name: ServerName::new("s").unwrap() };
         let offered = Offered::new(server, Arc::new(offer), 1);
-        assert_eq!(offered.entries.iter().map(|entry| &*entry.original).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(offered.list(Kind::Tools).iter().map(|entry| &*entry.original).collect::<Vec<_>>(), ["a"]);
     }
 }

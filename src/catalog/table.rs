@@ -1,9 +1,13 @@
-//! The tool table: tenant, list and name to route. Every accepted form of a name has its own entry.
+//! The table of tools, and that of prompts: tenant, list and name to route. Every accepted form of a name has its own entry.
 //!
 //! A look-up hashes the name, takes a shard's read lock for the moment of the comparison, and clones one `Arc`: no allocation, and a cost that does
 //! not depend on the number of tools (bench `route`). No guard leaves this file.
 
-use crate::name::{ServerId, ServerName, TenantId};
+use super::definition::Visibility;
+use crate::{
+    name::{ServerId, ServerName, TenantId},
+    protocol::param::HeaderParam,
+};
 use bytes::Bytes;
 use dashmap::DashMap;
 use std::{
@@ -16,13 +20,18 @@ use std::{
 #[derive(Debug)]
 pub struct Route {
     pub server: ServerId,
-    /// The server's own name for the tool, as text and as JSON token for splicing.
+    /// The server's own name for the tool or prompt, as text and as JSON token for splicing.
     pub tool: String,
     pub tool_token: Bytes,
     /// Canonical `server.tool`, or the safe form where that cannot be published.
     pub canonical: String,
     /// As the server gave it, raw JSON, byte for byte.
     pub definition: Bytes,
+    /// Arguments that are mirrored in headers over HTTP.
+    pub headers: Option<Arc<[HeaderParam]>>,
+    pub visibility: Visibility,
+    /// Handshake clients are shown its output as `{"result":…}`: structured content for them is wrapped so, whatever it is.
+    pub wraps_output: bool,
 }
 
 #[derive(Debug, Default)]
@@ -124,7 +133,16 @@ mod tests {
 
     fn route(tool: &str) -> Arc<Route> {
         let server = ServerId { tenant: TenantId::default_tenant(), name: ServerName::new("s").unwrap() };
-        Arc::new(Route { server, tool: tool.into(), tool_token: Bytes::new(), canonical: String::new(), definition: Bytes::new() })
+        Arc::new(Route {
+            server,
+            tool: tool.into(),
+            tool_token: Bytes::new(),
+            canonical: String::new(),
+            definition: Bytes::new(),
+            headers: None,
+            visibility: Visibility::default(),
+            wraps_output: false,
+        })
     }
 
     #[test]

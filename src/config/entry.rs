@@ -155,8 +155,7 @@ impl Draft {
             "excludeTools" | "disabledTools" | "disabled_tools" if field.value.as_array().is_some_and(|list| list.elements.is_empty()) => {}
             "tools" | "includeTools" | "excludeTools" | "disabledTools" | "disabled_tools" | "prompts" | "resources" | "quotas"
             | "limits" => notes.restricting(field.at, &field.label),
-            "interactive"
-            | "roots"
+            "roots"
             | "bridge_tasks"
             | "keepalive"
             | "dev"

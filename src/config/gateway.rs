@@ -42,7 +42,8 @@ impl Hub {
                 "threads" => gateway.threads = notes.keep(field.whole(1, 64)).map(|threads| threads as usize),
                 "names" => set(&mut gateway.safe_names, notes.keep(safe_names(&field))),
                 "cors" => cors(gateway, &field, notes),
-                "legacy_sse" | "trusted_proxies" => notes.later(field.at, &field.label),
+                "legacy_sse" => set(&mut gateway.legacy_sse, notes.keep(field.flag())),
+                "trusted_proxies" => notes.later(field.at, &field.label),
                 // Ignored, it would serve in the clear what was meant to be encrypted.
                 "tls" => notes.restricting(field.at, &field.label),
                 _ => notes.unknown(field.at, &field.label),

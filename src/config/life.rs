@@ -1,10 +1,10 @@
-//! How instances of a server live: `pool`, `restart`, `timeouts`.
+//! How instances of a server live: `pool`, `interactive`, `restart`, `timeouts`.
 
 use std::time::Duration;
 
 use super::{
     document::Notes,
-    settings::{Pool, Restart, Scope, Start, Timeouts},
+    settings::{Interactive, Pool, Restart, Scope, Start, Timeouts},
     value::Field,
 };
 
@@ -34,6 +34,10 @@ impl Life {
                 self.start = notes.keep(field.one_of(&words)).or(self.start);
             }
             "pool" => self.pool(field, notes),
+            "interactive" => {
+                let words = [("never", Interactive::Never), ("auto", Interactive::Auto), ("always", Interactive::Always)];
+                self.pool.interactive = notes.keep(field.one_of(&words)).unwrap_or(self.pool.interactive);
+            }
             "restart" => self.restart(field, notes),
             "timeouts" => self.timeouts(field, notes),
             "timeout" => self.timeout = notes.keep(field.seconds_or_ms()),

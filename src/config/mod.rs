@@ -29,4 +29,6 @@ pub mod placeholder;
 mod tests;
 
 pub use problem::Problem;
-pub use settings::{Gateway, Launch, Listener, Pool, Restart, Scope, ServerSettings, Settings, Start, TenantSettings, Timeouts};
+pub use settings::{
+    Gateway, Interactive, Launch, Listener, Pool, Restart, Scope, ServerSettings, Settings, Start, TenantSettings, Timeouts,
+};

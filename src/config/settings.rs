@@ -37,6 +37,8 @@ pub struct Gateway {
     /// Runtimes that share the connections; `None`: as many as the machine has pairs of cores.
     pub threads: Option<usize>,
     pub safe_names: bool,
+    /// Whether the transport of 2024-11-05 has addresses (`/sse`, `/messages`).
+    pub legacy_sse: bool,
     pub cors_origins: Vec<String>,
     pub cors_credentials: bool,
 }
@@ -52,6 +54,7 @@ impl Default for Gateway {
             hosts: Vec::new(),
             threads: None,
             safe_names: false,
+            legacy_sse: true,
             cors_origins: Vec::new(),
             cors_credentials: false,
         }
@@ -188,9 +191,21 @@ pub enum Scope {
     Call,
 }
 
+/// Whether instances may ask their callers (sampling, elicitation, roots). One that may is one principal's, or one session's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Interactive {
+    Never,
+    /// Where `scope` is `user` or `session`.
+    Auto,
+    /// In every scope.
+    Always,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     pub scope: Scope,
+    /// The field of the entry with this name.
+    pub interactive: Interactive,
     /// At least 1.
     pub size: usize,
     /// At most `size`.
@@ -201,7 +216,7 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { scope: Scope::User, size: 4, spare: 0, idle_stop: Some(Duration::from_secs(600)) }
+        Self { scope: Scope::User, interactive: Interactive::Auto, size: 4, spare: 0, idle_stop: Some(Duration::from_secs(600)) }
     }
 }
 

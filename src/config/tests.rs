@@ -66,6 +66,22 @@ fn check_entry(fields: &str) -> (Vec<String>, bool) {
 }
 
 #[test]
+fn whether_a_server_may_ask_is_said_beside_its_pool() {
+    use super::Interactive;
+    for (field, expected) in [
+        ("", Interactive::Auto),
+        (r#", "interactive": "never""#, Interactive::Never),
+        (r#", "interactive": "auto", "pool": {"scope": "shared"}"#, Interactive::Auto),
+        (r#", "interactive": "always", "pool": {"size": 2}"#, Interactive::Always),
+    ] {
+        let settings = settings(&format!(r#"{{"mcpServers": {{"s": {{"command": "a"{field}}}}}}}"#));
+        let pool = &server(&settings, "default:s").pool;
+        assert_eq!(pool.interactive, expected, "{field}");
+        assert!(settings.problems.is_empty(), "{field}: {:?}", settings.problems);
+    }
+}
+
+#[test]
 fn a_bad_entry_disables_only_itself_and_says_where_and_what() {
     for (fields, column, message) in [
         (r#""command": 1"#, 18, "\"command\" must be a string, found a number; write it in quotes"),

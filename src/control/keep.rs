@@ -1,24 +1,21 @@
 //! What servers say of themselves, taken over: into the catalog at once, onto disk behind it, and back from disk at the next
 //! start, so that lists are there before any server is.
 //!
-//! An offer is kept under its server's id and the fingerprint of its entry: a changed entry finds nothing and is learned anew,
+//! A server's offers are kept under its id and the fingerprint of its entry: a changed entry finds nothing and is learned anew,
 //! and two tenants with the same entry never read each other's.
 
 use std::{
-    borrow::Cow,
     collections::HashMap,
     sync::{Arc, Mutex},
 };
 
-use bytes::Bytes;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio_util::task::TaskTracker;
 
 use super::demo;
 use crate::{
-    catalog::{Catalog, Offer, Tool},
-    config::{ServerSettings, Settings},
+    catalog::{Catalog, Changed, Item, Kind, Offer, offer},
+    config::{Launch, ServerSettings, Settings},
     name::ServerId,
     observe::{Bus, Event},
     protocol::Version,
@@ -39,11 +36,12 @@ pub struct Keeper {
     writes: TaskTracker,
 }
 
-/// Where one server's offer is kept, and what is known to be there.
+/// Where one server's offers are kept, and what is known to be there.
 struct Shelf {
     key: String,
     /// Revision the server spoke when it was last learned.
     known: Option<Version>,
+    over_http: bool,
     state: Mutex<Writing>,
 }
 
@@ -51,8 +49,8 @@ struct Shelf {
 struct Writing {
     /// Digest of the bytes on disk.
     written: Option<[u8; 32]>,
-    /// The newest offer that is not on disk yet.
-    waiting: Option<Arc<Offer>>,
+    /// What is not on disk yet.
+    waiting: Option<Vec<Arc<Offer>>>,
     /// A task is on its way to the disk and will take `waiting` along.
     busy: bool,
 }
@@ -91,13 +89,16 @@ impl Keeper {
 
     fn take(&self, learned: Learned) {
         let id = learned.server.clone();
-        let offer = Arc::new(offer_of(learned));
-        if self.catalog.publish(&id, Arc::clone(&offer)) {
-            tracing::info!(tenant = %id.tenant, server = %id.name, tools = offer.tools.len(), "tools changed");
-            self.bus.emit(Event::ToolsChanged { tenant: id.tenant.clone(), server: id.clone() });
+        let shelf = self.shelves.get(&id);
+        let offer = Arc::new(offer_of(learned, shelf.is_some_and(|shelf| shelf.over_http)));
+        let changed = self.catalog.publish(&id, Arc::clone(&offer));
+        if changed.any() {
+            let [tools, prompts, resources, templates] = Kind::ALL.map(|kind| offer.items(kind).len());
+            tracing::info!(tenant = %id.tenant, server = %id.name, tools, prompts, resources, templates, "lists changed");
         }
-        if let Some(shelf) = self.shelves.get(&id)
-            && shelf.queue(offer)
+        announce(&self.bus, &id, changed);
+        if let Some(shelf) = shelf
+            && shelf.queue(|| self.catalog.offers(&id))
         {
             let (shelf, store) = (Arc::clone(shelf), self.store.clone());
             self.writes.spawn_blocking(move || shelf.write_all(&store));
@@ -111,36 +112,49 @@ impl Keeper {
     }
 }
 
+/// Tells those who listen which lists of a server changed.
+pub(super) fn announce(bus: &Bus, server: &ServerId, changed: Changed) {
+    let (tenant, server) = (&server.tenant, server);
+    if changed.tools {
+        bus.emit(Event::ToolsChanged { tenant: tenant.clone(), server: server.clone() });
+    }
+    if changed.prompts {
+        bus.emit(Event::PromptsChanged { tenant: tenant.clone(), server: server.clone() });
+    }
+    if changed.resources {
+        bus.emit(Event::ResourcesChanged { tenant: tenant.clone(), server: server.clone() });
+    }
+}
+
 impl Shelf {
-    fn read(server: &ServerSettings, store: &Store, publish: impl FnOnce(Offer)) -> Self {
+    fn read(server: &ServerSettings, store: &Store, publish: impl FnMut(Offer)) -> Self {
         let key = format!("{}/{}", server.id, server.fingerprint);
         let bytes = store.get(ROOM, &key).unwrap_or_else(|error| {
             tracing::warn!(server = %server.id, %error, "the kept catalog cannot be read; the server will be asked again");
             None
         });
-        let offer = bytes.as_deref().and_then(Offer::from_stored);
-        if bytes.is_some() && offer.is_none() {
-            tracing::warn!(server = %server.id, "the kept catalog is damaged; the server will be asked again");
+        let offers = bytes.as_deref().and_then(offer::from_stored);
+        if bytes.is_some() && offers.is_none() {
+            tracing::warn!(server = %server.id, "the kept catalog is damaged or of another version; the server will be asked again");
         }
-        let known = offer.as_ref().map(|offer| offer.version);
-        let written = bytes.filter(|_| offer.is_some()).map(|bytes| Sha256::digest(bytes).into());
-        if let Some(offer) = offer {
-            publish(offer);
-        }
-        Self { key, known, state: Mutex::new(Writing { written, ..Writing::default() }) }
+        let known = offers.iter().flatten().next().map(|offer| offer.version);
+        let written = bytes.filter(|_| offers.is_some()).map(|bytes| Sha256::digest(bytes).into());
+        offers.into_iter().flatten().for_each(publish);
+        Self { key, known, over_http: is_over_http(&server.launch), state: Mutex::new(Writing { written, ..Writing::default() }) }
     }
 
-    /// Leaves the offer for the disk. `true`: nobody is on the way, the caller must send `write_all`.
-    fn queue(&self, offer: Arc<Offer>) -> bool {
+    /// Leaves the offers for the disk. `true`: nobody is on the way, the caller must send `write_all`.
+    fn queue(&self, offers: impl FnOnce() -> Vec<Arc<Offer>>) -> bool {
         let mut state = self.state.lock().expect("no panic under this lock");
-        state.waiting = Some(offer);
+        // Asked for under the lock: of two who come at once, the last one leaves what is newest.
+        state.waiting = Some(offers());
         !std::mem::replace(&mut state.busy, true)
     }
 
     /// Writes what waits, newest only, until nothing does. One caller at a time, by `queue`.
     fn write_all(&self, store: &Store) {
-        while let Some(offer) = self.next() {
-            let bytes = offer.to_stored();
+        while let Some(offers) = self.next() {
+            let bytes = offer::to_stored(offers.iter().map(AsRef::as_ref));
             let digest: [u8; 32] = Sha256::digest(&bytes).into();
             if self.state.lock().expect("no panic under this lock").written == Some(digest) {
                 continue;
@@ -152,45 +166,56 @@ impl Shelf {
         }
     }
 
-    fn next(&self) -> Option<Arc<Offer>> {
+    fn next(&self) -> Option<Vec<Arc<Offer>>> {
         let mut state = self.state.lock().expect("no panic under this lock");
-        let offer = state.waiting.take();
-        state.busy = offer.is_some();
-        offer
+        let offers = state.waiting.take();
+        state.busy = offers.is_some();
+        offers
     }
 }
 
 /// Tidied; what had to be dropped is told once, here.
-fn offer_of(learned: Learned) -> Offer {
-    let Learned { server, version, server_info, capabilities, instructions, tools, ttl_ms, public, .. } = learned;
-    let tools = tools.into_iter().map(|definition| Tool { name: name_of(&definition), definition }).collect();
-    let mut offer = Offer { version, server_info, capabilities, instructions, tools, ttl_ms, public };
-    for dropped in offer.tidy() {
+fn offer_of(learned: Learned, over_http: bool) -> Offer {
+    let Learned { server, version, server_info, capabilities, instructions, profile, tools, prompts, resources, templates, ttl_ms, public } =
+        learned;
+    let items = |kind, definitions: Vec<_>| definitions.into_iter().map(|definition| Item::read(kind, definition)).collect();
+    let mut offer = Offer {
+        version,
+        server_info,
+        capabilities,
+        instructions,
+        profile,
+        tools: items(Kind::Tools, tools),
+        prompts: items(Kind::Prompts, prompts),
+        resources: items(Kind::Resources, resources),
+        templates: items(Kind::Templates, templates),
+        ttl_ms,
+        public,
+    };
+    for dropped in offer.tidy(over_http) {
         tracing::warn!(tenant = %server.tenant, server = %server.name, "{dropped}");
     }
     offer
 }
 
-/// Empty when there is none, which no tool may be called.
-fn name_of(definition: &Bytes) -> String {
-    #[derive(Deserialize)]
-    struct Named<'a> {
-        #[serde(borrow)]
-        name: Cow<'a, str>,
+const fn is_over_http(launch: &Launch) -> bool {
+    match launch {
+        Launch::Command { .. } | Launch::Builtin(_) => false,
     }
-    serde_json::from_slice::<Named<'_>>(definition).map(|named| named.name.into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::{
-        catalog::{Names, snapshot::Scope},
+        catalog::{Names, Scope, View},
         config::TenantSettings,
         control::server::tests::entry,
         limits::LIST_TTL_MS,
         name::TenantId,
-        protocol::{Era, capability::Profile},
+        protocol::capability::Profile,
     };
 
     /// A hub without servers that run: files, catalog, keeper.
@@ -274,7 +299,8 @@ mod tests {
         assert_eq!(second.names("default"), ["x.a", "x.b"]);
         assert_eq!(second.keeper.known(desk.server(0)), Some(Version::V2025_06_18));
         let scope = Scope { tenant: &TenantId::default_tenant(), server: None, names: Names::Dotted };
-        assert!(second.catalog.tools_page(scope, Era::Handshake, None).is_ok());
+        let view = View { version: Version::V2025_06_18, profile: Profile::BARE };
+        assert!(second.catalog.page(Kind::Tools, scope, view, None).is_ok());
     }
 
     #[tokio::test]
@@ -298,6 +324,28 @@ mod tests {
         learned(said(desk.server(0), &[B, A]));
         sitting.keeper.written().await;
         assert!(desk.store().get(ROOM, key).unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn every_list_and_every_profile_is_told_of_and_kept() {
+        let desk = Desk::new(&[("default", "x")]);
+        let (sitting, id) = (desk.sit(), desk.server(0).id.clone());
+        let (mut events, learned) = (sitting.bus.listen(), sitting.keeper.learned());
+        let prompts = vec![Bytes::from_static(br#"{"name":"p"}"#)];
+        let templates = vec![Bytes::from_static(br#"{"uriTemplate":"x:{a}"}"#)];
+        learned(Learned { prompts: prompts.clone(), ..said(desk.server(0), &[]) });
+        assert!(matches!(events.try_recv(), Ok(Event::PromptsChanged { server, .. }) if server == id));
+        learned(Learned { prompts, templates, profile: Profile::FORM, ..said(desk.server(0), &[]) });
+        assert!(matches!(events.try_recv(), Ok(Event::ResourcesChanged { server, .. }) if server == id));
+        assert!(events.try_recv().is_err(), "who sees the prompts saw them before");
+        sitting.keeper.written().await;
+
+        let again = desk.sit();
+        let kept = [Profile::BARE, Profile::FORM].map(|profile| {
+            let offer = again.catalog.offer_to(&id, profile).unwrap();
+            Kind::ALL.map(|kind| offer.items(kind).len())
+        });
+        assert_eq!(kept, [[0, 1, 0, 0], [0, 1, 0, 1]]);
     }
 
     #[tokio::test]
@@ -359,6 +407,5 @@ mod tests {
         let sitting = desk.sit();
         sitting.keeper.learned()(said(desk.server(0), &[A, "{}", r#"{"name":7}"#, "not json", A, B]));
         assert_eq!(sitting.names("default"), ["x.a", "x.b"]);
-        assert_eq!(name_of(&Bytes::from_static(br#"{"name":"\u0061"}"#)), "a");
     }
 }

@@ -61,6 +61,7 @@ mod tests {
                 hosts: vec![],
                 threads: None,
                 safe_names: false,
+                legacy_sse: true,
                 cors_origins: vec![],
                 cors_credentials: false,
             },

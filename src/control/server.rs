@@ -7,7 +7,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::wire_time;
 use crate::{
-    catalog::Offer,
+    catalog::{Item, Kind, Offer},
     config::{ServerSettings, Start},
     name::ServerId,
     upstream::{Status, Usable},
@@ -54,9 +54,9 @@ pub struct ServerView {
 #[serde(rename_all = "camelCase")]
 struct Capabilities {
     tools: Definitions,
-    resources: [(); 0],
-    resource_templates: [(); 0],
-    prompts: [(); 0],
+    resources: Definitions,
+    resource_templates: Definitions,
+    prompts: Definitions,
 }
 
 #[derive(Debug, Serialize)]
@@ -81,7 +81,7 @@ impl ServerView {
             status: word(status.usable),
             error: status.error.clone().or_else(|| settings.error.clone()),
             server_info: offer.as_deref().and_then(|offer| serde_json::from_slice(&offer.server_info).ok()),
-            capabilities: Capabilities { tools: Definitions(offer), resources: [], resource_templates: [], prompts: [] },
+            capabilities: Capabilities::of(offer),
             uptime: running_since.and_then(|since| now.duration_since(since).ok()).map_or(0, |up| up.as_secs()),
             last_started: started.clone(),
             authorization_url: None,
@@ -104,7 +104,7 @@ impl ServerView {
     }
 
     pub fn tools(&self) -> usize {
-        self.capabilities.tools.0.as_ref().map_or(0, |offer| offer.tools.len())
+        self.capabilities.tools.items().len()
     }
 }
 
@@ -131,16 +131,36 @@ impl OwnWords {
     }
 }
 
-/// The definitions of an offer, written as they came.
+impl Capabilities {
+    fn of(offer: Option<Arc<Offer>>) -> Self {
+        let definitions = |kind| Definitions { offer: offer.clone(), kind };
+        Self {
+            tools: definitions(Kind::Tools),
+            resources: definitions(Kind::Resources),
+            resource_templates: definitions(Kind::Templates),
+            prompts: definitions(Kind::Prompts),
+        }
+    }
+}
+
+/// One list of an offer, the definitions written as they came.
 #[derive(Debug)]
-struct Definitions(Option<Arc<Offer>>);
+struct Definitions {
+    offer: Option<Arc<Offer>>,
+    kind: Kind,
+}
+
+impl Definitions {
+    fn items(&self) -> &[Item] {
+        self.offer.as_deref().map_or(&[], |offer| offer.items(self.kind))
+    }
+}
 
 impl Serialize for Definitions {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let tools = self.0.as_deref().map_or(&[][..], |offer| &offer.tools);
         let mut list = serializer.serialize_seq(None)?;
         // A definition that is not JSON was dropped when the offer was learned.
-        for definition in tools.iter().filter_map(|tool| serde_json::from_slice::<&RawValue>(&tool.definition).ok()) {
+        for definition in self.items().iter().filter_map(|item| serde_json::from_slice::<&RawValue>(&item.definition).ok()) {
             list.serialize_element(definition)?;
         }
         list.end()
@@ -156,10 +176,9 @@ pub(super) mod tests {
 
     use super::*;
     use crate::{
-        catalog::Tool,
-        config::{Launch, Pool, Restart, Scope, Timeouts},
+        config::{Launch, Pool, Restart, Timeouts},
         name::{ServerName, TenantId},
-        protocol::Version,
+        protocol::{Version, capability::Profile},
         upstream::{State, status::Noise},
     };
 
@@ -178,7 +197,7 @@ pub(super) mod tests {
             kind: "api".into(),
             enabled: true,
             start: Start::Demand,
-            pool: Pool { scope: Scope::User, size: 4, spare: 0, idle_stop: None },
+            pool: Pool { idle_stop: None, ..Pool::default() },
             restart: Restart {
                 max_retries: None,
                 wait: Duration::from_millis(100),
@@ -221,8 +240,12 @@ pub(super) mod tests {
             server_info: Bytes::from_static(br#"{"name":"gh","version":"2","title":"GitHub"}"#),
             capabilities: Bytes::from_static(b"{}"),
             instructions: None,
-            tools: vec![Tool {
-                name: "create_issue".into(),
+            profile: Profile::BARE,
+            prompts: vec![],
+            resources: vec![],
+            templates: vec![],
+            tools: vec![Item {
+                key: "create_issue".into(),
                 definition: Bytes::from_static(br#"{"name":"create_issue" , "inputSchema":{"type":"object"},"x-later":1.0}"#),
             }],
             ttl_ms: None,

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{Control, ControlError};
 use crate::{
     access::Principal,
-    catalog::{Names, Offer, snapshot::Scope},
+    catalog::{Names, Offer, Scope},
     name::{ServerId, TenantId},
     protocol::code::Reason,
     upstream::UpstreamError,

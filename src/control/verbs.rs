@@ -2,13 +2,12 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::{Control, ControlError, ServerView};
+use super::{Control, ControlError, ServerView, keep::announce};
 use crate::{
     access::Principal,
     config::{ServerSettings, TenantSettings},
     limits,
     name::{ServerId, TenantId},
-    observe::Event,
     upstream::{Server, State, Status, Usable, status::Noise},
 };
 
@@ -62,8 +61,8 @@ impl Control {
     pub async fn stop(&self, principal: &Principal, id: &ServerId, disable: bool) -> Result<ServerView, ControlError> {
         let (settings, server) = self.find(principal, id)?;
         server.ok_or_else(|| ControlError::unknown_server(id))?.stop(disable).await;
-        if disable && self.catalog.withdraw(id) {
-            self.bus.emit(Event::ToolsChanged { tenant: id.tenant.clone(), server: id.clone() });
+        if disable {
+            announce(&self.bus, id, self.catalog.withdraw(id));
         }
         Ok(self.view(principal, settings))
     }

@@ -5,12 +5,13 @@
 use super::{
     Reply,
     pulse::{Order, Pulse},
+    standing::Standing,
     stream::Watched,
     watch::Place,
 };
 use crate::limits;
 use hyper::{
-    Request, StatusCode,
+    Method, Request, StatusCode, Version,
     body::{Body, Incoming},
     header::{self, HeaderValue},
     server::conn::http1,
@@ -19,9 +20,9 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use std::{
     convert::Infallible,
-    future::{Future, poll_fn},
-    pin::pin,
-    sync::{Arc, LazyLock},
+    future::{Future, pending, poll_fn},
+    pin::Pin,
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     task::Poll,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -44,6 +45,7 @@ static ONCE: LazyLock<http1::Builder> = LazyLock::new(|| {
 });
 
 /// Serves `stream` until either side ends it, a timer of its `Pulse` runs out, or it is drained. Must be spawned as a task of its own.
+/// A standing response moves into another task, and this one ends.
 pub(super) async fn serve<S, H, F>(stream: S, place: Place, handler: H)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -52,16 +54,26 @@ where
 {
     let stream = Watched::new(stream, place);
     let pulse = stream.pulse().clone();
+    let stands = Mutex::new(None);
     let service = service_fn(|request: Request<Incoming>| {
         let in_service = pulse.on_request(!request.body().is_end_stream());
+        let may_stand = request.version() == Version::HTTP_11 && request.method() != Method::HEAD;
         let answer = handler(request, pulse.clone());
-        async {
+        let (pulse, stands) = (&pulse, &stands);
+        async move {
             let mut reply = answer.await;
             if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
                 pulse.on_upgrade();
             } else if pulse.has_body_left() {
                 // Nothing can follow what was not read: the client is told, or its next request would be lost (RFC 9112 9.6).
                 reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            } else if may_stand
+                && pulse.is_written()
+                && let Some(messages) = reply.body_mut().take_standing()
+            {
+                *lock(stands) = Some(Standing::new(reply, messages, in_service));
+                // The connection is taken from hyper before this is polled again.
+                return pending().await;
             }
             reply.body_mut().until_end(in_service);
             Ok::<_, Infallible>(reply)
@@ -70,22 +82,35 @@ where
     // One that came while draining is there to be told so: hyper would close it before its first request.
     let mut draining = pulse.order() == Order::Drain;
     let http = if draining { &ONCE } else { &HTTP };
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let mut connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let ended = poll_fn(|cx| {
         pulse.register(cx);
         match pulse.order() {
-            Order::Close => return Poll::Ready(Ok(())),
+            Order::Close => return Poll::Ready(Ok(None)),
             Order::Drain if !draining => {
                 draining = true;
-                connection.as_mut().graceful_shutdown();
+                Pin::new(&mut connection).graceful_shutdown();
             }
             Order::Drain | Order::Go => {}
         }
-        connection.as_mut().poll(cx)
+        match Pin::new(&mut connection).poll(cx) {
+            Poll::Pending => lock(&stands).take().map_or(Poll::Pending, |standing| Poll::Ready(Ok(Some(standing)))),
+            Poll::Ready(ended) => Poll::Ready(ended.map(|()| None)),
+        }
     });
-    if let Err(failure) = ended.await {
-        tracing::trace!(%failure, "client connection ended");
+    match ended.await {
+        Ok(None) => {}
+        Ok(Some(standing)) => {
+            if let Some(parts) = connection.into_parts() {
+                tokio::spawn(standing.serve(parts.io.into_inner()));
+            }
+        }
+        Err(failure) => tracing::trace!(%failure, "client connection ended"),
     }
+}
+
+fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

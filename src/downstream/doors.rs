@@ -1,6 +1,6 @@
 //! What every door shares, and what one listener adds.
 
-use super::{guard::Guard, route::Router};
+use super::{guard::Guard, legacy::Talks, route::Router};
 use crate::{
     access::Gate,
     catalog::Names,
@@ -28,6 +28,8 @@ pub struct Doors {
     pub limits: Limits,
     pub guard: Guard,
     pub router: Router,
+    /// Open streams of the transport of 2024-11-05.
+    pub talks: Talks,
     pub started: Instant,
     /// Told by `/api/health` and `--version`; the crate's own unless an environment variable says otherwise.
     pub version: Arc<str>,

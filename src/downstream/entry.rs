@@ -1,7 +1,7 @@
 //! The one way in: Host and Origin, then the route, then the caller, then the door. Nothing reaches a door past this.
 
 use super::{
-    Doors, Mount, Reply, Request, Stage, mcp,
+    Doors, Mount, Reply, Request, Stage, legacy, mcp,
     pulse::Pulse,
     reply::{self, class},
     request::Params,
@@ -64,6 +64,7 @@ pub(super) async fn answer(
 async fn hand_over(doors: &Arc<Doors>, handler: Handler, request: Request) -> Reply {
     match handler {
         Handler::Mcp => Box::pin(mcp::handle(doors, request)).await,
+        Handler::Legacy(action) => Box::pin(legacy::handle(doors, action, request)).await,
         Handler::Rest(action) => Box::pin(rest::handle(doors, action, request)).await,
         Handler::Socket(kind) => Box::pin(socket::upgrade(doors, kind, request)).await,
     }
@@ -82,6 +83,7 @@ fn find(doors: &Doors, mount: &Mount, parts: &Parts) -> Result<(Handler, Access,
     };
     match doors.router.find(&parts.method, path) {
         Found::Route(Route { door, .. }, _) if !serves(mount.serves, *door) => Err(unknown()),
+        Found::Route(Route { handler: Handler::Legacy(_), .. }, _) if !doors.settings.gateway.legacy_sse => Err(unknown()),
         Found::Route(route, params) => Ok((route.handler, route.access, Params::decode(&params).ok_or_else(unknown)?)),
         Found::OtherVerb(allow) if parts.method == Method::OPTIONS => Err(with_allow(reply::status(StatusCode::NO_CONTENT), &allow)),
         Found::OtherVerb(allow) => Err(wrong_verb(&allow)),

@@ -176,6 +176,7 @@ mod tests {
             hosts: vec!["Box.local".into()],
             threads: None,
             safe_names: false,
+            legacy_sse: true,
             cors_origins: origins.iter().map(|&origin| origin.into()).collect(),
             cors_credentials: false,
         };

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use super::work::{Outlet, Work};
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     hub::{Crossing, Endpoint, Hub, Inbound, Outcome, Session, Step},
     limits,
     protocol::{
-        Kind, Message, Method, Refusal, ScanError, Version,
+        Body, Kind, Message, Method, Refusal, ScanError, Version,
         code::{Code, Reason},
         era::{self, Verdict},
         scan::{self, Fault},
@@ -27,7 +28,8 @@ pub(super) struct Pipe {
     endpoint: Arc<Endpoint>,
     session: Arc<Session>,
     work: Work,
-    stopping: bool,
+    /// Cancelled when the hub stops.
+    stopping: CancellationToken,
 }
 
 impl Pipe {
@@ -35,7 +37,7 @@ impl Pipe {
         let session = hub.sessions.pipe(Arc::clone(&principal), Arc::clone(&endpoint));
         let mut work = Work::new(outlet);
         work.background(mail(Arc::clone(&session), work.outlet()));
-        Self { hub, principal, endpoint, session, work, stopping: false }
+        Self { hub, principal, endpoint, session, work, stopping: CancellationToken::new() }
     }
 
     /// One message, or a batch where there may be one. `false`: it was neither; the peer is told if it can be.
@@ -59,9 +61,14 @@ impl Pipe {
         self.refuse(&Refusal::new(Code::InvalidRequest, 413, text));
     }
 
-    /// From here on requests are refused; those under way go on.
+    /// From here on requests are refused; those under way go on, but for what would never end.
     pub(super) fn stop(&mut self) {
-        self.stopping = true;
+        self.stopping.cancel();
+        self.work.end_standing();
+    }
+
+    pub(super) fn session(&self) -> &Arc<Session> {
+        &self.session
     }
 
     pub(super) fn work(&mut self) -> &mut Work {
@@ -86,9 +93,13 @@ impl Pipe {
             message,
             client,
             session: Some(Arc::clone(&self.session)),
+            param_headers: None,
         };
         match self.hub.dispatch(inbound) {
             Outcome::Now(answer) => self.work.say(answer.body),
+            Outcome::Later(crossing) if crossing.is_listen() => {
+                self.work.stand(listen(crossing, self.work.outlet(), self.stopping.clone()));
+            }
             Outcome::Later(crossing) => self.work.call(carry(crossing, self.work.outlet())),
             Outcome::Silent => {}
         }
@@ -121,7 +132,7 @@ impl Pipe {
     }
 
     fn cannot_serve(&self) -> Option<Refusal> {
-        if self.stopping {
+        if self.stopping.is_cancelled() {
             let reason = Reason::ShuttingDown;
             let data = format!(r#"{{"origin":"hub","reason":"{}","retryable":{}}}"#, reason.as_str(), reason.retryable());
             return Some(Refusal::new(Code::Internal, reason.status(), "the hub is stopping").with_data(data));
@@ -153,11 +164,99 @@ async fn carry(mut crossing: Crossing, outlet: Outlet) {
     }
 }
 
+/// One `subscriptions/listen` until the client cancels it or the hub ends it, which on a pipe takes two messages
+/// (MCP 2026-07-28, subscriptions, stdio).
+async fn listen(mut crossing: Crossing, outlet: Outlet, stopping: CancellationToken) {
+    let last = loop {
+        let step = tokio::select! {
+            biased;
+            step = crossing.next() => step,
+            () = stopping.cancelled() => Step::Answer(crossing.farewell()),
+        };
+        match step {
+            Step::Notice(body) => {
+                if outlet.send(body).await.is_err() {
+                    return;
+                }
+            }
+            Step::Answer(answer) => break answer,
+            Step::Cancelled => return,
+        }
+    };
+    let id = crossing.id();
+    let end = format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}},"requestId":{id}}}}}"#
+    );
+    // A refusal ends nothing that had begun.
+    let is_told = last.is_hubs || outlet.send(Body::one(end.into())).await.is_ok();
+    if is_told {
+        // The peer may be gone by then.
+        let _ = outlet.send(last.body).await;
+    }
+}
+
 async fn mail(session: Arc<Session>, outlet: Outlet) {
     let Some(mut mail) = session.take_mail() else { return };
     while let Some(body) = mail.next().await {
         if outlet.send(body).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{downstream::work::outlet, hub::Answer, protocol::RequestId};
+    use tokio::sync::mpsc;
+
+    fn notice(text: &'static str) -> Step {
+        Step::Notice(Body::one(text.into()))
+    }
+
+    async fn heard(mut queue: mpsc::Receiver<Body>) -> Vec<String> {
+        let mut heard = Vec::new();
+        while let Some(body) = queue.recv().await {
+            heard.push(String::from_utf8(body.to_bytes().to_vec()).unwrap());
+        }
+        heard
+    }
+
+    const CANCELLED: &str = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":"l"},"requestId":"l"}}"#;
+    const FAREWELL: &str = concat!(
+        r#"{"jsonrpc":"2.0","id":"l","result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":"l","#,
+        r#""io.modelcontextprotocol/serverInfo":{"name":"mcp-hub","version":""#,
+        env!("CARGO_PKG_VERSION"),
+        r#""}}}}"#
+    );
+
+    #[tokio::test]
+    async fn a_listen_that_the_hub_ends_is_cancelled_and_then_answered() {
+        for by_stop in [false, true] {
+            let (steps, crossing) = Crossing::scripted(RequestId::from_token("\"l\"".into()).unwrap(), true);
+            let (outlet, queue) = outlet();
+            let stopping = CancellationToken::new();
+            steps.send(notice("acknowledged")).unwrap();
+            let farewell = crossing.farewell();
+            let listening = tokio::spawn(listen(crossing, outlet, stopping.clone()));
+            if by_stop {
+                stopping.cancel();
+            } else {
+                steps.send(Step::Answer(farewell)).unwrap();
+            }
+            listening.await.unwrap();
+            assert_eq!(heard(queue).await, ["acknowledged", CANCELLED, FAREWELL], "stop: {by_stop}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listen_that_the_client_cancels_ends_without_a_word() {
+        let (steps, crossing) = Crossing::scripted(RequestId::from_number(1), true);
+        let (outlet, queue) = outlet();
+        for step in [notice("acknowledged"), Step::Cancelled, Step::Answer(Answer::ok(Body::one("late".into())))] {
+            steps.send(step).unwrap();
+        }
+        listen(crossing, outlet, CancellationToken::new()).await;
+        assert_eq!(heard(queue).await, ["acknowledged"]);
     }
 }

@@ -154,6 +154,10 @@ impl Pulse {
             self.enter(Phase::Handling);
         }
     }
+    /// Nothing written before still waits for the client to read.
+    pub(super) fn is_written(&self) -> bool {
+        self.write_waits.load(Relaxed) == 0
+    }
     pub(super) fn has_body_left(&self) -> bool {
         self.body_left.load(Relaxed)
     }

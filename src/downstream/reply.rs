@@ -22,35 +22,51 @@ pub type Reply = Response<ReplyBody>;
 /// Pulled by the connection as fast as the client reads: nothing is buffered ahead of it.
 pub struct ReplyBody {
     content: Content,
+    is_standing: bool,
     /// Dropped with the body, when the response is over.
     in_service: Option<InService>,
 }
 
+pub(super) type Messages = Pin<Box<dyn Stream<Item = Body> + Send>>;
+
 enum Content {
     Empty,
     Full { body: Body, next: usize, left: u64 },
-    Stream { stream: Pin<Box<dyn Stream<Item = Body> + Send>>, body: Body, next: usize },
+    Stream { stream: Messages, body: Body, next: usize },
 }
 
 impl ReplyBody {
+    const fn of(content: Content) -> Self {
+        Self { content, is_standing: false, in_service: None }
+    }
     pub const fn empty() -> Self {
-        Self { content: Content::Empty, in_service: None }
+        Self::of(Content::Empty)
     }
     /// With an exact length; pieces are shared, not copied.
     pub fn full(body: Body) -> Self {
         let left = body.len() as u64;
-        Self { content: if left == 0 { Content::Empty } else { Content::Full { body, next: 0, left } }, in_service: None }
+        Self::of(if left == 0 { Content::Empty } else { Content::Full { body, next: 0, left } })
     }
     pub fn bytes(bytes: impl Into<Bytes>) -> Self {
         Self::full(Body::one(bytes.into()))
     }
     /// Chunked; dropped when the client goes away.
     pub fn stream(stream: impl Stream<Item = Body> + Send + 'static) -> Self {
-        Self { content: Content::Stream { stream: Box::pin(stream), body: Body::default(), next: 0 }, in_service: None }
+        Self::of(Content::Stream { stream: Box::pin(stream), body: Body::default(), next: 0 })
     }
 }
 
 impl ReplyBody {
+    /// The stream of a response that may last for hours, to be sent without what a busy connection needs.
+    pub(super) fn take_standing(&mut self) -> Option<Messages> {
+        match std::mem::replace(&mut self.content, Content::Empty) {
+            Content::Stream { stream, .. } if self.is_standing => Some(stream),
+            content => {
+                self.content = content;
+                None
+            }
+        }
+    }
     /// Keeps the connection's "in service" mark until the response is over.
     pub(super) fn until_end(&mut self, in_service: InService) {
         self.in_service = Some(in_service);
@@ -136,6 +152,13 @@ pub fn events(stream: impl Stream<Item = Body> + Send + 'static) -> Reply {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    reply
+}
+
+/// As `events`, of a stream that is silent for most of its life.
+pub fn standing(stream: impl Stream<Item = Body> + Send + 'static) -> Reply {
+    let mut reply = events(stream);
+    reply.body_mut().is_standing = true;
     reply
 }
 

@@ -1,7 +1,7 @@
 //! The route table: every address the hub serves, with its verb, its door and its access rule. A `Route` without an `Access` does
 //! not build.
 
-use super::{mcp, rest, socket};
+use super::{legacy, mcp, rest, socket};
 use hyper::Method;
 
 /// One row of the table.
@@ -65,13 +65,14 @@ pub enum Door {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handler {
     Mcp,
+    Legacy(legacy::Action),
     Rest(rest::Action),
     Socket(socket::Kind),
 }
 
 /// The rows of all doors.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
-    mcp::ROUTES.iter().chain(rest::ROUTES).chain(socket::ROUTES)
+    mcp::ROUTES.iter().chain(legacy::ROUTES).chain(rest::ROUTES).chain(socket::ROUTES)
 }
 
 /// What a path leads to.

@@ -81,7 +81,10 @@ async fn read<R: AsyncRead + Unpin>(mut pipe: Pipe, mut stdin: R, line_bytes_max
         }
         let is_full = pipe.work().is_full();
         tokio::select! {
-            () = stop.cancelled() => return pipe,
+            () = stop.cancelled() => {
+                pipe.stop();
+                return pipe;
+            }
             () = pipe.work().advance() => {}
             read = stdin.read_buf(&mut buffer), if !is_full => match read {
                 Ok(0) => break,

@@ -21,6 +21,9 @@ pub(super) struct Work {
     outlet: Outlet,
     running: FuturesUnordered<BoxFuture<'static, Kind>>,
     calls: usize,
+    standing: usize,
+    /// What stands is to end now, and is waited for.
+    ending: bool,
     /// Messages that did not fit the outlet's queue.
     waiting: usize,
 }
@@ -28,13 +31,14 @@ pub(super) struct Work {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Call,
+    Standing,
     Message,
     Background,
 }
 
 impl Work {
     pub(super) fn new(outlet: Outlet) -> Self {
-        Self { outlet, running: FuturesUnordered::new(), calls: 0, waiting: 0 }
+        Self { outlet, running: FuturesUnordered::new(), calls: 0, standing: 0, ending: false, waiting: 0 }
     }
 
     /// Where a call says what comes of it.
@@ -49,6 +53,20 @@ impl Work {
             call.await;
             Kind::Call
         }));
+    }
+
+    /// Something that the peer asked for and that lasts until either side ends it: no work that is waited for.
+    pub(super) fn stand(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.standing += 1;
+        self.running.push(Box::pin(async {
+            task.await;
+            Kind::Standing
+        }));
+    }
+
+    /// From here on what stands is waited for: it was told to end.
+    pub(super) fn end_standing(&mut self) {
+        self.ending = true;
     }
 
     /// Something that runs as long as the peer is there.
@@ -75,6 +93,7 @@ impl Work {
     pub(super) async fn advance(&mut self) {
         match self.running.next().await {
             Some(Kind::Call) => self.calls -= 1,
+            Some(Kind::Standing) => self.standing -= 1,
             Some(Kind::Message) => self.waiting -= 1,
             Some(Kind::Background) => {}
             None => std::future::pending().await,
@@ -89,7 +108,7 @@ impl Work {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.calls == 0 && self.waiting == 0
+        self.calls == 0 && self.waiting == 0 && !(self.ending && self.standing > 0)
     }
 
     /// One more call is to be refused.
@@ -140,6 +159,25 @@ mod tests {
         assert!(work.finish().now_or_never().is_some());
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         work.call(ended.map(drop));
+        assert!(work.finish().now_or_never().is_none());
+        drop(end);
+        assert!(work.finish().now_or_never().is_some() && work.is_idle());
+    }
+
+    #[test]
+    fn what_stands_is_no_work_until_it_is_told_to_end() {
+        let (outlet, _queue) = outlet();
+        let mut work = Work::new(outlet);
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        for _ in 0..limits::PIPE_CALLS_MAX {
+            work.stand(std::future::pending());
+        }
+        assert!(work.is_idle() && !work.is_busy());
+        let (outlet, _queue) = self::outlet();
+        let mut work = Work::new(outlet);
+        work.stand(ended.map(drop));
+        assert!(work.finish().now_or_never().is_some());
+        work.end_standing();
         assert!(work.finish().now_or_never().is_none());
         drop(end);
         assert!(work.finish().now_or_never().is_some() && work.is_idle());

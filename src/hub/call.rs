@@ -1,4 +1,4 @@
-//! `tools/call`: resolve, permit, lease, splice, send. What comes back is `crossing`'s.
+//! What a server answers: resolve, permit, lease, splice, send. What comes back is `crossing`'s.
 //!
 //! Cost of a call whose server is ready: one table look-up, one fleet look-up, one pool look-up, one splice into the outgoing
 //! line. Nothing is awaited before the line is queued; only what must wait (a start, a full queue, an unknown catalog) takes
@@ -8,17 +8,21 @@ use std::sync::Arc;
 
 use super::{
     Answer, Crossing, Hub, Inbound, Outcome,
-    crossing::{Call, Claim, OnWire},
-    list,
+    aim::{self, Found},
+    carried::{Aim, Call, Kept},
+    crossing::{Claim, OnWire},
+    resume, seal,
+    talk::Talk,
 };
 use crate::{
     access::Permit,
-    bridge::outgoing::{self, Outgoing},
-    catalog::Route,
-    name::ServerId,
+    bridge::{
+        outgoing::{self, Inputs, Outgoing},
+        round::{self, Retry},
+        trace,
+    },
     protocol::{
-        Method, Refusal,
-        capability::Profile,
+        Era, Refusal, Version,
         code::{Code, Reason, failure_data},
     },
     upstream::{Lease, Opening, Server, Sharer, UpstreamError},
@@ -28,77 +32,118 @@ pub(super) fn call(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
     let Some(permit) = Permit::take(&inbound.principal, hub.limits.in_flight_per_principal) else {
         return Outcome::Now(over_quota(hub, &inbound));
     };
-    let Some(name) = inbound.message.name() else {
-        return refuse(&inbound, Refusal::new(Code::InvalidParams, 200, "tools/call needs params.name, a string"));
-    };
     let claim = match Claim::take(&inbound) {
         Ok(claim) => claim,
         Err(answer) => return Outcome::Now(answer),
     };
-    match hub.catalog.resolve(inbound.endpoint.scope(), &name) {
-        Some(route) => routed(hub, inbound, claim, permit, route),
-        None if list::learning(hub, &inbound.endpoint).is_empty() && unlearned(hub, &inbound, &name).is_none() => {
-            let refusal = unknown_tool(&name);
-            refuse(&inbound, refusal)
+    if inbound.client.era() == Era::Stateless {
+        match Retry::read(&inbound.message) {
+            Ok(retry) if retry.is_one() => return resume::resume(hub, inbound, claim, permit),
+            Ok(_) => {}
+            Err(refusal) => return refuse(&inbound, refusal),
         }
-        None => later(hub, inbound, claim, permit, None),
+    }
+    again(hub, inbound, claim, permit, Again::default())
+}
+
+/// How a request differs that its client, or the hub, sends once more.
+#[derive(Default)]
+pub(super) struct Again {
+    /// The server's own `requestState`.
+    pub(super) state: Option<String>,
+    /// How often the server refused it until pages were opened.
+    pub(super) refusals: u32,
+    /// The elicitations that are best finished before it is sent.
+    pub(super) pages: Vec<String>,
+}
+
+pub(super) fn again(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, again: Again) -> Outcome {
+    match aim::find(hub, &inbound) {
+        Ok(Found::One(aim)) if again.pages.is_empty() => aimed(hub, inbound, claim, permit, aim, again),
+        Ok(_) => later(hub, inbound, claim, permit, again, None),
+        Err(refusal) => refuse(&inbound, refusal),
     }
 }
 
-fn routed(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, route: Arc<Route>) -> Outcome {
-    let ready = hub.fleet.server(&route.server).and_then(|server| server.try_lease(&sharer(&inbound)));
-    let on_wire = ready.and_then(|lease| open(&lease, &inbound, &route).ok());
+fn aimed(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, aim: Aim, again: Again) -> Outcome {
+    if let Err(refusal) = aim::check(&inbound, &aim) {
+        return refuse(&inbound, refusal);
+    }
+    let Some(server) = hub.fleet.server(aim.server()) else {
+        return refuse(&inbound, aim::unknown(&inbound));
+    };
+    let on_wire = server.try_lease(&sharer(&inbound)).and_then(|lease| put(&lease, &inbound, &aim, again.inputs()).ok());
     match on_wire {
-        Some(on_wire) => {
-            let call = Call::new(&inbound, permit);
+        Some(mut on_wire) => {
+            let call = Call::new(hub, &inbound, aim.clone(), permit);
+            if may_talk(&inbound, on_wire.version) {
+                let kept = Kept::new(hub, inbound, aim, server);
+                on_wire.talk = Some(Talk::new(Arc::new(kept), again.refusals));
+            }
             Crossing::carrying(claim, call, on_wire)
         }
-        None => later(hub, inbound, claim, permit, Some(route)),
+        None => later(hub, inbound, claim, permit, again, Some((aim, server))),
+    }
+}
+
+/// Whether somebody may be asked something before the answer. Most calls: nobody.
+fn may_talk(inbound: &Inbound, server: Version) -> bool {
+    match (inbound.client.era(), server.era()) {
+        // Its result may be a question, or only say to come back.
+        (_, Era::Stateless) => round::may_ask(inbound.message.method()),
+        (Era::Handshake, Era::Handshake) => inbound.profile().can_be_asked(),
+        // By questions, or by an error that names a page to open (2025-11-25).
+        (Era::Stateless, Era::Handshake) => inbound.profile().can_be_asked() && round::may_ask(inbound.message.method()),
     }
 }
 
 /// The way of a call that has to wait before its line can be queued.
-fn later(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, route: Option<Arc<Route>>) -> Outcome {
-    let call = Call::new(&inbound, permit);
-    let hub = Arc::clone(hub);
+fn later(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, again: Again, aimed: Option<(Aim, Arc<Server>)>) -> Outcome {
+    let (hub, client) = (Arc::clone(hub), inbound.client);
     let opening = async move {
-        let route = match route {
-            Some(route) => route,
-            None => learnt(&hub, &inbound).await?,
+        hub.pages.finished(&again.pages).await;
+        let (aim, server) = match aimed {
+            Some(aimed) => aimed,
+            None => {
+                let aim = aim::learnt(&hub, &inbound).await?;
+                aim::check(&inbound, &aim)?;
+                let server = hub.fleet.server(aim.server()).ok_or_else(|| aim::unknown(&inbound))?;
+                (aim, server)
+            }
         };
-        let server = hub.fleet.server(&route.server).ok_or_else(|| unknown_tool(&route.canonical))?;
-        waited(&server, &inbound, &route).await.map_err(|error| failed(&error))
+        let mut on_wire = open(&server, &inbound, &aim, again.inputs()).await?;
+        let call = Call::new(&hub, &inbound, aim.clone(), permit);
+        if may_talk(&inbound, on_wire.version) {
+            on_wire.talk = Some(Talk::new(Arc::new(Kept::new(&hub, inbound, aim, server)), again.refusals));
+        }
+        Ok((call, on_wire))
     };
-    Crossing::opening(claim, call, Box::pin(opening))
+    Crossing::opening(claim, client, Box::pin(opening))
 }
 
-/// Of a name that is not known yet. Whose it may be is asked, for as long as its start may take: a slow or broken server is not
-/// an unknown tool. Others are waited for no longer than a list waits.
-async fn learnt(hub: &Hub, inbound: &Inbound) -> Result<Arc<Route>, Refusal> {
-    let name = inbound.message.name().unwrap_or_default();
-    match unlearned(hub, inbound, &name) {
-        Some(server) => server.know().await.map_err(|error| failed(&error))?,
-        None => list::learn(hub, &inbound.endpoint).await,
+impl Again {
+    fn inputs(&self) -> Inputs<'_> {
+        match self.refusals {
+            0 => Inputs::Keep { state: self.state.as_deref() },
+            // The answers were the hub's to ask for.
+            _ => Inputs::Take,
+        }
     }
-    hub.catalog.resolve(inbound.endpoint.scope(), &name).ok_or_else(|| unknown_tool(&name))
-}
-
-/// The server of the endpoint, or the one with whose name this name begins, if what it offers is not known.
-fn unlearned(hub: &Hub, inbound: &Inbound, name: &str) -> Option<Arc<Server>> {
-    let endpoint = &inbound.endpoint;
-    let is_meant = |id: &ServerId| match &endpoint.server {
-        Some(server) => id.name == *server,
-        None => name.strip_prefix(id.name.as_str()).is_some_and(|rest| rest.starts_with('.') || rest.starts_with("__")),
-    };
-    hub.fleet.unlearned(&endpoint.tenant).find(|server| is_meant(&server.settings().id))
 }
 
 /// Waits for an instance, then for room in its queue. Bounded by the server's start and call times.
-async fn waited(server: &Arc<Server>, inbound: &Inbound, route: &Route) -> Result<OnWire, UpstreamError> {
+///
+/// # Errors
+/// What to tell the caller; without id.
+pub(super) async fn open(server: &Arc<Server>, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Result<OnWire, Refusal> {
+    waited(server, inbound, aim, inputs).await.map_err(|error| failed(&error))
+}
+
+async fn waited(server: &Arc<Server>, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Result<OnWire, UpstreamError> {
     let lease = server.lease(&sharer(inbound)).await?;
     let deadline = tokio::time::Instant::now() + server.settings().timeouts.call;
     loop {
-        match open(&lease, inbound, route) {
+        match put(&lease, inbound, aim, inputs) {
             Err(busy) if busy.reason == Reason::Busy => {
                 // One that stays full for as long as a call may take is busy, whatever it does.
                 tokio::time::timeout_at(deadline, lease.ready()).await.map_err(|_| busy)??;
@@ -108,19 +153,38 @@ async fn waited(server: &Arc<Server>, inbound: &Inbound, route: &Route) -> Resul
     }
 }
 
-fn open(lease: &Lease, inbound: &Inbound, route: &Route) -> Result<OnWire, UpstreamError> {
-    let wants_progress = inbound.message.scan().meta.progress_token.is_some();
+fn put(lease: &Lease, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Result<OnWire, UpstreamError> {
+    let message = &inbound.message;
     let version = lease.version();
-    let opening = Opening { progress: wants_progress, method: Method::ToolsCall.as_str(), name: Some(&route.tool), ..Opening::default() };
-    let exchange =
-        lease.open(&opening, |wire| outgoing::request(&inbound.message, &Outgoing { wire, version, name: Some(&route.tool_token) }))?;
-    Ok(OnWire { exchange, version })
+    let method = message.method();
+    let level = inbound.level();
+    let headers = aim::headers(inbound, aim);
+    let opening = Opening {
+        progress: message.scan().meta.progress_token.is_some(),
+        asks: version.era() == Era::Handshake && lease.profile().can_be_asked() && round::may_ask(method),
+        notes: level.is_some(),
+        method: method.as_str(),
+        name: aim.name(),
+        headers: &headers,
+    };
+    if let Some(level) = level.filter(|_| version.era() == Era::Handshake) {
+        lease.set_level(level);
+    }
+    let exchange = lease.open(&opening, |wire| {
+        let (name, uri, task_id) = aim.tokens();
+        let span = trace::is_sent(message).then(seal::span);
+        outgoing::request(
+            message,
+            &Outgoing { name, uri, task_id, profile: inbound.relayed(), level, inputs, span, ..Outgoing::new(wire, version) },
+        )
+    })?;
+    Ok(OnWire { exchange, version, talk: None })
 }
 
 /// Whose instance may be used. Stateless clients have no session, wherever they come from.
-fn sharer(inbound: &Inbound) -> Sharer {
-    let session = inbound.session.as_ref().filter(|session| session.version().is_some());
-    Sharer { principal: Arc::clone(inbound.principal.id()), session: session.map(|session| session.id().share()), profile: Profile::BARE }
+pub(super) fn sharer(inbound: &Inbound) -> Sharer {
+    let session = inbound.handshaken().map(|session| session.id().share());
+    Sharer { principal: Arc::clone(inbound.principal.id()), session, profile: inbound.profile() }
 }
 
 fn over_quota(hub: &Hub, inbound: &Inbound) -> Answer {
@@ -132,11 +196,7 @@ fn over_quota(hub: &Hub, inbound: &Inbound) -> Answer {
     Answer { status: 429, body: refusal.to_body(), session: None, is_hubs: true }
 }
 
-fn unknown_tool(name: &str) -> Refusal {
-    Refusal::new(Code::InvalidParams, 200, format!("Unknown tool: {name}"))
-}
-
-fn refuse(inbound: &Inbound, refusal: Refusal) -> Outcome {
+pub(super) fn refuse(inbound: &Inbound, refusal: Refusal) -> Outcome {
     Outcome::Now(Answer::refused(&refusal.with_id(inbound.message.id()), inbound.client.era()))
 }
 

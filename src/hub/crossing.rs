@@ -1,14 +1,15 @@
 //! The state of one request under way: `opening` (waiting for an instance) → `carrying` (on the wire) → ended. Dropping it at
 //! any point cancels: an unopened call is never sent, an open one is cancelled at its server, once.
+//!
+//! What crosses no era and asks nothing stays in `carrying` and needs nothing else. A call that may ask its caller, or be asked for
+//! input, has a `Talk` beside it.
 
 use std::{future::Future, pin::Pin};
 
-use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Inbound, Outcome, call, session::CallEntry};
+use super::{Answer, Inbound, Outcome, carried::Call, listen::Listening, park::Waiter, session::CallEntry, talk::Talk};
 use crate::{
-    access::Permit,
     bridge::incoming,
     protocol::{Body, Refusal, RequestId, Version, code::Code},
     upstream::{Event, Exchange},
@@ -16,7 +17,7 @@ use crate::{
 
 /// What comes back for a request, in order: any number of notices, then one of the others.
 pub enum Step {
-    /// A notification for this client.
+    /// A notification or a request of the hub's for this client.
     Notice(Body),
     /// The one answer.
     Answer(Answer),
@@ -30,6 +31,7 @@ pub struct Crossing {
     state: State,
     /// Set for clients that can cancel by id.
     cancel: Option<CallEntry>,
+    is_listen: bool,
 }
 
 /// The id of a request, which is its own until it is answered.
@@ -57,15 +59,20 @@ impl Claim {
     }
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<OnWire, Refusal>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<(Call, OnWire), Refusal>> + Send>>;
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and a box would be an allocation per call")]
 enum State {
     /// An answer that takes no server call of its own.
     Answering(Answering),
-    Opening(Call, Opening),
+    Opening(Version, Opening),
     Carrying(Call, OnWire),
+    /// A task has the call, which its server asks something.
+    Parked(Waiter),
+    Listening(Box<Listening>),
+    #[cfg(test)]
+    Scripted(tokio::sync::mpsc::UnboundedReceiver<Step>),
     Ended,
 }
 
@@ -73,22 +80,8 @@ enum State {
 pub(super) struct OnWire {
     pub(super) exchange: Exchange,
     pub(super) version: Version,
-}
-
-/// What of the caller is needed until the answer.
-pub(super) struct Call {
-    client: Version,
-    /// The client's own progress token, raw JSON.
-    progress: Option<Bytes>,
-    _permit: Permit,
-}
-
-impl Call {
-    pub(super) fn new(inbound: &Inbound, permit: Permit) -> Self {
-        let message = &inbound.message;
-        let token = message.scan().meta.progress_token;
-        Self { client: inbound.client, progress: token.map(|member| message.share(member.value)), _permit: permit }
-    }
+    /// For calls that may ask.
+    pub(super) talk: Option<Box<Talk>>,
 }
 
 impl Crossing {
@@ -96,20 +89,46 @@ impl Crossing {
         Self::start(claim, State::Answering(answer))
     }
 
-    pub(super) fn opening(claim: Claim, call: Call, opening: Opening) -> Outcome {
-        Self::start(claim, State::Opening(call, opening))
+    pub(super) fn opening(claim: Claim, client: Version, opening: Opening) -> Outcome {
+        Self::start(claim, State::Opening(client, opening))
     }
 
     pub(super) fn carrying(claim: Claim, call: Call, on_wire: OnWire) -> Outcome {
         Self::start(claim, State::Carrying(call, on_wire))
     }
 
+    pub(super) fn parked(claim: Claim, waiter: Waiter) -> Outcome {
+        Self::start(claim, State::Parked(waiter))
+    }
+
+    pub(super) fn listening(claim: Claim, listening: Listening) -> Outcome {
+        Self::start(claim, State::Listening(Box::new(listening)))
+    }
+
     fn start(Claim { id, cancel }: Claim, state: State) -> Outcome {
-        Outcome::Later(Self { id, state, cancel })
+        let is_listen = matches!(state, State::Listening(_));
+        Outcome::Later(Self { id, state, cancel, is_listen })
+    }
+
+    /// One that does as it is told, for the doors' tests.
+    #[cfg(test)]
+    pub(crate) fn scripted(id: RequestId, is_listen: bool) -> (tokio::sync::mpsc::UnboundedSender<Step>, Self) {
+        let (steps, script) = tokio::sync::mpsc::unbounded_channel();
+        (steps, Self { id, state: State::Scripted(script), cancel: None, is_listen })
     }
 
     pub fn id(&self) -> &RequestId {
         &self.id
+    }
+
+    /// A `subscriptions/listen`: it lasts until either side ends it, so it is no work that anybody waits for.
+    pub fn is_listen(&self) -> bool {
+        self.is_listen
+    }
+
+    /// The answer with which the hub ends a `subscriptions/listen` (MCP 2026-07-28, subscriptions).
+    pub fn farewell(&self) -> Answer {
+        Answer::ok(incoming::listen_ended(&self.id))
     }
 
     /// What comes next. Cancel-safe. After `Answer` or `Cancelled` nothing follows: it pends forever.
@@ -140,32 +159,53 @@ async fn advance(state: &mut State, id: &RequestId) -> Step {
     loop {
         match state {
             State::Answering(answer) => return Step::Answer(answer.await),
-            State::Opening(_, opening) => {
-                let opened = opening.await;
-                match (opened, std::mem::replace(state, State::Ended)) {
-                    (Ok(on_wire), State::Opening(call, _)) => *state = State::Carrying(call, on_wire),
-                    (Err(refusal), State::Opening(call, _)) => return Step::Answer(refused(refusal, id, call.client)),
-                    _ => unreachable!("the state was Opening above"),
+            State::Opening(client, opening) => match opening.await {
+                Ok((call, on_wire)) => *state = State::Carrying(call, on_wire),
+                Err(refusal) => return Step::Answer(Answer::refused(&refusal.with_id(Some(id.clone())), client.era())),
+            },
+            State::Carrying(call, on_wire) => {
+                let event = match &mut on_wire.talk {
+                    None => on_wire.exchange.next().await,
+                    Some(talk) => match talk.next(&mut on_wire.exchange, call, on_wire.version, id).await {
+                        Turn::Event(event) => event,
+                        Turn::Step(step) => return step,
+                        Turn::Parks(first) => {
+                            let State::Carrying(call, on_wire) = std::mem::replace(state, State::Ended) else {
+                                unreachable!("the state was Carrying above")
+                            };
+                            *state = State::Parked(Talk::park(call, on_wire, id, first));
+                            continue;
+                        }
+                    },
+                };
+                match event {
+                    Event::Progress(_) | Event::Note(_) => {
+                        if let Some(notice) = call.notice(&event) {
+                            return Step::Notice(notice);
+                        }
+                    }
+                    // Nobody can be asked: the server learns it as its question is dropped.
+                    Event::Question(_) | Event::Withdrawn(_) => {}
+                    Event::Answer(_) | Event::Failed(_) => return Step::Answer(call.answer(event, id, on_wire.version)),
                 }
             }
-            State::Carrying(call, on_wire) => match on_wire.exchange.next().await {
-                Event::Progress(note) => {
-                    if let Some(token) = &call.progress {
-                        return Step::Notice(incoming::progress(&note, token));
-                    }
-                }
-                Event::Note(_) | Event::Question(_) | Event::Withdrawn(_) => {}
-                Event::Answer(answer) => {
-                    let carried = incoming::tool_answer(&answer, id, call.client, on_wire.version);
-                    return Step::Answer(carried.map_or_else(|refusal| refused(refusal, id, call.client), Answer::ok));
-                }
-                Event::Failed(error) => return Step::Answer(refused(call::failed(&error), id, call.client)),
+            State::Parked(waiter) => return waiter.next().await,
+            State::Listening(listening) => return listening.next(id).await,
+            #[cfg(test)]
+            State::Scripted(steps) => match steps.recv().await {
+                Some(step) => return step,
+                None => *state = State::Ended,
             },
             State::Ended => std::future::pending().await,
         }
     }
 }
 
-fn refused(refusal: Refusal, id: &RequestId, client: Version) -> Answer {
-    Answer::refused(&refusal.with_id(Some(id.clone())), client.era())
+/// What a call that may ask comes to next.
+pub(super) enum Turn {
+    /// For the crossing itself.
+    Event(Event),
+    Step(Step),
+    /// The server asks a stateless client.
+    Parks(crate::upstream::Question),
 }

@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
 
-use super::{Answer, Endpoint, Hub, Inbound};
+use super::{Answer, Endpoint, Hub, Inbound, session::Client};
 use crate::{
+    catalog::View,
     limits,
     name::{ServerId, ServerName},
-    protocol::{Refusal, Version, code::Code, era},
+    protocol::{Message, Refusal, Version, capability::Profile, code::Code, era},
 };
 
 /// The hub's text for models, before what the servers say themselves.
@@ -23,11 +25,16 @@ pub(super) fn initialize(hub: &Hub, inbound: &Inbound) -> Answer {
     let Some(asked) = asked else {
         return refused(inbound, Refusal::new(Code::InvalidParams, 400, "initialize needs params.protocolVersion, a string"));
     };
-    let version = era::negotiate(&asked);
+    let client = client(&inbound.message, era::negotiate(&asked));
+    let (version, profile) = (client.version, client.profile);
     let session = match &inbound.session {
-        Some(pipe) if pipe.settle(version) => None,
-        Some(_) => return refuse(Code::InvalidRequest, "this session is initialized already"),
-        None => match hub.sessions.open(&inbound.principal, &inbound.endpoint, version) {
+        Some(pipe) => {
+            if !pipe.settle(client) {
+                return refuse(Code::InvalidRequest, "this session is initialized already");
+            }
+            None
+        }
+        None => match hub.sessions.open(&inbound.principal, &inbound.endpoint, client) {
             Some(session) => Some(session.id().clone()),
             None => return refused(inbound, Refusal::new(Code::Internal, 503, "too many sessions are open; end some, or try again later")),
         },
@@ -35,7 +42,7 @@ pub(super) fn initialize(hub: &Hub, inbound: &Inbound) -> Answer {
     let identity = identity(hub, &inbound.endpoint);
     let mut result = json!({
         "protocolVersion": version.as_str(),
-        "capabilities": {"tools": {"listChanged": true}},
+        "capabilities": capabilities(hub, inbound, version, profile),
         "serverInfo": identity.info,
     });
     if let Some(instructions) = identity.instructions {
@@ -44,11 +51,30 @@ pub(super) fn initialize(hub: &Hub, inbound: &Inbound) -> Answer {
     Answer { session, ..Answer::result(&id, Bytes::from(result.to_string())) }
 }
 
+/// Who says `initialize`.
+fn client(message: &Message, version: Version) -> Client {
+    #[derive(Default, Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        capabilities: Option<&'a RawValue>,
+        #[serde(borrow, rename = "clientInfo")]
+        info: Option<&'a RawValue>,
+    }
+    let params = message.scan().params.map(|span| message.token(span)).unwrap_or_default();
+    let params: Params<'_> = serde_json::from_slice(params).unwrap_or_default();
+    let info = params.info.map(RawValue::get).filter(|info| info.starts_with('{') && info.len() <= limits::CLIENT_INFO_BYTES_MAX);
+    Client {
+        version,
+        profile: params.capabilities.map_or(Profile::BARE, |declared| Profile::read(declared.get().as_bytes())),
+        info: info.map(|info| Bytes::copy_from_slice(info.as_bytes())),
+    }
+}
+
 pub(super) fn discover(hub: &Hub, inbound: &Inbound) -> Answer {
     let identity = identity(hub, &inbound.endpoint);
     let mut result = json!({
         "supportedVersions": [Version::STATELESS.as_str()],
-        "capabilities": {"tools": {}},
+        "capabilities": capabilities(hub, inbound, inbound.client, inbound.profile()),
         "resultType": "complete",
         "ttlMs": limits::LIST_TTL_MS,
         "cacheScope": "private",
@@ -58,6 +84,12 @@ pub(super) fn discover(hub: &Hub, inbound: &Inbound) -> Answer {
         result["instructions"] = instructions.into();
     }
     Answer::result(&inbound.id(), Bytes::from(result.to_string()))
+}
+
+/// What the endpoint can do for such a client.
+fn capabilities(hub: &Hub, inbound: &Inbound, version: Version, profile: Profile) -> serde_json::Value {
+    let capabilities = hub.catalog.capabilities(inbound.endpoint.scope(), View { version, profile });
+    serde_json::from_slice(&capabilities).unwrap_or_else(|_| json!({}))
 }
 
 pub(super) fn pong(inbound: &Inbound) -> Answer {

@@ -7,9 +7,9 @@ use bytes::{Bytes, BytesMut};
 use super::{Crossing, Session, SessionId};
 use crate::{
     access::Principal,
-    catalog::{Names, snapshot::Scope},
-    name::{ServerName, TenantId},
-    protocol::{Body, Era, Message, Refusal, RequestId, Version},
+    catalog::{Names, View, snapshot::Scope},
+    name::{ServerId, ServerName, TenantId},
+    protocol::{Body, Era, Level, Message, Refusal, RequestId, Version, capability::Profile},
 };
 
 /// Which address was called.
@@ -22,6 +22,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Whether what this server offers is seen here.
+    pub(super) fn shows(&self, server: &ServerId) -> bool {
+        self.tenant == server.tenant && self.server.as_ref().is_none_or(|own| *own == server.name)
+    }
+
     pub fn scope(&self) -> Scope<'_> {
         Scope { tenant: &self.tenant, server: self.server.as_ref(), names: self.names }
     }
@@ -37,12 +42,53 @@ pub struct Inbound {
     /// The session of a handshake client; on pipes (stdio, WebSocket) also given with stateless requests, so that they can
     /// be cancelled by id.
     pub session: Option<Arc<Session>>,
+    /// The `Mcp-Param-*` headers of a stateless POST, perhaps none, to be checked once the tool is known. `None` where there is no
+    /// header layer, and so nothing to check.
+    pub param_headers: Option<ParamHeaders>,
 }
+
+/// Of each header the rest of its name, in lower case, and its value without white space around it. What is not UTF-8 is replaced
+/// by U+FFFD, which no header may hold. A header sent twice stands here twice.
+pub type ParamHeaders = Box<[(Box<str>, Box<str>)]>;
 
 impl Inbound {
     /// The id of a request. Doors dispatch only what the scanner called a request, so there is one.
     pub fn id(&self) -> RequestId {
         self.message.id().unwrap_or_else(|| RequestId::from_number(0))
+    }
+
+    /// The session, for a client that speaks the era which has them. Stateless requests on a pipe have none.
+    pub(super) fn handshaken(&self) -> Option<&Arc<Session>> {
+        self.session.as_ref().filter(|_| self.client.era() == Era::Handshake)
+    }
+
+    /// What the client can be asked: of its session, or as this request declares.
+    pub(super) fn profile(&self) -> Profile {
+        if let Some(session) = self.handshaken() {
+            return session.profile();
+        }
+        match self.message.scan().meta.client_capabilities.map(|member| self.message.token(member.value)) {
+            None | Some(b"{}") => Profile::BARE,
+            Some(declared) => Profile::read(declared),
+        }
+    }
+
+    /// For whom lists are shown.
+    pub(super) fn view(&self) -> View {
+        View { version: self.client, profile: self.profile() }
+    }
+
+    /// What of it a stateless server is told: what the hub carries.
+    pub(super) fn relayed(&self) -> Profile {
+        self.profile().without(Profile::TASKS)
+    }
+
+    /// From which level on the client wants to hear what a server logs about this request.
+    pub(super) fn level(&self) -> Option<Level> {
+        match self.handshaken() {
+            Some(session) => session.level(),
+            None => Level::asked(&self.message).ok().flatten(),
+        }
     }
 }
 

@@ -1,17 +1,18 @@
-//! `tools/list`, from the catalog. Servers whose offer is not known yet are started once to learn it, and waited for a little.
+//! The four lists, from the catalog. Servers whose offer is not known yet are started once to learn it, and waited for a little.
 
 use std::sync::Arc;
 
 use super::{Answer, Crossing, Endpoint, Hub, Inbound, Outcome, crossing::Claim};
 use crate::{
+    catalog::Kind,
     limits,
     name::ServerId,
-    protocol::{Refusal, code::Code},
+    protocol::{Method, Refusal, code::Code},
     upstream::Server,
 };
 
 /// Cost when everything is known: one look at the fleet, one snapshot load, no rendering.
-pub(super) fn tools(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
+pub(super) fn list(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
     if learning(hub, &inbound.endpoint).is_empty() {
         return Outcome::Now(page(hub, &inbound));
     }
@@ -59,7 +60,13 @@ fn page(hub: &Hub, inbound: &Inbound) -> Answer {
             None => return bad_cursor(),
         },
     };
-    match hub.catalog.tools_page(inbound.endpoint.scope(), inbound.client.era(), cursor.as_deref()) {
+    let kind = match message.method() {
+        Method::PromptsList => Kind::Prompts,
+        Method::ResourcesList => Kind::Resources,
+        Method::ResourcesTemplatesList => Kind::Templates,
+        _ => Kind::Tools,
+    };
+    match hub.catalog.page(kind, inbound.endpoint.scope(), inbound.view(), cursor.as_deref()) {
         Ok(page) => Answer::result(&inbound.id(), page),
         Err(_) => bad_cursor(),
     }

@@ -1,26 +1,41 @@
 //! The data plane, where a request crosses. Each verb lives in its own file and takes the parts it needs; nothing here
 //! changes what exists (that is `control`), and nothing here knows how a message arrived (that is `downstream`).
 
+mod aim;
 pub mod call;
+mod carried;
 pub mod crossing;
 pub mod handshake;
 pub mod inbound;
 pub mod list;
+mod listen;
+mod news;
+mod pages;
+mod park;
+mod resume;
+mod seal;
 pub mod session;
+mod subscribe;
+mod talk;
+mod watch;
 
 use std::{collections::HashSet, sync::Arc};
 
+use dashmap::DashMap;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
 pub use crossing::{Crossing, Step};
-pub use inbound::{Answer, Endpoint, Inbound, Outcome};
+pub use inbound::{Answer, Endpoint, Inbound, Outcome, ParamHeaders};
 pub use session::{Mail, Session, SessionId, Sessions};
 
 use crate::{
     access::Principal,
-    catalog::Catalog,
+    bridge::seal::Sealer,
+    catalog::{Catalog, Recents},
     limits::Limits,
     name::{ServerId, TenantId},
     observe::Bus,
-    protocol::{Era, Kind, Method},
+    protocol::{Era, Kind, Method, RequestId},
     upstream::Fleet,
 };
 
@@ -30,14 +45,70 @@ pub struct Hub {
     pub fleet: Arc<Fleet>,
     pub sessions: Sessions,
     pub limits: Limits,
+    /// Cancelled when the hub stops: streams of changes end, parked calls are given up.
+    pub stop: CancellationToken,
+    bus: Bus,
     tenants: HashSet<TenantId>,
+    sealer: Sealer,
+    /// Of this process: what is parked in another, nobody here can resume.
+    instance: u64,
+    parks: park::Parks,
+    watches: Arc<watch::Watches>,
+    pages: pages::Pages,
+    recents: Recents,
+    /// Questions of servers outside any call, by the servers' own ids.
+    asking: DashMap<(ServerId, RequestId), CancellationToken>,
+    /// Open streams of changes, by principal.
+    listens: DashMap<Arc<str>, usize>,
+    /// Parked calls and questions outside any call.
+    tasks: TaskTracker,
+}
+
+/// What a hub is made of.
+pub struct Parts {
+    pub catalog: Arc<Catalog>,
+    pub fleet: Arc<Fleet>,
+    pub bus: Bus,
+    pub limits: Limits,
+    /// Every tenant that exists, with servers or without.
+    pub tenants: HashSet<TenantId>,
+    /// Of the states that travel through clients.
+    pub sealer: Sealer,
 }
 
 impl Hub {
-    /// `tenants`: every tenant that exists, with servers or without.
-    pub fn new(catalog: Arc<Catalog>, fleet: Arc<Fleet>, bus: Bus, limits: Limits, tenants: impl IntoIterator<Item = TenantId>) -> Self {
-        let sessions = Sessions::new(bus, Arc::clone(&fleet), limits.session_idle);
-        Self { catalog, fleet, sessions, limits, tenants: tenants.into_iter().collect() }
+    /// Within a runtime.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let Parts { catalog, fleet, bus, limits, tenants, sealer } = parts;
+        let instances = Arc::clone(&fleet);
+        let sessions = Sessions::new(&bus, Arc::new(move |session| instances.forget_session(session)), limits.session_idle);
+        let hub = Arc::new(Self {
+            catalog,
+            fleet,
+            sessions,
+            limits,
+            stop: CancellationToken::new(),
+            bus,
+            tenants,
+            sealer,
+            instance: seal::instance(),
+            parks: park::Parks::default(),
+            watches: Arc::default(),
+            pages: pages::Pages::default(),
+            recents: Recents::default(),
+            asking: DashMap::new(),
+            listens: DashMap::new(),
+            tasks: TaskTracker::new(),
+        });
+        hub.fleet.report_to(hub.desk());
+        hub
+    }
+
+    /// Parked calls and questions of servers end; returns when they have.
+    pub async fn end(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// One message of one caller, from any door. Requests get exactly one answer; notifications and responses none.
@@ -45,21 +116,41 @@ impl Hub {
         match inbound.message.kind() {
             Kind::Request => self.request(inbound),
             Kind::Notification => {
-                notification(&inbound);
+                self.notification(&inbound);
                 Outcome::Silent
             }
-            // The hub asks its clients nothing, so no response can be meant for it.
-            Kind::Result | Kind::Error => Outcome::Silent,
+            Kind::Result | Kind::Error => {
+                if let Some(session) = &inbound.session
+                    && !session.answered(inbound.message)
+                {
+                    tracing::debug!("a response to no open question was ignored");
+                }
+                Outcome::Silent
+            }
         }
     }
 
     fn request(self: &Arc<Self>, inbound: Inbound) -> Outcome {
+        use Era::{Handshake, Stateless};
         match (inbound.message.method(), inbound.client.era()) {
-            (Method::ToolsCall, _) => call::call(self, inbound),
-            (Method::ToolsList, _) => list::tools(self, inbound),
-            (Method::Initialize, Era::Handshake) => Outcome::Now(handshake::initialize(self, &inbound)),
-            (Method::Ping, Era::Handshake) => Outcome::Now(handshake::pong(&inbound)),
-            (Method::Discover, Era::Stateless) => Outcome::Now(handshake::discover(self, &inbound)),
+            (Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::Complete, _) => call::call(self, inbound),
+            (Method::ToolsList | Method::PromptsList | Method::ResourcesList | Method::ResourcesTemplatesList, _) => {
+                list::list(self, inbound)
+            }
+            (Method::Initialize, Handshake) => Outcome::Now(handshake::initialize(self, &inbound)),
+            (Method::Ping, Handshake) => Outcome::Now(handshake::pong(&inbound)),
+            (Method::ResourcesSubscribe, Handshake) => subscribe::subscribe(self, inbound),
+            (Method::ResourcesUnsubscribe, Handshake) => Outcome::Now(subscribe::unsubscribe(&inbound)),
+            (Method::SetLevel, Handshake) => Outcome::Now(subscribe::set_level(self, &inbound)),
+            (Method::Discover, Stateless) => Outcome::Now(handshake::discover(self, &inbound)),
+            (Method::SubscriptionsListen, Stateless) => listen::listen(self, inbound),
+            // What only the other era knows, a server must not be asked for either.
+            (
+                Method::Initialize | Method::Ping | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe | Method::SetLevel,
+                Stateless,
+            )
+            | (Method::Discover | Method::SubscriptionsListen, Handshake) => Outcome::Now(handshake::unknown_method(&inbound)),
+            _ if inbound.endpoint.server.is_some() => call::call(self, inbound),
             _ => Outcome::Now(handshake::unknown_method(&inbound)),
         }
     }
@@ -73,12 +164,13 @@ impl Hub {
                 .as_ref()
                 .is_none_or(|name| self.fleet.server(&ServerId { tenant: endpoint.tenant.clone(), name: name.clone() }).is_some())
     }
-}
 
-fn notification(inbound: &Inbound) {
-    if let (Method::Cancelled, Some(session)) = (inbound.message.method(), &inbound.session)
-        && let Some(id) = inbound.message.scan().request_id.and_then(|span| inbound.message.request_id_at(span))
-    {
-        session.cancel(&id);
+    fn notification(&self, inbound: &Inbound) {
+        let Some(session) = &inbound.session else { return };
+        if inbound.message.method() == Method::Cancelled
+            && let Some(id) = inbound.message.scan().request_id.and_then(|span| inbound.message.request_id_at(span))
+        {
+            session.cancel(&id);
+        }
     }
 }

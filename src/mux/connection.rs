@@ -6,7 +6,7 @@
 //! ```text
 //! open ──► in flight ──► handle_answer          answered
 //!              │  ▲ └──► cancel                 cancelled
-//!              │  └─── handle_progress (renews)
+//!              │  └─── handle_progress (renews), pause and resume (the hard deadline only, in between)
 //!              ├───────► handle_timeout         expired
 //!              └───────► close                  abandoned
 //! ```
@@ -67,6 +67,8 @@ struct Call<T> {
     due: Instant,
     due_max: Instant,
     renewal: Duration,
+    /// How often `pause` came without its `resume`.
+    pauses: u16,
     /// Place in the order of opening.
     serial: u64,
 }
@@ -102,7 +104,7 @@ impl<T> Connection<T> {
         }
         let due_max = after(now, deadline.call_max);
         let due = after(now, deadline.call).min(due_max);
-        let call = Call { caller, due, due_max, renewal: deadline.call, serial: self.counters.opened };
+        let call = Call { caller, due, due_max, renewal: deadline.call, pauses: 0, serial: self.counters.opened };
         let id = self.calls.open(call).map_err(|call| (full, call.caller))?;
         self.counters.opened += 1;
         self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
@@ -132,6 +134,36 @@ impl<T> Connection<T> {
         // Only ever later, so `earliest` stays a lower bound.
         call.due = after(now, call.renewal).min(call.due_max).max(call.due);
         Some(&mut call.caller)
+    }
+
+    /// The server waits for somebody else: until as many `resume`, only its hard deadline ends the call. `false`: it is not open.
+    pub fn pause(&mut self, id: WireId) -> bool {
+        let Some(call) = self.calls.get_mut(id) else { return false };
+        call.pauses = call.pauses.saturating_add(1);
+        // Only ever later, so `earliest` stays a lower bound.
+        call.due = call.due_max;
+        true
+    }
+
+    /// Ends one `pause`; after the last the call is due as if it had been opened now.
+    pub fn resume(&mut self, id: WireId, now: Instant) {
+        let Some(call) = self.calls.get_mut(id).filter(|call| call.pauses > 0) else { return };
+        call.pauses -= 1;
+        if call.pauses == 0 {
+            call.due = after(now, call.renewal).min(call.due_max);
+            self.earliest = Some(self.earliest.map_or(call.due, |earliest| earliest.min(call.due)));
+        }
+    }
+
+    /// Every open call, in no order. O(slots): not for a call's way.
+    pub fn open_calls(&self) -> impl Iterator<Item = (WireId, &T)> {
+        self.calls.iter().map(|(id, call)| (id, &call.caller))
+    }
+
+    /// The call opened last of those that `is_it` picks. O(slots).
+    pub fn newest(&self, is_it: impl Fn(&T) -> bool) -> Option<(WireId, &T)> {
+        let picked = self.calls.iter().filter(|(_, call)| is_it(&call.caller));
+        picked.max_by_key(|(_, call)| call.serial).map(|(id, call)| (id, &call.caller))
     }
 
     /// Gives the call up; `Some` exactly once, so that the server is told once.
@@ -266,6 +298,37 @@ mod tests {
         assert_eq!(connection.counters().expired, 1);
         assert_eq!(connection.handle_answer(id), None);
         assert_eq!(connection.counters().late, 1);
+    }
+
+    #[test]
+    fn a_paused_call_is_due_at_its_hard_deadline_and_starts_anew_when_all_resume() {
+        let (clock, mut connection) = (Clock::new(), Connection::new(8));
+        let id = connection.open('a', DEADLINE, clock.at(0)).unwrap();
+        let other = connection.open('b', DEADLINE, clock.at(0)).unwrap();
+        assert!(connection.pause(id) && connection.pause(id));
+        connection.handle_progress(id, clock.at(10));
+        assert_eq!(expire(&mut connection, clock.at(60)), ['b']);
+        connection.resume(id, clock.at(80));
+        assert!(expire(&mut connection, clock.at(100)).is_empty());
+        assert!(!connection.pause(other), "it is over");
+        connection.resume(other, clock.at(80));
+        connection.resume(id, clock.at(70));
+        assert_eq!(connection.poll_timeout(), Some(clock.at(130)));
+        assert!(connection.pause(id));
+        assert_eq!(expire(&mut connection, clock.at(150)), ['a']);
+    }
+
+    #[test]
+    fn the_newest_of_those_picked_is_found_whatever_its_slot() {
+        let (clock, mut connection) = (Clock::new(), Connection::new(8));
+        let ids: Vec<_> = (0..4).map(|caller| connection.open(caller, DEADLINE, clock.at(0)).unwrap()).collect();
+        connection.handle_answer(ids[0]);
+        let reused = connection.open(4, DEADLINE, clock.at(0)).unwrap();
+        assert_eq!(reused.slot(), ids[0].slot());
+        assert_eq!(connection.newest(|_| true), Some((reused, &4)));
+        assert_eq!(connection.newest(|caller| *caller % 2 == 1), Some((ids[3], &3)));
+        assert_eq!(connection.newest(|caller| *caller == 0), None);
+        assert_eq!(connection.open_calls().map(|(_, caller)| caller).sum::<i32>(), 1 + 2 + 3 + 4);
     }
 
     #[test]

@@ -36,6 +36,12 @@ enum Operation {
     Progress {
         which: u8,
     },
+    Pause {
+        which: u8,
+    },
+    Resume {
+        which: u8,
+    },
     Cancel {
         which: u8,
     },
@@ -55,12 +61,14 @@ impl Operation {
     fn read(verb: u8, which: u8, amount: u8) -> Self {
         let millis = |byte| Duration::from_millis(u64::from(byte));
         match verb % 16 {
-            0..=4 => Self::Open { call: millis(which), call_max: millis(amount) * 4 },
+            0..=3 => Self::Open { call: millis(which), call_max: millis(amount) * 4 },
+            4 => Self::Pause { which },
             5..=7 => Self::Answer { which },
             8 | 9 => Self::Progress { which },
             10 => Self::Cancel { which },
             11 => Self::Invented { slot: which, generation: amount },
-            12 | 13 => Self::Wait { elapsed: millis(amount) / 4 },
+            12 => Self::Wait { elapsed: millis(amount) / 4 },
+            13 => Self::Resume { which },
             14 => Self::Timeout,
             // Rare, since little happens afterwards.
             _ if which == 0 => Self::Close,
@@ -85,6 +93,7 @@ struct Open {
     due: Instant,
     due_max: Instant,
     renewal: Duration,
+    pauses: u32,
 }
 
 impl World {
@@ -112,6 +121,28 @@ impl World {
             Operation::Progress { which } => {
                 if let Some(id) = self.pick(which) {
                     self.progress(id);
+                }
+            }
+            Operation::Pause { which } => {
+                if let Some(id) = self.pick(which) {
+                    let open = self.open.get_mut(&id);
+                    let is_open = open.is_some();
+                    if let Some(open) = open {
+                        open.pauses += 1;
+                        open.due = open.due_max;
+                    }
+                    assert_eq!(self.connection.pause(id), is_open);
+                }
+            }
+            Operation::Resume { which } => {
+                if let Some(id) = self.pick(which) {
+                    if let Some(open) = self.open.get_mut(&id).filter(|open| open.pauses > 0) {
+                        open.pauses -= 1;
+                        if open.pauses == 0 {
+                            open.due = (self.now + open.renewal).min(open.due_max);
+                        }
+                    }
+                    self.connection.resume(id, self.now);
                 }
             }
             Operation::Cancel { which } => {
@@ -154,7 +185,7 @@ impl World {
                 assert!(!self.given.contains(&id), "an id is given once");
                 let due_max = self.now + deadline.call_max;
                 let due = (self.now + deadline.call).min(due_max);
-                self.open.insert(id, Open { caller, due, due_max, renewal: deadline.call });
+                self.open.insert(id, Open { caller, due, due_max, renewal: deadline.call, pauses: 0 });
                 self.given.push(id);
                 self.counters.opened += 1;
             }
@@ -247,6 +278,8 @@ mod tests {
             (0, 40, 40),
             (1, 1, 1),
             (8, 0, 0),
+            (4, 0, 0),
+            (13, 0, 0),
             (5, 0, 0),
             (5, 0, 0),
             (10, 2, 0),

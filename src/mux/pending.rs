@@ -82,6 +82,14 @@ impl<T> Pending<T> {
         }
     }
 
+    /// Every open value, in slot order.
+    pub fn iter(&self) -> impl Iterator<Item = (WireId, &T)> {
+        (0_u16..=u16::MAX).zip(&self.slots).filter_map(|(index, slot)| match &slot.state {
+            State::Open(value) => Some((WireId::new(index, slot.generation), value)),
+            State::Freed(_) => None,
+        })
+    }
+
     /// Frees the slot; `Some` once for each id given.
     pub fn free(&mut self, id: WireId, end: End) -> Option<T> {
         self.get_mut(id)?;

@@ -13,6 +13,10 @@ pub enum Event {
     Server { id: ServerId, phase: ServerPhase, state: &'static str },
     /// The published tools of `server`, and so of its tenant's merged list, changed.
     ToolsChanged { tenant: TenantId, server: ServerId },
+    /// The same of its prompts.
+    PromptsChanged { tenant: TenantId, server: ServerId },
+    /// The same of its resources, or of their templates.
+    ResourcesChanged { tenant: TenantId, server: ServerId },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -98,8 +98,27 @@ impl Profile {
         Self(self.0 | ability.0)
     }
 
+    /// What both have.
+    pub const fn only(self, abilities: Self) -> Self {
+        Self(self.0 & abilities.0)
+    }
+
     pub const fn without(self, ability: Self) -> Self {
         Self(self.0 & !ability.0)
+    }
+
+    /// A number for each set, the same in every process of this build.
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// How many abilities it has.
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     /// Whether a server could ask anything of it.

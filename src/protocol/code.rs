@@ -20,6 +20,8 @@ pub enum Code {
     ResourceNotFound,
     /// A URL elicitation has to come first (2025-11-25 only).
     UrlElicitation,
+    /// The user does not want to (`sampling/createMessage`).
+    UserRejected,
 }
 
 impl Code {
@@ -35,6 +37,7 @@ impl Code {
             Self::UnsupportedVersion => -32022,
             Self::ResourceNotFound => -32002,
             Self::UrlElicitation => -32042,
+            Self::UserRejected => -1,
         }
     }
 
@@ -47,7 +50,9 @@ impl Code {
             (_, Era::Handshake) => 200,
             (Self::MethodNotFound, Era::Stateless) => 404,
             (Self::HeaderMismatch | Self::MissingCapability | Self::UnsupportedVersion, Era::Stateless) => 400,
-            (Self::InvalidParams | Self::Internal | Self::ResourceNotFound | Self::UrlElicitation, Era::Stateless) => 200,
+            (Self::InvalidParams | Self::Internal | Self::ResourceNotFound | Self::UrlElicitation | Self::UserRejected, Era::Stateless) => {
+                200
+            }
         }
     }
 }
@@ -72,11 +77,15 @@ pub enum Reason {
     ShuttingDown,
     Internal,
     UnknownTool,
+    /// The server does not do such a thing at all.
+    Unsupported,
+    /// The server would not do this.
+    Refused,
 }
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Stopped,
         Self::Disabled,
         Self::StartFailed,
@@ -89,6 +98,8 @@ impl Reason {
         Self::ShuttingDown,
         Self::Internal,
         Self::UnknownTool,
+        Self::Unsupported,
+        Self::Refused,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -105,6 +116,8 @@ impl Reason {
             Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal",
             Self::UnknownTool => "unknown_tool",
+            Self::Unsupported => "unsupported",
+            Self::Refused => "refused",
         }
     }
 
@@ -113,14 +126,15 @@ impl Reason {
         match self {
             Self::Stopped | Self::StartFailed | Self::Crashed | Self::Busy | Self::ShuttingDown => true,
             Self::Disabled | Self::ServerExited | Self::BadAnswer | Self::Timeout => false,
-            Self::Cancelled | Self::Internal | Self::UnknownTool => false,
+            Self::Cancelled | Self::Internal | Self::UnknownTool | Self::Unsupported | Self::Refused => false,
         }
     }
 
     /// The JSON-RPC code that carries it.
     pub const fn code(self) -> Code {
         match self {
-            Self::UnknownTool => Code::InvalidParams,
+            Self::UnknownTool | Self::Refused => Code::InvalidParams,
+            Self::Unsupported => Code::MethodNotFound,
             _ => Code::Internal,
         }
     }
@@ -143,6 +157,8 @@ impl Reason {
             Self::ShuttingDown => ("HUB_ERROR", 503),
             Self::Internal => ("HUB_ERROR", 500),
             Self::UnknownTool => ("TOOL_ERROR", 404),
+            Self::Unsupported => ("SERVER_ERROR", 501),
+            Self::Refused => ("SERVER_ERROR", 400),
         }
     }
 }
@@ -181,6 +197,7 @@ mod tests {
             (Code::UnsupportedVersion, -32022, 200, 400),
             (Code::ResourceNotFound, -32002, 200, 200),
             (Code::UrlElicitation, -32042, 200, 200),
+            (Code::UserRejected, -1, 200, 200),
         ] {
             assert_eq!(code.number(), number);
             assert_eq!(code.http_status(Era::Handshake), handshake, "{code:?}");

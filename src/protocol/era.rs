@@ -3,7 +3,7 @@
 //! A *claim* is the protocol version key in `params._meta`. The body decides; headers are a cross-check. Nothing is remembered here
 //! and nothing is chosen by who the client says it is. Headers compare without an allocation unless they are base64-encoded.
 
-use super::{Era, Kind, Message, Method, Refusal, Span, Version, code::Code, header};
+use super::{Era, Kind, Level, Message, Method, Refusal, Span, Version, code::Code, header};
 use std::borrow::Cow;
 
 /// The headers that take part in the decision, as received.
@@ -123,7 +123,6 @@ fn check_header(name: &str, header: Option<&str>, value: Option<&str>) -> Result
 
 const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
-const LOG_LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 /// The claimed version, once the keys that every stateless request carries are there and of their types.
 fn envelope(message: &Message) -> Result<Cow<'_, str>, Refusal> {
@@ -137,9 +136,12 @@ fn envelope(message: &Message) -> Result<Cow<'_, str>, Refusal> {
         return Err(bad_envelope(format!("params._meta[\"{CAPABILITIES_KEY}\"] must be an object")));
     }
     if let Some(level) = meta.log_level
-        && !message.string(level.value).is_some_and(|level| LOG_LEVELS.contains(&&*level))
+        && message.string(level.value).is_none_or(|level| Level::parse(&level).is_none())
     {
-        return Err(bad_envelope(format!("params._meta[\"io.modelcontextprotocol/logLevel\"] must be one of {}", LOG_LEVELS.join(", "))));
+        return Err(bad_envelope(format!(
+            "params._meta[\"io.modelcontextprotocol/logLevel\"] must be one of {}",
+            Level::ALL.map(Level::as_str).join(", ")
+        )));
     }
     Ok(version)
 }
@@ -290,7 +292,7 @@ mod tests {
             check_pipe(&body, false, Err((-32602, 400, text)));
             check_pipe(&body, true, Err((-32602, 400, text)));
         }
-        for level in LOG_LEVELS {
+        for level in Level::ALL.map(Level::as_str) {
             let meta = format!(r#"{STATELESS},"io.modelcontextprotocol/logLevel":"{level}""#);
             check_http(&request("tools/list", &meta, ""), headers("2026-07-28", "tools/list", "-"), Ok(Verdict::Stateless));
         }

@@ -135,19 +135,28 @@ const TAIL: &[u8] = b"\n\n";
 
 /// `event: message\ndata: …\n\n` around a one-line message; the payload of a large one is shared, not copied.
 pub fn message(body: Body) -> Body {
+    framed(&[], body)
+}
+
+/// As `message`, with an id: one line, not empty.
+pub fn numbered(id: &str, body: Body) -> Body {
+    framed(&[b"id: ", id.as_bytes(), b"\n"], body)
+}
+
+fn framed(fields: &[&[u8]], body: Body) -> Body {
+    let head = |spare: usize| {
+        let mut head = BytesMut::with_capacity(fields.iter().map(|field| field.len()).sum::<usize>() + HEAD.len() + spare);
+        fields.iter().chain(&[HEAD]).for_each(|part| head.extend_from_slice(part));
+        head
+    };
     if body.len() <= COPY_BYTES_MAX {
-        let mut framed = BytesMut::with_capacity(HEAD.len() + body.len() + TAIL.len());
-        framed.extend_from_slice(HEAD);
-        for piece in body.pieces() {
-            framed.extend_from_slice(piece);
-        }
+        let mut framed = head(body.len() + TAIL.len());
+        body.pieces().iter().for_each(|piece| framed.extend_from_slice(piece));
         framed.extend_from_slice(TAIL);
         return Body::one(framed.freeze());
     }
-    let mut framed = Body::one(Bytes::from_static(HEAD));
-    for piece in body.into_pieces() {
-        framed.push(piece);
-    }
+    let mut framed = Body::one(if fields.is_empty() { Bytes::from_static(HEAD) } else { head(0).freeze() });
+    framed.append(body);
     framed.push(Bytes::from_static(TAIL));
     framed
 }
@@ -292,6 +301,16 @@ mod tests {
         let pieces: Vec<_> = large.pieces().iter().map(|piece| piece.as_ptr()).collect();
         assert!(pieces.contains(&payload.as_ptr()));
         assert_eq!(read_all(&large.to_bytes()), [Event { event: Some("message".into()), ..data(&"1".repeat(COPY_BYTES_MAX + 1)) }]);
+    }
+
+    #[test]
+    fn a_numbered_message_is_the_same_message_with_an_id() {
+        for len in [1, COPY_BYTES_MAX, COPY_BYTES_MAX + 1] {
+            let body = Body::one(Bytes::from(vec![b'1'; len]));
+            let plain = read_all(&message(body.clone()).to_bytes());
+            let own = read_all(&numbered("7-3", body).to_bytes());
+            assert_eq!(own, [Event { id: Some("7-3".into()), ..plain[0].clone() }]);
+        }
     }
 
     fn read_all(bytes: &[u8]) -> Vec<Event> {

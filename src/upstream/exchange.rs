@@ -4,12 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{
-    UpstreamError,
-    child::{link::Link, progress::Progress},
-    instance::Use,
-    question::Question,
-};
+use super::{UpstreamError, child::link::Link, inbox::Inbox, instance::Use, question::Question};
 use crate::{
     mux::WireId,
     protocol::{Message, RequestId},
@@ -32,11 +27,12 @@ pub enum Event {
     Failed(UpstreamError),
 }
 
-/// Dropping it before its last event cancels the call: the server is told once and the slot is freed.
+/// Dropping it before its last event cancels the call: the server is told once and the slot is freed. Questions that were not taken
+/// out are answered; those that were live on.
 #[derive(Debug)]
 pub struct Exchange {
     opened: Option<Opened>,
-    /// What `Progress` may still precede.
+    /// What the rest of the inbox still precedes.
     last: Option<Event>,
     /// Keeps the instance from being stopped as idle.
     held: Option<Use>,
@@ -48,7 +44,30 @@ pub(super) struct Opened {
     pub(super) link: Link,
     pub(super) wire: WireId,
     pub(super) answered: oneshot::Receiver<Event>,
-    pub(super) progress: Option<Arc<Progress>>,
+    pub(super) inbox: Option<Arc<Inbox>>,
+}
+
+/// What a call takes besides its answer. A plain one takes nothing, and costs no inbox.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wants {
+    pub(super) progress: bool,
+    /// It may be asked.
+    pub(super) asks: bool,
+    pub(super) notes: bool,
+    /// The hub's own: nobody's secret can be in what a server says of it.
+    pub(super) is_hubs: bool,
+    /// One of the hub's own that takes no place of a caller's: a `subscriptions/listen`, a log level.
+    pub(super) is_quiet: bool,
+}
+
+impl Wants {
+    pub(super) const NOTHING: Self = Self { progress: false, asks: false, notes: false, is_hubs: false, is_quiet: false };
+    pub(super) const HUBS: Self = Self { is_hubs: true, ..Self::NOTHING };
+    pub(super) const QUIET: Self = Self { is_quiet: true, ..Self::HUBS };
+
+    pub(super) fn has_inbox(self) -> bool {
+        self.progress || self.asks || self.notes
+    }
 }
 
 impl Exchange {
@@ -60,19 +79,19 @@ impl Exchange {
     pub async fn next(&mut self) -> Event {
         let Some(opened) = &mut self.opened else { return std::future::pending().await };
         if self.last.is_none() {
-            let last = match &opened.progress {
+            let last = match &opened.inbox {
                 None => (&mut opened.answered).await,
-                Some(progress) => tokio::select! {
+                Some(inbox) => tokio::select! {
                     biased;
                     last = &mut opened.answered => last,
-                    message = progress.next() => return Event::Progress(message),
+                    event = inbox.next() => return event,
                 },
             };
             // The link answers every waiter it drops, so a lost one is a link that went with its runtime.
             self.last = Some(last.unwrap_or_else(|_| Event::Failed(opened.link.lost())));
         }
-        if let Some(message) = opened.progress.as_ref().and_then(|progress| progress.rest()) {
-            return Event::Progress(message);
+        if let Some(event) = opened.inbox.as_ref().and_then(|inbox| inbox.rest()) {
+            return event;
         }
         self.opened = None;
         self.held = None;
@@ -83,12 +102,15 @@ impl Exchange {
     }
 
     /// The caller has left, but the call goes on: its slot stays taken until the answer or the deadline, and the server is told
-    /// nothing.
+    /// nothing. It can be asked nothing any more.
     pub fn detach(mut self) {
         if let (Some(opened), held) = (self.opened.take(), self.held.take())
             && self.last.is_none()
         {
-            let Opened { link, answered, .. } = opened;
+            let Opened { link, answered, inbox, .. } = opened;
+            if let Some(inbox) = inbox {
+                inbox.close();
+            }
             link.detach(answered, held);
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{News, Server, child::process::Groups, starts::Starts};
 use crate::{
@@ -58,7 +58,9 @@ pub(super) struct Commons {
     pub(super) learned: Arc<dyn Fn(Learned) + Send + Sync>,
     pub(super) news: OnceLock<NewsDesk>,
     pub(super) groups: Groups,
-    closing: CancellationToken,
+    pub(super) closing: CancellationToken,
+    /// Of subscriptions; they outlive any one instance.
+    pub(super) followers: TaskTracker,
 }
 
 impl Fleet {
@@ -72,8 +74,16 @@ impl Fleet {
         known: impl Fn(&ServerSettings) -> Option<Version>,
     ) -> Arc<Self> {
         let starts = Starts::new(settings.parallel_starts, settings.tenants.iter().map(|tenant| &tenant.id));
-        let commons =
-            Commons { starts, limits, bus, learned, news: OnceLock::new(), groups: Groups::default(), closing: CancellationToken::new() };
+        let commons = Commons {
+            starts,
+            limits,
+            bus,
+            learned,
+            news: OnceLock::new(),
+            groups: Groups::default(),
+            closing: CancellationToken::new(),
+            followers: TaskTracker::new(),
+        };
         let commons = Arc::new(commons);
         let all = settings.tenants.iter().flat_map(|tenant| tenant.servers.iter().map(|server| (tenant.enabled, server)));
         let order: Vec<_> = all.map(|(is_enabled, server)| Server::new(server, is_enabled, &commons, known(server))).collect();
@@ -134,6 +144,8 @@ impl Fleet {
         }
         self.commons.closing.cancel();
         join_all(self.order.iter().map(Server::close)).await;
+        self.commons.followers.close();
+        self.commons.followers.wait().await;
     }
 
     pub fn kill_all(&self) {

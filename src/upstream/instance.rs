@@ -3,16 +3,25 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::SystemTime,
 };
 
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::child::{link::Link, probe::Greeting};
-use crate::protocol::Version;
+use super::{
+    child::{link::Link, probe::Greeting},
+    feed::Feed,
+    logging,
+    news::Outlet,
+    pool::Key,
+};
+use crate::protocol::{Version, capability::Profile};
 
 /// Set in `uses` when nobody may use it any more.
 const RETIRED: usize = 1 << (usize::BITS - 1);
@@ -22,6 +31,12 @@ pub(super) struct Instance {
     pub(super) link: Link,
     pub(super) pid: u32,
     pub(super) greeting: Greeting,
+    /// What it was told that its caller can do: for its life. A stateless one was told nothing; its calls say it.
+    pub(super) profile: Profile,
+    outlet: Arc<Outlet>,
+    pub(super) feed: Feed,
+    /// The last `Level` asked for, or `logging::UNSET`.
+    pub(super) level: AtomicU8,
     pub(super) ready_at: Instant,
     pub(super) started_at: SystemTime,
     /// Asks the task that serves it to stop the process.
@@ -31,14 +46,31 @@ pub(super) struct Instance {
     uses: AtomicUsize,
     taken: AtomicU64,
     place: OnceLock<Arc<OwnedSemaphorePermit>>,
+    /// Told whenever nobody uses it any more, if there may be somebody who wants it alone.
+    freed: Option<Arc<Notify>>,
+}
+
+/// A process that has answered the handshake, and how.
+#[derive(Debug)]
+pub(super) struct Born {
+    pub(super) link: Link,
+    pub(super) pid: u32,
+    pub(super) greeting: Greeting,
+    pub(super) profile: Profile,
+    pub(super) outlet: Arc<Outlet>,
 }
 
 impl Instance {
-    pub(super) fn new(link: Link, pid: u32, greeting: Greeting, stop: CancellationToken, is_for_one: bool) -> Arc<Self> {
+    pub(super) fn new(born: Born, stop: CancellationToken, is_for_one: bool, freed: &Arc<Notify>) -> Arc<Self> {
+        let Born { link, pid, greeting, profile, outlet } = born;
         Arc::new(Self {
             link,
             pid,
             greeting,
+            profile,
+            outlet,
+            feed: Feed::default(),
+            level: AtomicU8::new(logging::UNSET),
             ready_at: Instant::now(),
             started_at: SystemTime::now(),
             stop,
@@ -46,11 +78,17 @@ impl Instance {
             uses: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             place: OnceLock::new(),
+            freed: profile.can_be_asked().then(|| Arc::clone(freed)),
         })
     }
 
     pub(super) fn version(&self) -> Version {
         self.greeting.version
+    }
+
+    /// Whose it is from now on.
+    pub(super) fn bind(&self, key: Option<&Key>) {
+        self.outlet.settle(key.map(Key::owner));
     }
 
     /// Leases and exchanges alive.
@@ -90,6 +128,13 @@ impl Use {
         Some(this)
     }
 
+    /// As `new`, if nobody else uses it.
+    pub(super) fn alone(instance: &Arc<Instance>) -> Option<Self> {
+        instance.uses.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        instance.taken.fetch_add(1, Ordering::Relaxed);
+        Some(Self(Arc::clone(instance)))
+    }
+
     pub(super) fn instance(&self) -> &Arc<Instance> {
         &self.0
     }
@@ -105,8 +150,13 @@ impl Clone for Use {
 impl Drop for Use {
     fn drop(&mut self) {
         let before = self.0.uses.fetch_sub(1, Ordering::AcqRel);
-        if before == 1 && self.0.is_for_one {
-            self.0.stop.cancel();
+        if before == 1 {
+            if self.0.is_for_one {
+                self.0.stop.cancel();
+            }
+            if let Some(freed) = &self.0.freed {
+                freed.notify_waiters();
+            }
         }
     }
 }

@@ -1,12 +1,15 @@
 //! From a running instance to `Learned`: one listing at a time, the last good one stays.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tokio::{sync::MutexGuard, time::sleep};
 
 use super::{
     Learned, Server, UpstreamError,
-    child::tools::{self, Tools},
+    child::listing::{self, Listing},
     instance::Instance,
 };
 use crate::{
@@ -27,27 +30,28 @@ impl Server {
     /// `_one`: the right to list, taken before.
     async fn list_through(&self, instance: &Instance, _one: MutexGuard<'_, ()>) -> Result<(), UpstreamError> {
         let greeting = &instance.greeting;
-        let listed =
-            if greeting.lists_tools { tools::list(&instance.link, greeting.version, self.deadline()).await } else { Ok(Tools::default()) };
+        let listed = listing::list_all(&instance.link, greeting, self.deadline()).await;
         let id = &self.settings.id;
         let result = match listed {
-            Ok(Tools { definitions, ttl_ms, public, .. }) => {
-                tracing::debug!(server = %id, tools = definitions.len(), "listed");
+            Ok(Listing { tools, prompts, resources, templates, ttl_ms, public }) => {
+                tracing::debug!(server = %id, tools = tools.len(), prompts = prompts.len(), resources = resources.len(), "listed");
                 (self.commons.learned)(Learned {
                     server: id.clone(),
                     version: greeting.version,
                     server_info: greeting.server_info.clone(),
                     capabilities: greeting.capabilities.clone(),
                     instructions: greeting.instructions.clone(),
-                    profile: Profile::BARE,
-                    tools: definitions,
-                    prompts: Vec::new(),
-                    resources: Vec::new(),
-                    templates: Vec::new(),
+                    profile: instance.profile,
+                    tools,
+                    prompts,
+                    resources,
+                    templates,
                     ttl_ms,
                     public,
                 });
-                self.is_learned.store(true, Ordering::Release);
+                if instance.profile == Profile::BARE {
+                    self.is_learned.store(true, Ordering::Release);
+                }
                 Ok(())
             }
             Err(error) if instance.stop.is_cancelled() => {
@@ -60,8 +64,22 @@ impl Server {
                 Err(UpstreamError::new(id, Reason::BadAnswer, "did not list its tools; see the log of the hub"))
             }
         };
-        self.tried.cancel();
+        if instance.profile == Profile::BARE {
+            self.tried.cancel();
+        }
         result
+    }
+
+    /// Lists for each kind of caller besides those that cannot be asked, as far as an instance is up that was told of them.
+    pub(super) async fn learn_others(&self) {
+        let profiles: BTreeSet<_> = self.life().pool.instances().map(|instance| instance.profile).collect();
+        for profile in profiles.into_iter().filter(|profile| *profile != Profile::BARE) {
+            let instance = self.life().pool.one_of(profile).cloned();
+            if let Some(instance) = instance {
+                // Logged there.
+                let _ = self.learn_from(&instance).await;
+            }
+        }
     }
 
     /// Servers announce changes in bursts: one listing for all that come in a short while.
@@ -69,9 +87,9 @@ impl Server {
         sleep(limits::LIST_COALESCE).await;
         let one = self.listing.lock().await;
         // What changes from here on needs a listing of its own; what changed until here, this one sees. So one waits at most.
-        self.relisting.store(false, Ordering::Release);
-        // The one that said so may be gone; what it said holds for the others.
-        let instance = self.life().pool.instances().next().cloned().unwrap_or(instance);
+        self.relisting().remove(&instance.profile);
+        // The one that said so may be gone; what it said holds for the others that were told the same.
+        let instance = self.life().pool.one_of(instance.profile).cloned().unwrap_or(instance);
         let _ = self.list_through(&instance, one).await;
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Exchange, UpstreamError, instance::Use};
+use super::{Exchange, UpstreamError, exchange::Wants, instance::Use};
 use crate::{
     mux::{Deadline, WireId},
-    protocol::{Version, capability::Profile},
+    protocol::{Level, Version, capability::Profile},
 };
 
 /// Who shares an instance (`pool.scope`): the parts a caller brings; the server picks what its scope asks for.
@@ -27,6 +27,8 @@ pub struct Opening<'a> {
     pub progress: bool,
     /// Whether the server may ask the caller (`Event::Question`).
     pub asks: bool,
+    /// Whether to deliver `Event::Note`; with `progress` or `asks` they come in any case.
+    pub notes: bool,
     /// What headers of HTTP repeat (MCP 2026-07-28, Streamable HTTP).
     pub method: &'a str,
     /// `params.name`, `params.uri` or `params.taskId` as the server knows it.
@@ -52,13 +54,34 @@ impl Lease {
         self.held.instance().version()
     }
 
+    /// What this instance was told that its caller can do: for its life. `BARE` of a stateless server, which every call tells.
+    pub fn profile(&self) -> Profile {
+        self.held.instance().profile
+    }
+
+    /// What the server declared: a raw JSON object.
+    pub fn capabilities(&self) -> &Bytes {
+        &self.held.instance().greeting.capabilities
+    }
+
+    /// Asks a server of the handshake era for records of this level and graver, if it asked for fewer so far; what is opened next is
+    /// logged so. Its records arrive as `Event::Note` where they are certainly of one call, else as `What::Log`.
+    pub fn set_level(&self, level: Level) {
+        self.held.instance().raise_level(level, self.deadline);
+    }
+
+    pub(super) fn into_use(self) -> Use {
+        self.held
+    }
+
     /// Opens a call now, without waiting: `line` gets the wire id and returns the whole line.
     ///
     /// # Errors
     /// `Reason::Busy` when its queues are full: wait for `ready`, then try again. `Reason::Crashed` when the instance is gone;
     /// nothing was sent.
     pub fn open(&self, opening: &Opening<'_>, line: impl FnOnce(WireId) -> Bytes) -> Result<Exchange, UpstreamError> {
-        let opened = self.held.instance().link.open(opening.progress, self.deadline, line)?;
+        let wants = Wants { progress: opening.progress, asks: opening.asks, notes: opening.notes, ..Wants::NOTHING };
+        let opened = self.held.instance().link.open(wants, self.deadline, line)?;
         Ok(Exchange::new(opened, Some(self.held.clone())))
     }
 

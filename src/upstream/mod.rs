@@ -1,8 +1,9 @@
 //! The server leg: configured servers, their pools, their children. The only room that starts processes.
 //!
 //! Reading order: `fleet` (all servers), `server` (one, its start and stop by request), `supervise` (how an instance comes up,
-//! serves, ends and comes back), `pool` (whose it is), `learn` (what it lists), `lease` and `exchange` (what a call holds),
-//! `child` (process, pipes, first words). Nothing here knows public names, clients or what a tool does.
+//! serves, ends and comes back), `pool` (whose it is), `learn` (what it lists), `lease` and `exchange` (what a call holds), `inbox`,
+//! `question` and `news` (what a server says by itself), `feed` and `subscription` (what it is asked to tell), `child` (process, pipes,
+//! first words). Nothing here knows public names, clients or what a tool does.
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -10,26 +11,31 @@ mod backoff;
 mod child;
 pub mod error;
 pub mod exchange;
+mod feed;
 pub mod fleet;
+mod inbox;
 mod instance;
 mod learn;
 pub mod lease;
+mod logging;
 pub mod news;
 mod pool;
 pub mod question;
 pub mod server;
 mod starts;
 pub mod status;
+pub mod subscription;
 mod supervise;
 
 pub use error::UpstreamError;
 pub use exchange::{Event, Exchange};
-pub use fleet::{Fleet, Learned};
+pub use fleet::{Fleet, Learned, NewsDesk};
 pub use lease::{Lease, Opening, Sharer};
 pub use news::{News, What, Whose};
 pub use question::Question;
 pub use server::Server;
 pub use status::{State, Status, Usable};
+pub use subscription::Subscription;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,12 @@
 //! What a server says outside any call.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::question::Question;
-use crate::{name::ServerId, protocol::Message};
+use super::{fleet::NewsDesk, question::Question};
+use crate::{
+    name::ServerId,
+    protocol::{Message, RequestId},
+};
 
 #[derive(Debug)]
 pub struct News {
@@ -31,4 +34,48 @@ pub enum What {
     Note(Message),
     /// A request of the server while no call that could be asked is under way. Only for sessions (`Whose::Session`).
     Question(Question),
+    /// The server takes such a question back, or is gone: the id is the server's own.
+    Withdrawn(RequestId),
+}
+
+/// The way of one connection to the desk. Until somebody has the connection, its news are nobody's.
+pub(super) struct Outlet {
+    server: ServerId,
+    desk: Option<NewsDesk>,
+    /// And whether they can be asked.
+    whose: Mutex<Option<(Whose, bool)>>,
+}
+
+impl Outlet {
+    pub(super) fn new(server: ServerId, desk: Option<NewsDesk>) -> Arc<Self> {
+        Arc::new(Self { server, desk, whose: Mutex::default() })
+    }
+
+    /// Whose it is from now on, and whether they can be asked.
+    pub(super) fn settle(&self, whose: Option<(Whose, bool)>) {
+        *self.whose() = whose;
+    }
+
+    /// Whether a question outside any call has somebody to go to.
+    pub(super) fn takes_questions(&self) -> bool {
+        self.desk.is_some() && matches!(*self.whose(), Some((Whose::Session(_), true)))
+    }
+
+    pub(super) fn tell(&self, what: What) {
+        let whose = self.whose().as_ref().map(|(whose, _)| whose.clone());
+        match (&self.desk, whose) {
+            (Some(desk), Some(whose)) => desk(News { server: self.server.clone(), whose, what }),
+            _ => tracing::debug!(server = %self.server, "news for nobody"),
+        }
+    }
+
+    fn whose(&self) -> MutexGuard<'_, Option<(Whose, bool)>> {
+        self.whose.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outlet").field("server", &self.server).field("whose", &self.whose).finish_non_exhaustive()
+    }
 }

@@ -7,25 +7,61 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Sharer, UpstreamError, backoff::Backoff, instance::Instance};
-use crate::config::{Restart, Scope};
+use super::{Sharer, UpstreamError, Whose, backoff::Backoff, instance::Instance};
+use crate::{
+    config::{self, Interactive, Restart, Scope},
+    protocol::capability::Profile,
+};
 
-/// Whose an instance is.
+/// Whose an instance is, and what it was told of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Key {
-    Everyone,
-    Principal(Arc<str>),
-    Session(Arc<str>),
+pub(super) struct Key {
+    pub(super) whose: Whose,
+    pub(super) profile: Profile,
 }
 
 impl Key {
-    /// `call` has no sharers; its instances are counted by principal.
-    pub(super) fn new(scope: Scope, sharer: &Sharer) -> Self {
-        match (scope, &sharer.session) {
-            (Scope::Shared, _) => Self::Everyone,
-            (Scope::Session, Some(session)) => Self::Session(Arc::clone(session)),
-            (Scope::User | Scope::Session | Scope::Call, _) => Self::Principal(Arc::clone(&sharer.principal)),
-        }
+    /// Everybody who was told of nothing.
+    pub(super) const EVERYONE: Self = Self { whose: Whose::Everyone, profile: Profile::BARE };
+
+    /// Whoever can be asked has an instance of their own: the answer to a question is for one principal, and of a principal's sessions
+    /// for one. `call` has no sharers; its instances are counted by principal.
+    pub(super) fn new(pool: &config::Pool, is_stateless: bool, sharer: &Sharer) -> Self {
+        let profile = told(pool, is_stateless, sharer.profile);
+        let can_be_asked = profile.can_be_asked();
+        let whose = match (pool.scope, &sharer.session) {
+            (Scope::Shared, _) if !can_be_asked => Whose::Everyone,
+            (scope, Some(session)) if can_be_asked || scope == Scope::Session => Whose::Session(Arc::clone(session)),
+            _ => Whose::Principal(Arc::clone(&sharer.principal)),
+        };
+        Self { whose, profile }
+    }
+
+    /// For `Outlet`: whose, and whether they can be asked.
+    pub(super) fn owner(&self) -> (Whose, bool) {
+        (self.whose.clone(), self.profile.can_be_asked())
+    }
+
+    /// Its callers have no session that could be asked instead: a question must become the result of one call, and which one is certain
+    /// only where there is no other.
+    pub(super) fn is_exclusive(&self) -> bool {
+        self.profile.can_be_asked() && matches!(self.whose, Whose::Principal(_))
+    }
+}
+
+/// What a server of the handshake era is told of a caller who can do all this. A stateless one is told by every call.
+fn told(pool: &config::Pool, is_stateless: bool, profile: Profile) -> Profile {
+    let may_ask = match pool.interactive {
+        Interactive::Never => false,
+        Interactive::Auto => matches!(pool.scope, Scope::User | Scope::Session),
+        Interactive::Always => true,
+    };
+    if is_stateless {
+        Profile::BARE
+    } else if may_ask && profile.can_be_asked() {
+        profile.without(Profile::TASKS)
+    } else {
+        profile.only(Profile::UI)
     }
 }
 
@@ -33,7 +69,12 @@ impl Key {
 pub(super) type Slot = Option<Key>;
 
 /// What the hot path reads, swapped whole whenever it changes.
-pub(super) type Ready = HashMap<Key, Box<[Arc<Instance>]>>;
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    pub(super) shares: HashMap<Key, Box<[Arc<Instance>]>>,
+    /// As far as anybody knows.
+    pub(super) is_stateless: bool,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Pool {
@@ -76,20 +117,20 @@ impl Pool {
         self.shares.entry(slot.clone()).or_default()
     }
 
-    /// As `share_mut`, but makes none.
-    pub(super) fn known_mut(&mut self, slot: &Slot) -> Option<&mut Share> {
-        self.shares.get_mut(slot)
+    /// Of one client session.
+    pub(super) fn shares_of<'a>(&'a mut self, session: &'a str) -> impl Iterator<Item = &'a mut Share> {
+        let is_it = move |slot: &Slot| matches!(slot, Some(Key { whose: Whose::Session(own), .. }) if **own == *session);
+        self.shares.iter_mut().filter(move |(slot, _)| is_it(slot)).map(|(_, share)| share)
     }
 
     /// Takes one that nobody has yet and makes it `key`'s.
     pub(super) fn bind(&mut self, key: &Key) -> Option<Arc<Instance>> {
-        let instance = self.take_unbound()?;
+        let unbound = &mut self.shares.get_mut(&None)?.instances;
+        let at = unbound.iter().rposition(|instance| instance.profile == key.profile)?;
+        let instance = unbound.remove(at);
+        instance.bind(Some(key));
         self.share_mut(&Some(key.clone())).instances.push(Arc::clone(&instance));
         Some(instance)
-    }
-
-    pub(super) fn take_unbound(&mut self) -> Option<Arc<Instance>> {
-        self.shares.get_mut(&None)?.instances.pop()
     }
 
     /// Takes it out, wherever it is, and says where it was.
@@ -106,9 +147,15 @@ impl Pool {
         self.shares.retain(|_, share| !share.instances.is_empty() || share.coming.is_some() || share.backoff.matters(restart, now));
     }
 
-    pub(super) fn ready(&self) -> Ready {
+    pub(super) fn ready(&self, is_stateless: bool) -> Ready {
         let bound = self.shares.iter().filter_map(|(slot, share)| Some((slot.clone()?, share)));
-        bound.filter(|(_, share)| !share.instances.is_empty()).map(|(key, share)| (key, share.instances.as_slice().into())).collect()
+        let bound = bound.filter(|(_, share)| !share.instances.is_empty());
+        Ready { shares: bound.map(|(key, share)| (key, share.instances.as_slice().into())).collect(), is_stateless }
+    }
+
+    /// One that was told of just this, whosever it is.
+    pub(super) fn one_of(&self, profile: Profile) -> Option<&Arc<Instance>> {
+        self.instances().find(|instance| instance.profile == profile)
     }
 
     pub(super) fn shares(&self) -> impl Iterator<Item = &Share> {
@@ -127,4 +174,45 @@ impl Pool {
 /// The one with the fewest users.
 pub(super) fn least_used(instances: &[Arc<Instance>]) -> Option<&Arc<Instance>> {
     instances.iter().min_by_key(|instance| instance.uses())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sharer(session: Option<&str>, profile: Profile) -> Sharer {
+        Sharer { principal: "p".into(), session: session.map(Into::into), profile }
+    }
+
+    #[test]
+    fn whoever_can_be_asked_has_an_instance_of_their_own() {
+        use Interactive::{Always, Auto, Never};
+        let [form, ui, both] = [Profile::FORM, Profile::UI, Profile::FORM.with(Profile::UI)];
+        let everything = both.with(Profile::TASKS);
+        let session = || Some(Whose::Session("s".into()));
+        for (scope, interactive, profile, of_session, of_stateless, told) in [
+            (Scope::Shared, Auto, everything, None, None, ui),
+            (Scope::Shared, Never, form, None, None, Profile::BARE),
+            (Scope::Shared, Always, everything, session(), Some(()), both),
+            (Scope::User, Auto, everything, session(), Some(()), both),
+            (Scope::User, Auto, ui.with(Profile::TASKS), Some(Whose::Principal("p".into())), Some(()), ui),
+            (Scope::User, Never, everything, Some(Whose::Principal("p".into())), Some(()), ui),
+            (Scope::Session, Auto, form, session(), Some(()), form),
+            (Scope::Session, Never, form, session(), Some(()), Profile::BARE),
+            (Scope::Call, Auto, form, Some(Whose::Principal("p".into())), Some(()), Profile::BARE),
+            (Scope::Call, Always, form, session(), Some(()), form),
+        ] {
+            let pool = config::Pool { scope, interactive, ..config::Pool::default() };
+            let key = |session, is_stateless| Key::new(&pool, is_stateless, &sharer(session, profile));
+            let what = format!("{scope:?} {interactive:?} {profile:?}");
+            let expected = of_session.unwrap_or(Whose::Everyone);
+            assert_eq!(key(Some("s"), false), Key { whose: expected, profile: told }, "{what}");
+            let expected = of_stateless.map_or(Whose::Everyone, |()| Whose::Principal("p".into()));
+            assert_eq!(key(None, false), Key { whose: expected, profile: told }, "{what}");
+            assert_eq!(key(None, false).is_exclusive(), told.can_be_asked(), "{what}");
+            assert!(!key(Some("s"), false).is_exclusive(), "{what}");
+            assert_eq!(key(Some("s"), true).profile, Profile::BARE, "{what}: a stateless server is told by every call");
+            assert_eq!(key(None, true), Key::new(&pool, true, &sharer(None, Profile::BARE)), "{what}");
+        }
+    }
 }

@@ -4,7 +4,8 @@
 //! Everything else goes through `life`, a short lock never held across an await.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,7 +15,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -28,10 +29,10 @@ use super::{
     status::Noise,
 };
 use crate::{
-    config::{Scope, ServerSettings, Start},
+    config::{Interactive, Scope, ServerSettings, Start},
     mux::Deadline,
     observe::{self, ServerPhase},
-    protocol::{Version, code::Reason},
+    protocol::{Level, Version, capability::Profile, code::Reason},
 };
 
 /// A caller waits for a try that is due this soon, and is sent away from a later one.
@@ -47,6 +48,12 @@ pub struct Server {
     is_enabled: bool,
     pub(super) commons: Arc<Commons>,
     pub(super) ready: ArcSwap<Ready>,
+    /// Somebody gave back an instance that callers want for themselves alone.
+    pub(super) freed: Arc<Notify>,
+    /// An instance came up.
+    pub(super) came: Notify,
+    /// What is to be logged, for those who said so.
+    levels: Mutex<HashMap<Key, Level>>,
     pub(super) life: Mutex<Life>,
     pub(super) stderr: Arc<Ring>,
     /// Its offer is known: stored, or sent as `Learned`.
@@ -55,8 +62,8 @@ pub struct Server {
     pub(super) tried: CancellationToken,
     /// One listing at a time.
     pub(super) listing: tokio::sync::Mutex<()>,
-    /// A listing after `list_changed` is on its way.
-    pub(super) relisting: AtomicBool,
+    /// Those for whom a listing after `list_changed` is on its way.
+    pub(super) relisting: Mutex<HashSet<Profile>>,
     /// Starts and stops by request, one after the other.
     turn: tokio::sync::Mutex<()>,
     /// Under `pool.scope: call`, the instances each principal may have.
@@ -71,6 +78,10 @@ pub(super) struct Life {
     pub(super) run: Run,
     /// The revision it spoke last, so that the next start need not probe.
     pub(super) era: Option<Version>,
+    /// What it spoke last, also while it starts.
+    pub(super) is_stateless: bool,
+    /// It spoke once, or what it spoke was stored.
+    pub(super) is_known: bool,
     /// Stopped by request.
     is_held: bool,
     is_disabled: bool,
@@ -112,6 +123,8 @@ impl Server {
             pool: Pool::default(),
             run: Run::default(),
             era: known,
+            is_stateless: known == Some(Version::STATELESS),
+            is_known: known.is_some(),
             is_held: false,
             is_disabled: !is_enabled,
             is_wanted: false,
@@ -126,13 +139,16 @@ impl Server {
             settings: Arc::clone(settings),
             is_enabled,
             commons: Arc::clone(commons),
-            ready: ArcSwap::default(),
+            ready: ArcSwap::from_pointee(Pool::default().ready(known == Some(Version::STATELESS))),
+            freed: Arc::default(),
+            came: Notify::new(),
+            levels: Mutex::default(),
             life: Mutex::new(life),
             stderr: Arc::default(),
             is_learned: AtomicBool::new(known.is_some()),
             tried: CancellationToken::new(),
             listing: tokio::sync::Mutex::default(),
-            relisting: AtomicBool::new(false),
+            relisting: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             places: Mutex::default(),
             used_ms: AtomicU64::new(0),
@@ -145,19 +161,30 @@ impl Server {
 
     /// A ready instance for this sharer, without waiting. `None`: ask `lease`.
     pub fn try_lease(&self, sharer: &Sharer) -> Option<Lease> {
-        let scope = self.settings.pool.scope;
-        if scope == Scope::Call {
+        let pool = &self.settings.pool;
+        if pool.scope == Scope::Call {
             return None;
         }
         let ready = self.ready.load();
-        let instances = ready.get(&Key::new(scope, sharer))?;
+        let key = Key::new(pool, ready.is_stateless, sharer);
+        let instances = ready.shares.get(&key)?;
+        let may_grow = instances.len() < pool.size;
+        if key.is_exclusive() {
+            return match alone(instances) {
+                Some(held) => Some(self.lease_by(held)),
+                None if may_grow => None,
+                None => self.lease_of(least_used(instances)?),
+            };
+        }
         let instance = least_used(instances)?;
         // One more instance may take what this one cannot: `lease` decides.
-        let is_busy = instance.uses() >= self.commons.limits.queue && instances.len() < self.settings.pool.size;
-        if is_busy { None } else { self.lease_of(instance) }
+        let is_busy = instance.uses() >= self.commons.limits.queue;
+        if is_busy && may_grow { None } else { self.lease_of(instance) }
     }
 
     /// Starts what is needed and waits for it (bounded by `timeouts.start`). Dropping the future leaves the start under way.
+    ///
+    /// Whoever can be asked and has no session gets an instance that nobody else uses now, as long as `pool.size` allows it.
     ///
     /// # Errors
     /// It may not be started, cannot be, or was not ready in time.
@@ -166,16 +193,21 @@ impl Server {
         if self.settings.pool.scope == Scope::Call {
             return self.lease_fresh(sharer, until).await;
         }
-        let key = Key::new(self.settings.pool.scope, sharer);
         loop {
-            match self.find(&key)? {
+            let mut freed = pin!(self.freed.notified());
+            // Before the look: what is given back after it must not be missed.
+            freed.as_mut().enable();
+            let coming = match self.find(sharer)? {
                 Found::Lease(lease) => return Ok(lease),
-                Found::Coming(coming) => {
-                    if let Err(error) = self.wait(coming, until).await {
-                        // One more could not come up, but a busy one is better than none.
-                        return self.any_lease(&key).ok_or(error);
-                    }
-                }
+                Found::Coming(coming) => coming,
+            };
+            let waited = tokio::select! {
+                waited = self.wait(coming, until) => waited,
+                () = freed => Ok(()),
+            };
+            if let Err(error) = waited {
+                // One more could not come up, but a busy one is better than none.
+                return self.any_lease(sharer).ok_or(error);
             }
         }
     }
@@ -271,14 +303,17 @@ impl Server {
             let coming = {
                 let mut life = self.life();
                 self.admit(&life)?;
-                let instance = life.pool.instances().next().cloned();
-                match instance {
+                match life.pool.one_of(Profile::BARE).cloned() {
                     Some(instance) => Ok(instance),
                     None => Err(self.come_patiently(&mut life, &self.unbound())?),
                 }
             };
             match coming {
-                Ok(instance) => return self.learn_from(&instance).await,
+                Ok(instance) => {
+                    self.learn_from(&instance).await?;
+                    self.learn_others().await;
+                    return Ok(());
+                }
                 Err(coming) => self.wait(coming, until).await?,
             }
         }
@@ -313,10 +348,13 @@ impl Server {
 
     /// A session is over: nobody will ask for its instances again.
     pub(super) fn forget_session(&self, session: &str) {
-        if self.settings.pool.scope == Scope::Session {
-            let key = Some(Key::Session(session.into()));
-            let mut life = self.life();
-            let Some(share) = life.pool.known_mut(&key) else { return };
+        let pool = &self.settings.pool;
+        if pool.scope != Scope::Session && pool.interactive == Interactive::Never {
+            return;
+        }
+        self.forget_levels(session);
+        let mut life = self.life();
+        for share in life.pool.shares_of(session) {
             share.instances.iter().for_each(|instance| instance.stop.cancel());
             // One on its way finds that nobody waits for it any more (`is_forgotten`).
             share.coming = None;
@@ -350,8 +388,7 @@ impl Server {
         if self.settings.start == Start::Manual || self.admit(&life).is_err() {
             return false;
         }
-        let instance = life.pool.instances().next().cloned();
-        match instance {
+        match life.pool.one_of(Profile::BARE).cloned() {
             // It runs, but has not told what it offers: the first listing is under way, or failed.
             Some(instance) => {
                 if self.tried.is_cancelled() {
@@ -372,12 +409,16 @@ impl Server {
 
     /// After every change of the pool.
     pub(super) fn publish(&self, life: &Life) {
-        self.ready.store(Arc::new(life.pool.ready()));
+        self.ready.store(Arc::new(life.pool.ready(life.is_stateless)));
     }
 
     pub(super) fn emit(&self, life: &Life, phase: ServerPhase) {
         let state = life.state().as_str();
         self.commons.bus.emit(observe::Event::Server { id: self.settings.id.clone(), phase, state });
+    }
+
+    pub(super) fn levels(&self) -> MutexGuard<'_, HashMap<Key, Level>> {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn deadline(&self) -> Deadline {
@@ -386,7 +427,7 @@ impl Server {
 
     /// Where instances start that nobody asked for by name.
     pub(super) fn unbound(&self) -> Slot {
-        (self.settings.pool.scope == Scope::Shared).then_some(Key::Everyone)
+        (self.settings.pool.scope == Scope::Shared).then_some(Key::EVERYONE)
     }
 
     /// Keeps `pool.spare` instances unbound, once anything of this server was needed.
@@ -399,9 +440,12 @@ impl Server {
     }
 
     fn lease_of(&self, instance: &Arc<Instance>) -> Option<Lease> {
-        let held = Use::new(instance)?;
+        Some(self.lease_by(Use::new(instance)?))
+    }
+
+    fn lease_by(&self, held: Use) -> Lease {
         self.touch();
-        Some(Lease::new(held, self.deadline()))
+        Lease::new(held, self.deadline())
     }
 
     /// A caller takes an instance.
@@ -412,42 +456,53 @@ impl Server {
         }
     }
 
-    fn find(self: &Arc<Self>, key: &Key) -> Result<Found, UpstreamError> {
+    fn find(self: &Arc<Self>, sharer: &Sharer) -> Result<Found, UpstreamError> {
         let mut life = self.life();
         self.admit(&life)?;
+        // Anew at each look: a start may have shown that the server is of the other era.
+        let key = Key::new(&self.settings.pool, life.is_stateless, sharer);
         let slot = Some(key.clone());
         let share = life.pool.share(&slot);
         let (instances, coming) = share.map_or((&[][..], None), |share| (&share.instances, share.coming.as_ref()));
+        let may_grow = instances.len() < self.settings.pool.size && coming.is_none_or(|coming| coming.due.is_none());
+        if key.is_exclusive()
+            && let Some(held) = alone(instances)
+        {
+            return Ok(Found::Lease(self.lease_by(held)));
+        }
         if let Some(instance) = least_used(instances) {
-            let is_busy = instance.uses() >= self.commons.limits.queue;
-            let may_grow = instances.len() < self.settings.pool.size && coming.is_none_or(|coming| coming.due.is_none());
+            let is_busy = key.is_exclusive() || instance.uses() >= self.commons.limits.queue;
             if !(is_busy && may_grow)
                 && let Some(lease) = self.lease_of(instance)
             {
                 return Ok(Found::Lease(lease));
             }
         }
-        if let Some(instance) = life.pool.bind(key) {
+        if let Some(instance) = life.pool.bind(&key) {
+            self.apply_level(&slot, &instance);
             self.publish(&life);
             self.replenish(&mut life);
             if let Some(lease) = self.lease_of(&instance) {
                 return Ok(Found::Lease(lease));
             }
         }
-        // One that comes up for nobody in particular will do: whoever is first takes it.
+        // One that comes up for nobody in particular will do: whoever is first takes it. Where the era is not known, it tells, and a
+        // stateless server is the same for all.
         let is_unbound_coming = life.pool.share(&None).is_some_and(|share| share.coming.is_some());
-        let slot = if is_unbound_coming { None } else { slot };
+        let will_do = key.profile == Profile::BARE || (!life.is_known && life.pool.instances().next().is_none());
+        let slot = if is_unbound_coming && will_do { None } else { slot };
         let coming = self.come_patiently(&mut life, &slot);
         drop(life);
         match coming {
             Ok(coming) => Ok(Found::Coming(coming)),
-            Err(error) => self.any_lease(key).map(Found::Lease).ok_or(error),
+            Err(error) => self.any_lease(sharer).map(Found::Lease).ok_or(error),
         }
     }
 
-    fn any_lease(&self, key: &Key) -> Option<Lease> {
+    fn any_lease(&self, sharer: &Sharer) -> Option<Lease> {
         let ready = self.ready.load();
-        self.lease_of(least_used(ready.get(key)?)?)
+        let key = Key::new(&self.settings.pool, ready.is_stateless, sharer);
+        self.lease_of(least_used(ready.shares.get(&key)?)?)
     }
 
     /// `pool.scope: call`: an instance that nobody used before.
@@ -462,7 +517,9 @@ impl Server {
             let coming = {
                 let mut life = self.life();
                 self.admit(&life)?;
-                if let Some(instance) = life.pool.bind(&Key::Principal(Arc::clone(&sharer.principal))) {
+                let key = Key::new(&self.settings.pool, life.is_stateless, sharer);
+                if let Some(instance) = life.pool.bind(&key) {
+                    self.apply_level(&Some(key), &instance);
                     if let Some(lease) = self.lease_of(&instance) {
                         instance.occupy(place);
                         self.replenish(&mut life);
@@ -474,8 +531,8 @@ impl Server {
                     return Err(self.last_failure(&life).retry_after(left));
                 }
                 // Each caller needs one of its own, so starts are not shared.
-                if life.pool.share(&None).is_some_and(|share| share.coming.is_some()) {
-                    self.launch_beside(&life, Arc::clone(&place))
+                if key.profile != Profile::BARE || life.pool.share(&None).is_some_and(|share| share.coming.is_some()) {
+                    self.launch_beside(&life, key.profile, Arc::clone(&place))
                 } else {
                     let failed = self.launch(&mut life, &None, None, false);
                     if let Some(coming) = &mut life.pool.share_mut(&None).coming {
@@ -612,6 +669,11 @@ impl Life {
             State::Stopped
         }
     }
+}
+
+/// One that nobody uses.
+fn alone(instances: &[Arc<Instance>]) -> Option<Use> {
+    instances.iter().find_map(Use::alone)
 }
 
 /// `why`: one line, as in the log and in `last_error`.

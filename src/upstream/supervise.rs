@@ -7,7 +7,8 @@
 //! ```
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    collections::HashSet,
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -19,21 +20,22 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Server, UpstreamError,
+    Server, UpstreamError, Whose,
     child::{
         link::{Bounds, Link},
         probe::{First, GreetError, Greeting, greet},
         process::Process,
         stderr,
     },
-    instance::Instance,
+    instance::{Born, Instance},
+    news::Outlet,
     pool::{Coming, Key, Slot},
     server::{Life, Run, start_failed},
 };
 use crate::{
     config::{Scope, Start, placeholder},
     observe::ServerPhase,
-    protocol::{Era, Version},
+    protocol::{Era, Version, capability::Profile},
 };
 
 /// After a process has exited, what it wrote last is still read for so long.
@@ -44,9 +46,15 @@ const IDLE_LOOKS: u32 = 4;
 /// A process that has answered the handshake.
 struct Up {
     process: Process,
-    link: Link,
-    greeting: Greeting,
+    born: Born,
     stderr: JoinHandle<()>,
+}
+
+/// What is started, for whom.
+struct Of<'a> {
+    resolved: &'a placeholder::Resolved,
+    slot: &'a Slot,
+    profile: Profile,
 }
 
 /// Why a start came to nothing: one line for the log and `last_error`.
@@ -94,13 +102,18 @@ impl Server {
     }
 
     /// A start besides the one that everybody may join. It holds the caller's place for as long as it takes.
-    pub(super) fn launch_beside(self: &Arc<Self>, life: &Life, place: Arc<OwnedSemaphorePermit>) -> watch::Receiver<Option<UpstreamError>> {
+    pub(super) fn launch_beside(
+        self: &Arc<Self>,
+        life: &Life,
+        profile: Profile,
+        place: Arc<OwnedSemaphorePermit>,
+    ) -> watch::Receiver<Option<UpstreamError>> {
         let failed = watch::Sender::new(None);
         let receiver = failed.subscribe();
         let (server, run) = (Arc::clone(self), life.run.clone());
         life.run.tasks.spawn(async move {
             let _place = place;
-            match server.bring_up(&run).await {
+            match server.bring_up(&None, profile, &run).await {
                 Ok(up) => server.join(&None, up, &run),
                 Err(error) => {
                     let mut life = server.life();
@@ -134,7 +147,8 @@ impl Server {
                 }
                 self.emit(&life, ServerPhase::Starting);
             }
-            let error = match self.bring_up(&run).await {
+            let profile = slot.as_ref().map_or(Profile::BARE, |key| key.profile);
+            let error = match self.bring_up(&slot, profile, &run).await {
                 Ok(up) => {
                     self.join(&slot, up, &run);
                     return;
@@ -181,12 +195,14 @@ impl Server {
         life.last_error = Some(error.to_string());
         life.pool.tidy(&self.settings.restart);
         // Whoever waits to learn it has waited enough.
-        self.tried.cancel();
+        if slot.as_ref().is_none_or(|key| key.profile == Profile::BARE) {
+            self.tried.cancel();
+        }
         life.pool.share_mut(slot).backoff.fail(&self.settings.restart, Instant::now())
     }
 
     /// From nothing to a greeting, within `timeouts.start`. What was begun is gone when it fails.
-    async fn bring_up(&self, run: &Run) -> Result<Up, StartError> {
+    async fn bring_up(&self, slot: &Slot, profile: Profile, run: &Run) -> Result<Up, StartError> {
         let starting = tokio::select! {
             () = run.stop.cancelled() => return Err(StartError::Stopped),
             starting = self.commons.starts.begin(&self.settings.id.tenant) => starting,
@@ -199,43 +215,51 @@ impl Server {
             resolved = resolving => resolved,
         };
         let resolved = resolved.map_err(|error| StartError::Spawn(error.into()))??;
+        let of = Of { resolved: &resolved, slot, profile };
         let known = self.life().era.take().map(Version::era);
         let up = match known {
             // What is known may be out of date: a new release of the server.
-            Some(era) => match self.try_up(&resolved, first_of(era), until, run).await {
-                Err(StartError::Greet(_)) if Instant::now() < until => self.probe(&resolved, until, run).await,
+            Some(era) => match self.try_up(&of, first_of(era), until, run).await {
+                Err(StartError::Greet(_)) if Instant::now() < until => self.probe(&of, until, run).await,
                 up => up,
             },
-            None => self.probe(&resolved, until, run).await,
+            None => self.probe(&of, until, run).await,
         }?;
         drop(starting);
-        self.life().era = Some(up.greeting.version);
+        self.life().era = Some(up.born.greeting.version);
         Ok(up)
     }
 
-    async fn probe(&self, resolved: &placeholder::Resolved, until: Instant, run: &Run) -> Result<Up, StartError> {
-        match self.try_up(resolved, First::Discover, until, run).await {
+    async fn probe(&self, of: &Of<'_>, until: Instant, run: &Run) -> Result<Up, StartError> {
+        match self.try_up(of, First::Discover, until, run).await {
             // Some of the handshake era end themselves on any other first word.
-            Err(StartError::Greet(GreetError::Gone)) => self.try_up(resolved, First::Initialize, until, run).await,
+            Err(StartError::Greet(GreetError::Gone)) => self.try_up(of, First::Initialize, until, run).await,
             up => up,
         }
     }
 
-    async fn try_up(&self, resolved: &placeholder::Resolved, first: First, until: Instant, run: &Run) -> Result<Up, StartError> {
-        let (process, pipes) = Process::spawn(resolved, &self.commons.groups).map_err(StartError::Spawn)?;
+    async fn try_up(&self, of: &Of<'_>, first: First, until: Instant, run: &Run) -> Result<Up, StartError> {
+        let (process, pipes) = Process::spawn(of.resolved, &self.commons.groups).map_err(StartError::Spawn)?;
         let id = self.settings.id.clone();
         let (ring, server) = (Arc::clone(&self.stderr), id.clone());
         let stderr = run.tasks.spawn(async move { stderr::drain(pipes.stderr, &ring, &server).await });
         let bounds = Bounds { line_bytes: self.commons.limits.line_bytes, queue: self.commons.limits.queue };
-        let link = Link::start(&id, bounds, pipes.stdout, pipes.stdin, &run.tasks);
+        let outlet = Outlet::new(id.clone(), self.commons.news.get().cloned());
+        // Now: many ask for roots with their first breath.
+        outlet.settle(of.slot.as_ref().map(Key::owner));
+        let link = Link::start(&id, bounds, Arc::clone(&outlet), pipes.stdout, pipes.stdin, &run.tasks);
         let mut up = Starting { process: Some(process), link, stderr };
         let greeted = tokio::select! {
             biased;
             () = run.stop.cancelled() => Err(StartError::Stopped),
-            greeted = up.greet(first, until) => greeted.map_err(StartError::Greet),
+            greeted = up.greet(first, of.profile, until) => greeted.map_err(StartError::Greet),
         };
         match (greeted, up.process.take()) {
-            (Ok(greeting), Some(process)) => Ok(Up { process, link: up.link, greeting, stderr: up.stderr }),
+            (Ok(greeting), Some(process)) => {
+                let profile = if greeting.version.era() == Era::Handshake { of.profile } else { Profile::BARE };
+                let born = Born { link: up.link, pid: process.id(), greeting, profile, outlet };
+                Ok(Up { process, born, stderr: up.stderr })
+            }
             (greeted, process) => {
                 up.link.close(&UpstreamError::gone(&id));
                 if let Some(process) = process {
@@ -248,10 +272,10 @@ impl Server {
     }
 
     fn join(self: &Arc<Self>, slot: &Slot, up: Up, run: &Run) {
-        let Up { process, link, greeting, stderr } = up;
+        let Up { process, born, stderr } = up;
         let is_for_one = self.settings.pool.scope == Scope::Call;
-        let version = greeting.version;
-        let instance = Instance::new(link, process.id(), greeting, run.stop.child_token(), is_for_one);
+        let (version, profile) = (born.greeting.version, born.profile);
+        let instance = Instance::new(born, run.stop.child_token(), is_for_one, &self.freed);
         run.tasks.spawn(Arc::clone(self).serve(Arc::clone(&instance), process, stderr, run.clone()));
         let mut life = self.life();
         // Else it was stopped in this moment, and `serve` finds its token cancelled.
@@ -263,12 +287,19 @@ impl Server {
             return;
         }
         tracing::info!(server = %self.settings.id, pid = instance.pid, version = version.as_str(), "started");
-        let is_first = life.pool.instances().next().is_none();
-        let share = life.pool.share_mut(slot);
-        share.instances.push(Arc::clone(&instance));
-        share.coming = None;
+        life.is_stateless = version.era() == Era::Stateless;
+        life.is_known = true;
+        let is_first = life.pool.one_of(profile).is_none();
+        life.pool.share_mut(slot).coming = None;
+        // Stateless after all: it is of use to more than those it was started for, so whoever looks first takes it.
+        let slot = slot.clone().filter(|key| key.profile == profile);
+        instance.bind(slot.as_ref());
+        self.apply_level(&slot, &instance);
+        self.listen(&instance, run);
+        life.pool.share_mut(&slot).instances.push(Arc::clone(&instance));
         life.is_crashed = false;
         self.publish(&life);
+        self.came.notify_waiters();
         self.emit(&life, ServerPhase::Started);
         self.replenish(&mut life);
         if is_first {
@@ -360,14 +391,19 @@ impl Server {
     fn retire(&self, instance: &Instance) -> bool {
         let life = self.life();
         let unbound = life.pool.share(&None).map(|share| share.instances.as_slice()).unwrap_or_default();
-        let is_spare = unbound.len() <= self.settings.pool.spare && unbound.iter().any(|other| std::ptr::eq(&**other, instance));
+        let is_unbound = unbound.iter().any(|other| std::ptr::eq(&**other, instance));
+        let is_spare = is_unbound && unbound.len() <= self.settings.pool.spare && instance.profile == Profile::BARE;
         !is_spare && instance.retire()
     }
 
     pub(super) fn relist_soon(self: &Arc<Self>, instance: &Arc<Instance>, run: &Run) {
-        if !self.relisting.swap(true, Ordering::AcqRel) {
+        if self.relisting().insert(instance.profile) {
             run.tasks.spawn(Arc::clone(self).relist_coalesced(Arc::clone(instance)));
         }
+    }
+
+    pub(super) fn relisting(&self) -> MutexGuard<'_, HashSet<Profile>> {
+        self.relisting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// In the background.
@@ -387,7 +423,7 @@ struct Starting {
 }
 
 impl Starting {
-    async fn greet(&mut self, first: First, until: Instant) -> Result<Greeting, GreetError> {
+    async fn greet(&mut self, first: First, profile: Profile, until: Instant) -> Result<Greeting, GreetError> {
         let exited = async {
             match &mut self.process {
                 Some(process) => drop(process.exited().await),
@@ -395,7 +431,7 @@ impl Starting {
             }
         };
         let link = &self.link;
-        let mut greeting = std::pin::pin!(greet(link, first, until));
+        let mut greeting = std::pin::pin!(greet(link, first, profile, until));
         tokio::select! {
             biased;
             greeting = &mut greeting => return greeting,
@@ -416,7 +452,7 @@ fn first_of(era: Era) -> First {
 
 /// The session it was for is over: nobody can ask for it.
 fn is_forgotten(life: &Life, slot: &Slot) -> bool {
-    matches!(slot, Some(Key::Session(_))) && life.pool.share(slot).is_none_or(|share| share.coming.is_none())
+    matches!(slot, Some(Key { whose: Whose::Session(_), .. })) && life.pool.share(slot).is_none_or(|share| share.coming.is_none())
 }
 
 /// No stop by request came since.

@@ -18,6 +18,9 @@
 //! | `exit-at-start` | exits at once with status 3 |
 //! | `late` | answers a cancelled call all the same |
 //! | `changes` | says `list_changed` right after the handshake, four times |
+//! | `full` | offers prompts, resources, templates, subscriptions, logging and completion too, and lists the tools for all that |
+//! | `by-profile` | lists only those tools that ask which the client can answer |
+//! | `roots-first` | asks `roots/list` right after the handshake |
 //!
 //! | Option | Default | |
 //! |---|---|---|
@@ -32,12 +35,23 @@
 //! | `--huge BYTES` | 209715200 | |
 //! | `--no-tools 1` | | declares no tools |
 //! | `--loop-cursor 1` | | pages never end: the same cursor again and again |
+//! | `--prompts N`, `--resources N`, `--templates N` | 2, 2, 1 | under `full`: `prompt0`…, `file:///r0`…, `file:///t0/{name}`… |
+//! | `--no-subscribe 1`, `--no-templates 1`, `--no-listen 1` | | these methods do not exist |
+//!
+//! Tools of `full` (can be called in any mode): `ask_form {message}`, `ask_url {url, message}`, `ask_sampling {prompt}`, `ask_roots`,
+//! `ask_two` (two forms at once), `ask_again` (two, one after the other), `ask_withdrawn` (takes its question back, then answers), `need_url`
+//! (`-32042` the first time; 2026-07-28: never), `ask_outside {method}` (answers, and asks when no call is open), `told` (waits for the
+//! reply to that), `elicited {id}` (says `notifications/elicitation/complete`), `log {level, data, count}`, `log_level`,
+//! `touch_resource {uri}`, `subscriptions`, `end_listens`, `declared` (what the client said it can do).
 //!
 //! Tools: `echo {text}`, `label {text}`, `slow {ms}`, `never`, `hold {file}` (answers when that file is there), `blob {bytes}`,
-//! `progress {steps, ms}`, `cancellations`, `await {name, count}` (answers when that tool was called, or `cancelled` came, so often),
-//! `grow {by}` (as many new tools, and as many times `list_changed`, at once), `crash {status}`,
+//! `halves {file}` (progress, and more of it with the answer when that file is there), `progress {steps, ms}`, `cancellations`, `await {name, count}` (answers when that tool was called, or `cancelled` came, so often),
+//! `grow {by, kind}` (as many new tools, prompts or resources, and as many times `list_changed`, at once), `crash {status}`,
 //! `env`, `fork {}` (the pid of a sleeping grandchild), `pid`, `args`, `deaf` (reads no more after answering), `ask {method}` (asks the
 //! client, answers what it said), `answer {members}` (this text in place of a result), `say {text}` (a line as it is), `stderr {text}`, `fail` (a JSON-RPC error), `whoami`.
+
+mod ask;
+mod offer;
 
 use std::{
     borrow::Cow,
@@ -57,6 +71,8 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
+
+use offer::Offer;
 
 const STATELESS: &str = "2026-07-28";
 
@@ -91,6 +107,13 @@ fn main() {
         sleep_for_ever();
     }
     std::process::exit(0);
+}
+
+fn await_file(arguments: &Value) {
+    let file = arguments["file"].as_str().unwrap_or_default();
+    while !std::path::Path::new(file).exists() {
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn sleep_for_ever() -> ! {
@@ -175,6 +198,11 @@ struct Server {
     replies: Mutex<HashMap<u64, Value>>,
     replied: Condvar,
     asked: AtomicUsize,
+    offer: Offer,
+    /// The client's capabilities, as `initialize` had them.
+    declared: Mutex<Value>,
+    /// The question asked outside any call.
+    outside: Mutex<Option<u64>>,
 }
 
 impl Server {
@@ -191,6 +219,9 @@ impl Server {
             replies: Mutex::default(),
             replied: Condvar::new(),
             asked: AtomicUsize::new(0),
+            offer: Offer::default(),
+            declared: Mutex::default(),
+            outside: Mutex::default(),
         }
     }
 
@@ -211,17 +242,26 @@ impl Server {
                 }
                 match method {
                     "tools/call" => self.call(id.get(), params, out),
+                    "subscriptions/listen" if self.is_stateless() => {
+                        self.offer.listen(&self.script, id.get(), &serde_json::from_str(params).unwrap_or_default(), out);
+                    }
                     _ => self.request(method, id.get(), params, out),
                 }
             }
             (Some("notifications/cancelled"), None) => {
                 let params: Value = serde_json::from_str(params).unwrap_or_default();
                 self.cancelled.lock().unwrap().insert(params["requestId"].to_string());
+                self.offer.cancelled(&params["requestId"].to_string());
                 self.count("cancelled");
             }
-            (Some("notifications/initialized"), None) if self.script.is("changes") => {
-                for _ in 0..4 {
-                    list_changed(out);
+            (Some("notifications/initialized"), None) => {
+                if self.script.is("changes") {
+                    for _ in 0..4 {
+                        self.offer.list_changed("tools", false, out);
+                    }
+                }
+                if self.script.is("roots-first") {
+                    *self.outside.lock().unwrap() = Some(self.question(&json!({"method": "roots/list"}), out));
                 }
             }
             (Some(_), None) => {}
@@ -256,6 +296,7 @@ impl Server {
                 error(out, id, -32602, "Unsupported protocol version", json!({"supported": [revision]}));
                 return false;
             }
+            *self.declared.lock().unwrap() = params["capabilities"].clone();
             *era = Some("handshake");
             return true;
         }
@@ -281,10 +322,7 @@ impl Server {
     fn request(&self, method: &str, id: &str, params: &str, out: &mut Vec<u8>) {
         let params: Value = serde_json::from_str(params).unwrap_or_default();
         let info = json!({"name": "scripted-server", "version": "1.0.0"});
-        let mut capabilities = json!({"tools": {"listChanged": true}});
-        if self.script.text("no-tools").is_some() {
-            capabilities = json!({});
-        }
+        let capabilities = Offer::capabilities(&self.script);
         let mut answer = match method {
             "initialize" => {
                 let revision = self.script.text("revision").map_or_else(|| params["protocolVersion"].clone(), Value::from);
@@ -295,7 +333,10 @@ impl Server {
             }
             "ping" => json!({}),
             "tools/list" => self.list(&params),
-            _ => return error(out, id, -32601, "Method not found", Value::Null),
+            _ => match self.offer.request(&self.script, method, &params) {
+                Some(answer) => answer,
+                None => return error(out, id, -32601, "Method not found", Value::Null),
+            },
         };
         if self.is_stateless() {
             answer["resultType"] = "complete".into();
@@ -337,29 +378,24 @@ impl Server {
             "whoami",
             "label",
             "hold",
+            "halves",
             "await",
             "answer",
         ];
         let more = (0..self.script.number("tools", 0)).map(|n| format!("tool{n}"));
         let grown = (0..self.grown.load(Ordering::SeqCst)).map(|n| format!("grown{n}"));
         let also = self.also().map(str::to_owned);
-        let names: Vec<_> = own.into_iter().map(str::to_owned).chain(more).chain(also).chain(grown).collect();
-        let pages = self.script.number("pages", 1).max(1);
-        // The cursors are "", "2", "3" and so on.
-        let page = match params["cursor"].as_str() {
-            None => 0,
-            Some("") => 1,
-            Some(text) => text.parse().unwrap_or(0),
+        let full = ["ask_outside", "told", "elicited", "log", "log_level", "touch_resource", "subscriptions", "end_listens", "declared"];
+        let full: &[&str] = if self.script.is("full") { &full } else { &[] };
+        let declared = if self.is_stateless() {
+            params["_meta"]["io.modelcontextprotocol/clientCapabilities"].clone()
+        } else {
+            self.declared.lock().unwrap().clone()
         };
-        let size = names.len().div_ceil(pages);
-        let tools: Vec<_> = names.iter().skip(page * size).take(size).map(|name| describe(name)).collect();
-        let mut answer = json!({"tools": tools});
-        if self.script.text("loop-cursor").is_some() {
-            answer["nextCursor"] = "again".into();
-        } else if page + 1 < pages {
-            answer["nextCursor"] = if page == 0 { "".into() } else { (page + 1).to_string().into() };
-        }
-        answer
+        let is_listed = |tool: &&str| self.script.is("full") && (!self.script.is("by-profile") || ask::is_for(tool, &declared));
+        let full = full.iter().copied().chain(ask::TOOLS.into_iter().filter(is_listed)).map(str::to_owned);
+        let names = own.into_iter().map(str::to_owned).chain(full).chain(more).chain(also).chain(grown);
+        offer::page(&self.script, "tools", names.map(|name| describe(&name)).collect(), params)
     }
 
     fn also(&self) -> impl Iterator<Item = &str> {
@@ -406,9 +442,15 @@ impl Server {
             }
             "fail" => return error(out, id, -32000, "failed, as asked", json!({"why": "asked"})),
             "grow" => {
+                let kind = arguments["kind"].as_str().unwrap_or("tools");
+                let grown = match kind {
+                    "prompts" => &self.offer.grown_prompts,
+                    "resources" => &self.offer.grown_resources,
+                    _ => &self.grown,
+                };
                 for _ in 0..number("by", 1) {
-                    self.grown.fetch_add(1, Ordering::SeqCst);
-                    list_changed(out);
+                    grown.fetch_add(1, Ordering::SeqCst);
+                    self.offer.list_changed(kind, self.is_stateless(), out);
                 }
                 "grown".to_owned()
             }
@@ -426,7 +468,40 @@ impl Server {
                 self.write(out);
                 sleep_for_ever();
             }
-            "slow" | "progress" | "ask" | "hold" | "await" => {
+            "declared" if self.is_stateless() => call.meta["io.modelcontextprotocol/clientCapabilities"].to_string(),
+            "declared" => self.declared.lock().unwrap().to_string(),
+            "log" => {
+                let wanted = call.meta["io.modelcontextprotocol/logLevel"].as_str();
+                self.offer.log(arguments, wanted, self.is_stateless(), out);
+                "logged".to_owned()
+            }
+            "log_level" => self.offer.level(),
+            "touch_resource" => {
+                self.offer.touch(arguments["uri"].as_str().unwrap_or_default(), self.is_stateless(), out);
+                "touched".to_owned()
+            }
+            "subscriptions" => self.offer.subscriptions(self.is_stateless()),
+            "end_listens" => {
+                self.offer.end_listens(out);
+                "ended".to_owned()
+            }
+            "elicited" => {
+                let params = json!({"elicitationId": arguments["id"]});
+                let note = json!({"jsonrpc": "2.0", "method": "notifications/elicitation/complete", "params": params});
+                out.extend_from_slice(format!("{note}\n").as_bytes());
+                "said".to_owned()
+            }
+            "ask_outside" => {
+                self.answer_call(id, "asked", out);
+                let question = json!({"method": arguments["method"].as_str().unwrap_or("roots/list")});
+                *self.outside.lock().unwrap() = Some(self.question(&question, out));
+                return;
+            }
+            "need_url" => return self.need_url(id, out),
+            name if ask::TOOLS.contains(&name) && self.is_stateless() => {
+                return self.ask_by_result(name, id, &serde_json::from_str(params).unwrap_or_default(), out);
+            }
+            name if matches!(name, "slow" | "progress" | "ask" | "hold" | "halves" | "await" | "told") || ask::TOOLS.contains(&name) => {
                 let (server, id) = (Arc::clone(self), id.to_owned());
                 let (name, arguments, meta) = (call.name.clone().into_owned(), arguments.clone(), call.meta.clone());
                 thread::spawn(move || server.take_time(&name, &id, &arguments, &meta));
@@ -450,11 +525,14 @@ impl Server {
                 self.answer_call(id, "slept", &mut out);
             }
             "hold" => {
-                let file = arguments["file"].as_str().unwrap_or_default();
-                while !std::path::Path::new(file).exists() {
-                    thread::sleep(Duration::from_millis(5));
-                }
+                await_file(arguments);
                 self.answer_call(id, "let go", &mut out);
+            }
+            "halves" => {
+                self.progress(meta, 1, 2);
+                await_file(arguments);
+                self.progress(meta, 2, 2);
+                self.answer_call(id, "both", &mut out);
             }
             "await" => {
                 let (what, most) = (arguments["name"].as_str().unwrap_or_default(), arguments["count"].as_u64().unwrap_or(1));
@@ -466,29 +544,60 @@ impl Server {
                 let steps = arguments["steps"].as_u64().unwrap_or(3);
                 for step in 1..=steps {
                     thread::sleep(millis(0));
-                    if !meta["progressToken"].is_null() {
-                        let params = json!({"progressToken": meta["progressToken"], "progress": step, "total": steps});
-                        let note = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params});
-                        self.write(format!("{note}\n").as_bytes());
-                    }
+                    self.progress(meta, step, steps);
                 }
                 self.answer_call(id, "done", &mut out);
             }
-            _ => {
-                let asked = self.asked.fetch_add(1, Ordering::SeqCst) as u64;
-                let method = arguments["method"].as_str().unwrap_or("ping");
-                let question = json!({"jsonrpc": "2.0", "id": asked, "method": method, "params": {}});
-                self.write(format!("{question}\n").as_bytes());
-                let mut replies = self.replies.lock().unwrap();
-                while !replies.contains_key(&asked) {
-                    replies = self.replied.wait(replies).unwrap();
-                }
-                let reply = replies.remove(&asked).unwrap_or_default().to_string();
-                drop(replies);
-                self.answer_call(id, &reply, &mut out);
+            "told" => {
+                let asked = self.outside.lock().unwrap().take();
+                let reply = asked.map_or(Value::Null, |asked| self.reply_to(asked));
+                self.answer_call(id, &reply.to_string(), &mut out);
             }
+            "ask" => {
+                let method = arguments["method"].as_str().unwrap_or("ping");
+                let asked = self.send_question(&json!({"method": method, "params": {}}));
+                let reply = self.reply_to(asked);
+                self.answer_call(id, &reply.to_string(), &mut out);
+            }
+            name => self.ask_in_turn(name, id, arguments, &mut out),
         }
         self.write(&out);
+    }
+
+    fn progress(&self, meta: &Value, step: u64, total: u64) {
+        if !meta["progressToken"].is_null() {
+            let params = json!({"progressToken": meta["progressToken"], "progress": step, "total": total});
+            let note = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params});
+            self.write(format!("{note}\n").as_bytes());
+        }
+    }
+
+    /// Appends a request of this server's own; `question`: its method and params.
+    fn question(&self, question: &Value, out: &mut Vec<u8>) -> u64 {
+        let asked = self.asked.fetch_add(1, Ordering::SeqCst) as u64;
+        let mut question = question.clone();
+        question["jsonrpc"] = "2.0".into();
+        question["id"] = asked.into();
+        out.extend_from_slice(format!("{question}\n").as_bytes());
+        asked
+    }
+
+    fn send_question(&self, question: &Value) -> u64 {
+        let mut out = Vec::new();
+        let asked = self.question(question, &mut out);
+        self.write(&out);
+        asked
+    }
+
+    /// Waits for the client's answer: its result, or its error.
+    fn reply_to(&self, asked: u64) -> Value {
+        let mut replies = self.replies.lock().unwrap();
+        loop {
+            if let Some(reply) = replies.remove(&asked) {
+                return reply;
+            }
+            replies = self.replied.wait(replies).unwrap();
+        }
     }
 
     fn answer_call(&self, id: &str, text: &str, out: &mut Vec<u8>) {
@@ -602,10 +711,6 @@ fn shuffle(server: &Arc<Server>) {
 
 fn describe(name: &str) -> Value {
     json!({"name": name, "description": format!("The tool {name}"), "inputSchema": {"type": "object"}})
-}
-
-fn list_changed(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n");
 }
 
 fn result(out: &mut Vec<u8>, id: &str, result: &Value) {

@@ -2,11 +2,13 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses its own part of this")]
 
 pub mod client;
+pub mod events;
 pub mod hub;
 pub mod raw;
 pub mod server;
 pub mod talk;
 
 pub use client::{Answer, Client};
+pub use events::Events;
 pub use hub::Hub;
 pub use server::Server;

@@ -1,7 +1,11 @@
 //! The catalog as its users see it: what is listed, what a name leads to, who sees it.
 
 use super::*;
-use crate::{catalog::offer::tests::offer, limits::LIST_PAGE_TOOLS, protocol::Version};
+use crate::{
+    catalog::offer::tests::{item, offer},
+    limits::LIST_PAGE_TOOLS,
+    protocol::Version,
+};
 use serde_json::{Value, json};
 
 /// A catalog of tenants `acme` and `umbrella`.
@@ -22,14 +26,14 @@ impl World {
         }
     }
 
-    /// Publishes for `acme`.
+    /// Publishes for `acme`; whether its tools changed.
     fn publish(&self, name: &str, definitions: &[&str]) -> bool {
-        self.catalog.publish(&server(&self.acme, name), Arc::new(offer(definitions)))
+        self.catalog.publish(&server(&self.acme, name), Arc::new(offer(definitions))).tools
     }
 
     fn page(&self, server: Option<&ServerName>, names: Names, era: Era) -> String {
         let scope = Scope { tenant: &self.acme, server, names };
-        String::from_utf8(self.catalog.tools_page(scope, era, None).unwrap().to_vec()).unwrap()
+        String::from_utf8(self.catalog.page(Kind::Tools, scope, view(era), None).unwrap().to_vec()).unwrap()
     }
 
     fn list(&self) -> Vec<String> {
@@ -42,6 +46,11 @@ impl World {
         let scope = Scope { tenant: &self.acme, server: server.as_ref(), names: Names::Dotted };
         self.catalog.resolve(scope, name).map(|route| format!("{}/{}", route.server.name, route.tool))
     }
+}
+
+fn view(era: Era) -> View {
+    let version = if era == Era::Handshake { Version::LATEST_HANDSHAKE } else { Version::STATELESS };
+    View { version, profile: Profile::BARE }
 }
 
 fn server(tenant: &TenantId, name: &str) -> ServerId {
@@ -177,17 +186,17 @@ fn a_tenant_sees_nothing_of_another() {
     for server in [None, Some(&fs)] {
         let scope = Scope { tenant: umbrella, server, names: Names::Dotted };
         assert!(["a", "fs.a", "fs__a"].iter().all(|name| world.catalog.resolve(scope, name).is_none()));
-        assert_eq!(world.catalog.tools_page(scope, Era::Handshake, None).unwrap(), r#"{"tools":[]}"#);
+        assert_eq!(world.catalog.page(Kind::Tools, scope, view(Era::Handshake), None).unwrap(), r#"{"tools":[]}"#);
     }
     assert!(world.catalog.offer(&server(umbrella, "fs")).is_none());
     assert!(world.catalog.tools_of(&server(umbrella, "fs")).is_empty());
     assert!(world.catalog.tool(umbrella, "fs.a").is_none());
     assert_eq!(world.catalog.tool_names(umbrella), [(fs, vec![])]);
     // The same server and tool there is another route, and its going leaves ours.
-    assert!(world.catalog.publish(&server(umbrella, "fs"), Arc::new(offer(&[r#"{"name":"a"}"#]))));
+    assert!(world.catalog.publish(&server(umbrella, "fs"), Arc::new(offer(&[r#"{"name":"a"}"#]))).tools);
     assert_eq!(world.catalog.tool(umbrella, "fs.a").unwrap().0.server, server(umbrella, "fs"));
     assert_eq!(world.catalog.tool(&world.acme, "fs.a").unwrap().0.server, server(&world.acme, "fs"));
-    assert!(world.catalog.withdraw(&server(umbrella, "fs")));
+    assert!(world.catalog.withdraw(&server(umbrella, "fs")).any());
     assert!(world.catalog.tool(umbrella, "fs.a").is_none());
     assert!(world.catalog.tool(&world.acme, "fs.a").is_some());
 }
@@ -210,10 +219,10 @@ fn publishing_tells_whether_the_list_changed() {
     ] {
         assert_eq!(world.publish("fs", definitions), changed, "{definitions:?}");
     }
-    assert!(!world.catalog.withdraw(&fs), "nothing was listed");
+    assert!(!world.catalog.withdraw(&fs).any(), "nothing was listed");
     assert!(world.catalog.offer(&fs).is_none());
     world.publish("fs", &[a]);
-    assert!(world.catalog.withdraw(&fs));
+    assert!(world.catalog.withdraw(&fs).tools);
     assert!(world.list().is_empty());
 }
 
@@ -238,7 +247,7 @@ fn routes_of_unchanged_tools_stay_and_the_others_go() {
     assert_eq!(world.resolve(Some("fs"), "same"), None);
     assert_eq!(world.list(), ["git.log"]);
     world.declare(&[]);
-    assert_eq!(world.catalog.table.len(), 0, "nothing is left over");
+    assert_eq!(world.catalog.tools.len(), 0, "nothing is left over");
 }
 
 #[test]
@@ -268,7 +277,7 @@ fn pages_hang_together_by_cursors_that_die_with_the_list() {
     let merged = Scope { tenant: &world.acme, server: None, names: Names::Dotted };
     let own = Scope { server: Some(&big), ..merged };
     let read = |scope, cursor: Option<&str>| {
-        let page = world.catalog.tools_page(scope, Era::Stateless, cursor)?;
+        let page = world.catalog.page(Kind::Tools, scope, view(Era::Stateless), cursor)?;
         let page: Value = serde_json::from_slice(&page).unwrap();
         assert_eq!(page["resultType"], "complete");
         Ok((page["tools"].as_array().unwrap().len(), page["nextCursor"].as_str().map(str::to_owned)))
@@ -326,7 +335,7 @@ fn new_hints_show_although_the_list_is_the_same() {
     world.declare(&["s"]);
     let publish = |ttl_ms| {
         let offer = Offer { version: Version::STATELESS, ttl_ms: Some(ttl_ms), ..offer(&[r#"{"name":"a"}"#]) };
-        world.catalog.publish(&server(&world.acme, "s"), Arc::new(offer))
+        world.catalog.publish(&server(&world.acme, "s"), Arc::new(offer)).tools
     };
     assert!(publish(500));
     assert!(world.page(None, Names::Dotted, Era::Stateless).contains(r#""ttlMs":500,"#));
@@ -342,7 +351,7 @@ fn a_list_is_rendered_once_and_shared() {
     let s = ServerName::new("s").unwrap();
     for server in [None, Some(&s)] {
         let scope = Scope { tenant: &world.acme, server, names: Names::Dotted };
-        let [one, other] = [(); 2].map(|()| world.catalog.tools_page(scope, Era::Stateless, None).unwrap());
+        let [one, other] = [(); 2].map(|()| world.catalog.page(Kind::Tools, scope, view(Era::Stateless), None).unwrap());
         assert_eq!(one.as_ptr(), other.as_ptr());
     }
 }
@@ -352,7 +361,7 @@ fn odd_definitions_leave_the_list_well_formed() {
     let world = World::new();
     world.declare(&["s"]);
     let mut odd = offer(&["{\n \"name\": \"a\\\"b\",\r\n \"execution\": {} }", r#"{"name":"two","name":"three"}"#, "  {\"name\":\"c\"}\n"]);
-    odd.tools.push(Tool { name: "d".into(), definition: "{\"name\":\"d\"},{".into() });
+    odd.tools.push(Item { key: "d".into(), definition: "{\"name\":\"d\"},{".into() });
     odd.server_info = Bytes::from_static(b"[]");
     world.catalog.publish(&server(&world.acme, "s"), Arc::new(odd));
     assert_eq!(world.list(), ["s__a_b", "s.c"]);
@@ -394,4 +403,253 @@ fn names_never_lead_astray_while_servers_come_and_go() {
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+const FORM: Profile = Profile::FORM;
+
+/// Names, or URIs, of a list.
+fn keys(page: &[u8]) -> Vec<String> {
+    let page: Value = serde_json::from_slice(page).unwrap();
+    let (_, list) = page.as_object().unwrap().iter().find(|(_, list)| list.is_array()).unwrap();
+    let key = |entry: &Value| ["uri", "uriTemplate", "name"].iter().find_map(|key| entry[key].as_str().map(str::to_owned)).unwrap();
+    list.as_array().unwrap().iter().map(key).collect()
+}
+
+#[test]
+fn every_kind_is_listed_in_its_own_words() {
+    let world = World::new();
+    world.declare(&["b", "A_x"]);
+    for name in ["A_x", "b"] {
+        let mut offer = offer(&[r#"{"name":"t"}"#]);
+        offer.prompts = vec![item(Kind::Prompts, r#"{"name":"p.1" , "arguments":[]}"#)];
+        offer.resources = vec![item(Kind::Resources, r#"{"name":"r","uri":"file:\/\/\/r"}"#), item(Kind::Resources, r#"{"uri":"ui://v"}"#)];
+        offer.templates = vec![item(Kind::Templates, r#"{"uriTemplate":"file:///{x}","name":"u"}"#)];
+        assert_eq!(
+            world.catalog.publish(&server(&world.acme, name), Arc::new(offer)),
+            Changed { tools: true, prompts: true, resources: true }
+        );
+    }
+    let a = ServerName::new("A_x").unwrap();
+    for (server, names, kind, expected) in [
+        (None, Names::Dotted, Kind::Prompts, r#"{"prompts":[{"name":"b.p.1" , "arguments":[]},{"name":"A_x.p.1" , "arguments":[]}]}"#),
+        (None, Names::Safe, Kind::Prompts, r#"{"prompts":[{"name":"b__p_1" , "arguments":[]},{"name":"A_x__p_1" , "arguments":[]}]}"#),
+        (
+            None,
+            Names::Safe,
+            Kind::Resources,
+            r#"{"resources":[{"name":"r","uri":"hub+b:file:///r"},{"uri":"ui://b/v"},{"name":"r","uri":"hub+a-x:file:///r"},{"uri":"ui://a-x/v"}]}"#,
+        ),
+        (
+            None,
+            Names::Dotted,
+            Kind::Templates,
+            r#"{"resourceTemplates":[{"uriTemplate":"hub+b:file:///{x}","name":"u"},{"uriTemplate":"hub+a-x:file:///{x}","name":"u"}]}"#,
+        ),
+        (Some(&a), Names::Safe, Kind::Prompts, r#"{"prompts":[{"name":"p.1" , "arguments":[]}]}"#),
+        (Some(&a), Names::Dotted, Kind::Resources, r#"{"resources":[{"name":"r","uri":"file:\/\/\/r"},{"uri":"ui://v"}]}"#),
+        (Some(&a), Names::Dotted, Kind::Templates, r#"{"resourceTemplates":[{"uriTemplate":"file:///{x}","name":"u"}]}"#),
+    ] {
+        let scope = Scope { tenant: &world.acme, server, names };
+        let page = |era| String::from_utf8(world.catalog.page(kind, scope, view(era), None).unwrap().to_vec()).unwrap();
+        assert_eq!(page(Era::Handshake), expected);
+        let stateless = page(Era::Stateless);
+        assert!(
+            stateless.starts_with(&format!(r#"{},"resultType":"complete","ttlMs":60000,"#, &expected[..expected.len() - 1])),
+            "{stateless}"
+        );
+    }
+}
+
+#[test]
+fn prompts_have_names_of_their_own() {
+    let world = World::new();
+    world.declare(&["s"]);
+    let mut offer = offer(&[r#"{"name":"both"}"#, r#"{"name":"tool"}"#]);
+    offer.prompts = [r#"{"name":"both"}"#, r#"{"name":"prömpt"}"#].map(|text| item(Kind::Prompts, text)).into();
+    world.catalog.publish(&server(&world.acme, "s"), Arc::new(offer));
+    let s = ServerName::new("s").unwrap();
+    for (server, name, tool, prompt) in [
+        (None, "s.both", true, true),
+        (None, "s.tool", true, false),
+        (None, "s__pr_mpt", false, true),
+        (None, "s.prömpt", false, true),
+        (Some(&s), "prömpt", false, true),
+        (Some(&s), "s.both", true, true),
+        (None, "both", false, false),
+    ] {
+        let scope = Scope { tenant: &world.acme, server, names: Names::Dotted };
+        assert_eq!(world.catalog.resolve(scope, name).is_some(), tool, "{name}");
+        assert_eq!(world.catalog.resolve_prompt(scope, name).is_some(), prompt, "{name}");
+    }
+    world.catalog.withdraw(&server(&world.acme, "s"));
+    assert_eq!((world.catalog.tools.len(), world.catalog.prompts.len()), (0, 0), "nothing is left over");
+}
+
+#[test]
+fn a_change_of_one_kind_is_none_of_the_others() {
+    let world = World::new();
+    world.declare(&["s"]);
+    let s = server(&world.acme, "s");
+    let publish = |tools: &[&str], prompts: &[&str], resources: &[&str], templates: &[&str]| {
+        let items = |kind, texts: &[&str]| texts.iter().map(|text| item(kind, text)).collect();
+        let offer = Offer {
+            prompts: items(Kind::Prompts, prompts),
+            resources: items(Kind::Resources, resources),
+            templates: items(Kind::Templates, templates),
+            ..offer(tools)
+        };
+        world.catalog.publish(&s, Arc::new(offer))
+    };
+    let (a, r, t) = ([r#"{"name":"a"}"#], [r#"{"uri":"x:1"}"#], [r#"{"uriTemplate":"x:{a}"}"#]);
+    let many: Vec<_> = (0..=LIST_PAGE_TOOLS).map(|n| format!(r#"{{"name":"p{n}"}}"#)).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    let none = Changed::default();
+    assert_eq!(publish(&[], &[], &[], &[]), none);
+    assert_eq!(publish(&a, &many, &[], &[]), Changed { tools: true, prompts: true, ..none });
+    let scope = Scope { tenant: &world.acme, server: None, names: Names::Dotted };
+    let prompts = |cursor: Option<&str>| world.catalog.page(Kind::Prompts, scope, view(Era::Handshake), cursor);
+    let first: Value = serde_json::from_slice(&prompts(None).unwrap()).unwrap();
+    let cursor = first["nextCursor"].as_str();
+    assert_eq!(publish(&a, &many, &r, &[]), Changed { resources: true, ..none });
+    assert_eq!(publish(&a, &many, &r, &t), Changed { resources: true, ..none });
+    assert_eq!(publish(&[], &many, &r, &t), Changed { tools: true, ..none });
+    assert_eq!(keys(&prompts(cursor).unwrap()), [format!("s.p{LIST_PAGE_TOOLS}")], "a cursor outlives changes of other lists");
+    for kind in [Kind::Tools, Kind::Resources] {
+        assert_eq!(world.catalog.page(kind, scope, view(Era::Handshake), cursor), Err(CursorError::Unknown));
+    }
+    assert_eq!(publish(&[], &many[1..], &r, &t), Changed { prompts: true, ..none });
+    assert_eq!(prompts(cursor), Err(CursorError::Unknown));
+    assert_eq!(world.catalog.withdraw(&s), Changed { prompts: true, resources: true, ..none });
+}
+
+#[test]
+fn everyone_sees_the_offer_that_fits() {
+    let world = World::new();
+    world.declare(&["s", "plain"]);
+    world.publish("plain", &[r#"{"name":"x"}"#]);
+    let s = server(&world.acme, "s");
+    let publish = |profile, tools: &[&str]| world.catalog.publish(&s, Arc::new(Offer { profile, ..offer(tools) })).tools;
+    let name = ServerName::new("s").unwrap();
+    let list = |server: Option<&ServerName>, profile| {
+        let scope = Scope { tenant: &world.acme, server, names: Names::Dotted };
+        keys(&world.catalog.page(Kind::Tools, scope, View { profile, ..view(Era::Handshake) }, None).unwrap()).join(" ")
+    };
+    let (ask, more) = (r#"{"name":"ask"}"#, FORM.with(Profile::ROOTS));
+    let base = r#"{"name":"base"}"#;
+    // Only another's is known.
+    assert!(publish(FORM, &[ask, base]));
+    for profile in [Profile::BARE, FORM, more] {
+        assert_eq!(list(None, profile), "s.ask s.base plain.x");
+        assert_eq!(list(Some(&name), profile), "ask base");
+    }
+    assert!(publish(more, &[base, ask, r#"{"name":"roots"}"#]));
+    assert_eq!((list(None, Profile::URL), list(None, FORM)), ("s.base s.ask s.roots plain.x".into(), "s.ask s.base plain.x".into()));
+    assert!(publish(Profile::BARE, &[base]));
+    for (profile, merged, own) in [
+        (Profile::BARE, "s.base plain.x", "base"),
+        (Profile::BARE.with(Profile::UI), "s.base plain.x", "base"),
+        (Profile::URL, "s.base plain.x", "base"),
+        (FORM, "s.ask s.base plain.x", "ask base"),
+        (FORM.with(Profile::UI).with(Profile::TASKS), "s.ask s.base plain.x", "ask base"),
+        (more, "s.base s.ask s.roots plain.x", "base ask roots"),
+    ] {
+        assert_eq!((list(None, profile), list(Some(&name), profile)), (merged.into(), own.into()), "{profile:?}");
+        assert!(world.catalog.offer_to(&s, profile).is_some());
+    }
+    assert!(world.catalog.knows(&s, more) && !world.catalog.knows(&s, Profile::URL));
+    // A name leads to its tool, whoever says it.
+    for name in ["s.base", "s.ask", "s.roots", "s__roots"] {
+        assert!(world.resolve(None, name).is_some(), "{name}");
+    }
+    assert!(!publish(FORM, &[ask, base]));
+    assert!(publish(FORM, &[base, ask]));
+    assert_eq!(world.catalog.offers(&s).len(), 3);
+    world.catalog.withdraw(&s);
+    assert_eq!((list(None, FORM), world.resolve(None, "s.ask")), ("plain.x".into(), None));
+}
+
+#[test]
+fn offers_for_few_profiles_are_kept() {
+    let world = World::new();
+    world.declare(&["s"]);
+    let s = server(&world.acme, "s");
+    let profiles: Vec<_> = [
+        Profile::BARE,
+        Profile::ROOTS,
+        Profile::SAMPLING,
+        FORM,
+        Profile::URL,
+        Profile::ROOTS.with(FORM),
+        Profile::ROOTS.with(Profile::URL),
+    ]
+    .into();
+    for profile in &profiles {
+        world.catalog.publish(&s, Arc::new(Offer { profile: *profile, ..offer(&[r#"{"name":"a"}"#]) }));
+    }
+    assert_eq!(world.catalog.offers(&s).len(), crate::limits::PROFILES_PER_SERVER_MAX);
+    let kept: Vec<_> = profiles.iter().map(|profile| world.catalog.knows(&s, *profile)).collect();
+    assert_eq!(kept, [true, false, true, true, true, true, true], "the oldest goes, but never what all others see");
+}
+
+#[test]
+fn each_revision_gets_what_it_understands() {
+    let world = World::new();
+    world.declare(&["old", "new"]);
+    let tool = r#"{"name":"t","execution":{},"outputSchema":{"type":"array"}}"#;
+    world.publish("old", &[tool]);
+    world.catalog.publish(&server(&world.acme, "new"), Arc::new(Offer { version: Version::STATELESS, ..offer(&[tool]) }));
+    let wrapped = r#"{"type":"object","properties":{"result":{"type":"array"}},"required":["result"]}"#;
+    let array = r#"{"type":"array"}"#;
+    for (own, version, execution, output) in [
+        (Some("old"), Version::V2025_11_25, true, array),
+        (Some("old"), Version::V2025_06_18, false, array),
+        (Some("old"), Version::V2026_07_28, false, array),
+        (Some("new"), Version::V2025_11_25, true, wrapped),
+        (Some("new"), Version::V2024_11_05, false, wrapped),
+        (Some("new"), Version::V2026_07_28, false, array),
+        (None, Version::V2025_11_25, false, wrapped),
+        (None, Version::V2026_07_28, false, array),
+    ] {
+        let server = own.map(|name| ServerName::new(name).unwrap());
+        let scope = Scope { tenant: &world.acme, server: server.as_ref(), names: Names::Dotted };
+        let page = world.catalog.page(Kind::Tools, scope, View { version, profile: Profile::BARE }, None).unwrap();
+        let page: Value = serde_json::from_slice(&page).unwrap();
+        let tool = page["tools"].as_array().unwrap().last().unwrap();
+        assert_eq!(
+            (tool.get("execution").is_some(), tool["outputSchema"].to_string().as_str()),
+            (execution, output),
+            "{own:?} {version:?}"
+        );
+    }
+    let route = |name| world.catalog.tool(&world.acme, name).unwrap().0;
+    assert_eq!((route("old.t").wraps_output, route("new.t").wraps_output), (false, true));
+}
+
+#[test]
+fn a_route_says_what_a_call_needs_to_know() {
+    let world = World::new();
+    world.declare(&["s"]);
+    world.publish(
+        "s",
+        &[
+            r#"{"name":"a","inputSchema":{"properties":{"r":{"type":"string","x-mcp-header":"Region"},"n":{"type":"number","x-mcp-header":"N"}}}}"#,
+            r#"{"name":"b","_meta":{"ui":{"visibility":["app"]}}}"#,
+        ],
+    );
+    let route = |name| world.catalog.tool(&world.acme, name).unwrap().0;
+    let headers: Vec<_> = route("s.a").headers.iter().flat_map(|headers| headers.iter()).map(|param| param.header.to_string()).collect();
+    assert_eq!(headers, ["Mcp-Param-Region"], "only those by the rules");
+    assert_eq!(route("s.b").headers, None);
+    assert_eq!((route("s.a").visibility.app, route("s.b").visibility.model), (false, false));
+}
+
+#[test]
+fn what_a_tool_links_to_is_published_as_the_resource_is() {
+    let world = World::new();
+    world.declare(&["s"]);
+    let tool = r#"{"name":"a","_meta":{"ui":{"resourceUri":"ui://v"},"ui/resourceUri":"ui://v","openai/outputTemplate":"ui://v"}}"#;
+    world.publish("s", &[tool]);
+    let merged = world.page(None, Names::Dotted, Era::Handshake);
+    assert_eq!(merged.matches("\"ui://s/v\"").count(), 3, "{merged}");
+    assert_eq!(world.page(ServerName::new("s").as_ref(), Names::Dotted, Era::Handshake), format!(r#"{{"tools":[{tool}]}}"#));
 }

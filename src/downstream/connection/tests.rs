@@ -53,7 +53,7 @@ async fn stub(mut request: Request<Incoming>, pulse: Arc<Pulse>, tell: mpsc::Unb
         "/never" => {
             let _gone = Gone(tell.clone());
             let _ = tell.send("asked");
-            std::future::pending().await
+            pending().await
         }
         "/large" => Reply::new(ReplyBody::bytes(vec![b'x'; 1 << 20])),
         "/alarm" => {
@@ -66,6 +66,18 @@ async fn stub(mut request: Request<Incoming>, pulse: Arc<Pulse>, tell: mpsc::Unb
                 pulse.alarm(Duration::from_secs(15)).await;
                 Some((Body::one(": ping\n\n".into()), (pulse, gone)))
             }))
+        }
+        "/standing" => {
+            let gone = Gone(tell);
+            reply::standing(stream::unfold((pulse, gone), |(pulse, gone)| async move {
+                pulse.alarm(Duration::from_secs(15)).await;
+                Some((Body::one(": ping\n\n".into()), (pulse, gone)))
+            }))
+        }
+        "/last-words" => reply::standing(stream::iter(["good", "", "bye"].map(|word| Body::one(word.into())))),
+        "/standing-flood" => {
+            let gone = Gone(tell);
+            reply::standing(stream::unfold(gone, |gone| async move { Some((Body::one(vec![b'x'; 4096].into()), gone)) }))
         }
         "/flood" => {
             let gone = Gone(tell);
@@ -216,26 +228,91 @@ async fn a_reader_that_takes_nothing_for_thirty_seconds_is_closed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_not_read_is_closed_after_thirty_seconds_and_its_source_dropped() {
-    let mut client = connect_through(1024);
-    client.ask("/flood").await;
-    let start = Instant::now();
-    assert_eq!(client.news.recv().await, Some("gone"));
-    let after = start.elapsed().as_secs();
-    assert!((30..=32).contains(&after), "{after}");
-    (&mut client.served).await.unwrap();
-    assert_eq!(client.watch.open(), 0);
+    for path in ["/flood", "/standing-flood"] {
+        let mut client = connect_through(1024);
+        client.ask(path).await;
+        let start = Instant::now();
+        assert_eq!(client.news.recv().await, Some("gone"));
+        let after = start.elapsed().as_secs();
+        assert!((30..=32).contains(&after), "{path}: {after}");
+        client.watch.closed().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_read_slowly_lives_on() {
-    let mut client = connect_through(1024);
-    client.ask("/flood").await;
-    let start = Instant::now();
-    let mut bytes = [0; 256];
-    while start.elapsed() < Duration::from_secs(300) {
-        assert!(client.stream.read(&mut bytes).await.unwrap() > 0, "cut after {:?}", start.elapsed());
-        tokio::time::sleep(Duration::from_secs(20)).await;
+    for path in ["/flood", "/standing-flood"] {
+        let mut client = connect_through(1024);
+        client.ask(path).await;
+        let start = Instant::now();
+        let mut bytes = [0; 256];
+        while start.elapsed() < Duration::from_secs(300) {
+            assert!(client.stream.read(&mut bytes).await.unwrap() > 0, "{path}: cut after {:?}", start.elapsed());
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standing_answer_leaves_the_machinery_of_requests_and_ends_with_its_client() {
+    let mut client = connect();
+    client.ask("/").await;
+    client.hear("\r\n\r\n").await;
+    client.ask("/standing").await;
+    let head = client.hear("\r\n\r\n").await;
+    for line in ["HTTP/1.1 200 OK\r\n", "\r\ncontent-type: text/event-stream\r\n", "\r\ndate: ", "\r\ntransfer-encoding: chunked\r\n"] {
+        assert!(head.contains(line), "{head}");
+    }
+    (&mut client.served).await.unwrap();
+    let start = Instant::now();
+    client.send("what is said now is not listened to").await;
+    for _ in 0..3 {
+        assert_eq!(client.hear("\n\n\r\n").await, "8\r\n: ping\n\n\r\n");
+    }
+    assert!((45..=50).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert_eq!(client.watch.open(), 1);
+    drop(client.stream);
+    assert_eq!(client.news.recv().await, Some("gone"));
+    client.watch.closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standing_answer_that_ends_ends_its_connection() {
+    let mut client = connect();
+    client.ask("/last-words").await;
+    assert!(client.hear("\r\n\r\n").await.contains("\r\nconnection: close\r\n"));
+    assert_eq!(client.rest().await, "4\r\ngood\r\n3\r\nbye\r\n0\r\n\r\n");
+    drop(client.stream);
+    client.watch.closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_leaves_a_standing_answer_to_whoever_fills_it_and_closing_does_not() {
+    let mut client = connect();
+    client.ask("/standing").await;
+    client.hear("\r\n\r\n").await;
+    client.watch.drain();
+    client.hear(": ping\n\n").await;
+    client.watch.close();
+    assert_eq!(client.news.recv().await, Some("gone"));
+    client.watch.closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_stand_is_streamed_like_any_other() {
+    let mut client = connect();
+    client.send("GET /last-words HTTP/1.0\r\nhost: localhost\r\n\r\n").await;
+    let heard = client.rest().await;
+    assert!(heard.ends_with("\r\n\r\ngoodbye"), "{heard}");
+
+    // An answer before it that still waits to be read must not be lost.
+    let mut client = connect_through(1024);
+    client.ask("/large").await;
+    client.ask("/last-words").await;
+    let heard = client.hear("bye\r\n").await;
+    let (_, body) = heard.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body.find(|byte| byte != 'x'), Some(1 << 20));
+    assert!(body[1 << 20..].starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test(start_paused = true)]

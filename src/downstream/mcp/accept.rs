@@ -3,15 +3,15 @@
 use hyper::{HeaderMap, header};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Accept {
-    pub(super) json: bool,
-    pub(super) events: bool,
+pub(in crate::downstream) struct Accept {
+    pub(in crate::downstream) json: bool,
+    pub(in crate::downstream) events: bool,
 }
 impl Accept {
-    pub(super) const BOTH: Self = Self { json: true, events: true };
+    pub(in crate::downstream) const BOTH: Self = Self { json: true, events: true };
 
     /// No header means anything; so does `*/*`.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(in crate::downstream) fn of(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(header::ACCEPT).iter().peekable();
         if values.peek().is_none() {
             return Self::BOTH;
@@ -46,7 +46,7 @@ fn is_refusal(parameter: &str) -> bool {
 }
 
 /// `application/json`, with any parameters but another charset than UTF-8; not compressed.
-pub(super) fn is_json(headers: &HeaderMap) -> bool {
+pub(in crate::downstream) fn is_json(headers: &HeaderMap) -> bool {
     if headers.contains_key(header::CONTENT_ENCODING) {
         return false;
     }

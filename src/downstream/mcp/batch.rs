@@ -1,18 +1,23 @@
 //! JSON-RPC arrays: only in sessions of 2025-03-26, the one revision that has them.
 
 use super::{
-    super::{Doors, Reply, Request, reply},
+    super::{Doors, Reply, Request, pulse::Pulse, reply},
     SESSION_ID,
-    answer::Call,
+    accept::Accept,
+    answer::{self, Reader, Steps, Work},
     refuse, session,
 };
 use crate::{
-    hub::{Endpoint, Inbound, Outcome, Session, Step},
+    hub::{Crossing, Endpoint, Inbound, Outcome, Session, Step},
     limits,
     protocol::{Body, Era, Message, Method, Refusal, Version},
 };
 use bytes::{Bytes, BytesMut};
-use futures_util::future::join_all;
+use futures_util::{
+    StreamExt,
+    future::{BoxFuture, FutureExt},
+    stream::FuturesUnordered,
+};
 use hyper::StatusCode;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -24,6 +29,7 @@ pub(super) fn is_one(bytes: &[u8]) -> bool {
 
 /// The elements, checked as far as it concerns them all.
 pub(super) struct Batch {
+    session: Arc<Session>,
     inbounds: Vec<Inbound>,
     /// Answers to elements that are no messages.
     refused: Vec<Body>,
@@ -51,12 +57,12 @@ pub(super) fn admit(doors: &Doors, endpoint: &Endpoint, request: &Request, bytes
         Unsplit::Empty => invalid("An empty array holds no message"),
         Unsplit::TooLong => invalid("The array holds too many messages"),
     })?;
-    let mut batch = Batch { inbounds: Vec::with_capacity(elements.len()), refused: Vec::new() };
+    let mut batch = Batch { session, inbounds: Vec::with_capacity(elements.len()), refused: Vec::new() };
     for element in elements {
         match Message::parse(element) {
             Ok(message) if message.method() == Method::Initialize => return Err(invalid("initialize must not be part of an array")),
             Ok(message) if message.scan().meta.protocol_version.is_some() => return Err(invalid(not_here)),
-            Ok(message) => batch.inbounds.push(of_session(&session, request, message)?),
+            Ok(message) => batch.inbounds.push(of_session(&batch.session, request, message)?),
             Err(failure) => batch.refused.push(Refusal::from(failure).to_body()),
         }
     }
@@ -70,34 +76,60 @@ fn of_session(session: &Arc<Session>, request: &Request, message: Message) -> Re
         message,
         client: Version::V2025_03_26,
         session: Some(session.clone()),
+        param_headers: None,
     })
 }
 
 impl Batch {
-    /// All at once; the answers in one array, without notices. 202 when nothing is to be answered.
-    pub(super) async fn answer(self, doors: &Arc<Doors>) -> Reply {
+    /// All at once; the answers in one array, or with what else is said in a stream. 202 when nothing is to be answered.
+    pub(super) async fn answer(self, doors: &Arc<Doors>, accept: Accept, pulse: Arc<Pulse>) -> Reply {
         let mut answers = self.refused;
-        let mut calls = Vec::new();
+        let calls = Calls::default();
         for inbound in self.inbounds {
             match doors.hub.dispatch(inbound) {
                 Outcome::Now(answer) => answers.push(answer.body),
-                Outcome::Later(crossing) => calls.push(Call::new(crossing, Era::Handshake, &doors.tasks)),
+                Outcome::Later(crossing) => calls.push(crossing),
                 Outcome::Silent => {}
             }
         }
-        answers.extend(join_all(calls.into_iter().map(last)).await.into_iter().flatten());
+        let mut work = Work::new(calls, doors, Era::Handshake);
+        while let Some(step) = work.next().await {
+            match step {
+                Step::Answer(answer) => answers.push(answer.body),
+                Step::Notice(notice) if accept.events => {
+                    let reader = Reader { accept, era: Era::Handshake, session: Some(self.session), pulse };
+                    answers.push(notice);
+                    return answer::streamed(work, &reader, answers);
+                }
+                Step::Notice(notice) => self.session.post(notice),
+                Step::Cancelled => {}
+            }
+        }
         if answers.is_empty() { reply::status(StatusCode::ACCEPTED) } else { reply::json_body(StatusCode::OK, join(&answers)) }
     }
 }
 
-/// The call's answer; `None` when the client cancelled it.
-async fn last(mut call: Call) -> Option<Body> {
-    while let Some(step) = call.next().await {
-        if let Step::Answer(answer) = step {
-            return Some(answer.body);
-        }
+/// The requests of one array.
+#[derive(Default)]
+struct Calls(FuturesUnordered<BoxFuture<'static, (Step, Crossing)>>);
+
+impl Calls {
+    fn push(&self, mut crossing: Crossing) {
+        self.0.push(async move { (crossing.next().await, crossing) }.boxed());
     }
-    None
+}
+
+impl Steps for Calls {
+    async fn next(&mut self) -> Option<Step> {
+        let (step, crossing) = self.0.next().await?;
+        if matches!(step, Step::Notice(_)) {
+            self.push(crossing);
+        }
+        Some(step)
+    }
+    fn is_over(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 fn join(answers: &[Body]) -> Body {

@@ -5,13 +5,13 @@
 //! Cost of a POST beyond hyper, the scan and the hub: the body's copy (small ones), the answer's header map. No timer, no task, no
 //! channel: the connection's own task drives the call, and pulls the stream if there is one.
 
-mod accept;
+pub(super) mod accept;
 mod answer;
 mod batch;
 pub(super) mod endpoint;
 mod mail;
 mod post;
-mod refuse;
+pub(super) mod refuse;
 mod session;
 
 use super::{
@@ -34,6 +34,7 @@ const fn row(path: &'static str) -> Route {
 }
 
 static SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 static VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 static METHOD: HeaderName = HeaderName::from_static("mcp-method");
 static NAME: HeaderName = HeaderName::from_static("mcp-name");

@@ -4,10 +4,11 @@ use super::{
     super::{Doors, Reply, Request, body::BodyError, guard, reply},
     METHOD, NAME, SESSION_ID, VERSION,
     accept::{self, Accept},
-    answer, batch, refuse, session, text,
+    answer::{self, Reader},
+    batch, refuse, session, text,
 };
 use crate::{
-    hub::{Endpoint, Inbound},
+    hub::{Endpoint, Inbound, ParamHeaders},
     protocol::{
         Kind, Message, Refusal, Version,
         code::Code,
@@ -29,16 +30,16 @@ pub(super) async fn handle(doors: &Arc<Doors>, endpoint: Arc<Endpoint>, mut requ
         Err(failure @ BodyError::Cut) => return refuse::invalid(StatusCode::BAD_REQUEST, failure.to_string(), None),
     };
     let pulse = request.pulse.clone();
+    let accept = Accept::of(&request.parts.headers);
     if batch::is_one(&bytes) {
         return match batch::admit(doors, &endpoint, &request, &bytes) {
             Ok(batch) => {
                 drop(request);
-                Box::pin(batch.answer(doors)).await
+                Box::pin(batch.answer(doors, accept, pulse)).await
             }
             Err(refused) => refused,
         };
     }
-    let accept = Accept::of(&request.parts.headers);
     let inbound = match Message::parse(bytes) {
         Ok(message) => match admit(doors, endpoint, &request, accept, message) {
             Ok(inbound) => inbound,
@@ -48,8 +49,8 @@ pub(super) async fn handle(doors: &Arc<Doors>, endpoint: Arc<Endpoint>, mut requ
     };
     // The head shares the connection's read buffer: let go of it before the call.
     drop(request);
-    let era = inbound.client.era();
-    answer::reply(doors, &pulse, accept, era, doors.hub.dispatch(inbound)).await
+    let reader = Reader { accept, era: inbound.client.era(), session: inbound.session.clone(), pulse };
+    answer::reply(doors, reader, doors.hub.dispatch(inbound)).await
 }
 
 /// What goes to the hub.
@@ -60,10 +61,19 @@ fn admit(doors: &Doors, endpoint: Arc<Endpoint>, request: &Request, accept: Acce
     let principal = request.caller()?;
     let headers = &request.parts.headers;
     let verdict = decide(&message, headers)?;
-    let inbound = |message, client, session, endpoint| Inbound { principal: principal.clone(), endpoint, message, client, session };
+    let inbound = |message, client, session, endpoint| Inbound {
+        principal: principal.clone(),
+        endpoint,
+        message,
+        client,
+        session,
+        param_headers: None,
+    };
     match verdict {
         Verdict::Stateless if !accept.json && !accept.events => Err(unreadable(&message)),
-        Verdict::Stateless => Ok(inbound(message, Version::STATELESS, None, endpoint)),
+        Verdict::Stateless => {
+            Ok(Inbound { param_headers: Some(param_headers(headers)), ..inbound(message, Version::STATELESS, None, endpoint) })
+        }
         Verdict::StatelessNotification => Err(reply::status(StatusCode::ACCEPTED)),
         Verdict::Handshake => {
             if headers.contains_key(&SESSION_ID) {
@@ -88,6 +98,17 @@ fn admit(doors: &Doors, endpoint: Arc<Endpoint>, request: &Request, accept: Acce
     }
 }
 
+/// MCP 2026-07-28, Streamable HTTP, custom headers from tool parameters. Which of them there must be, only the tool's schema tells.
+fn param_headers(headers: &HeaderMap) -> ParamHeaders {
+    let sent = headers.iter().filter_map(|(name, value)| {
+        let parameter = name.as_str().strip_prefix("mcp-param-")?;
+        let value = String::from_utf8_lossy(value.as_bytes());
+        Some((parameter.into(), value.trim_matches([' ', '\t']).into()))
+    });
+    // None at all, as nearly always, is no allocation.
+    sent.collect()
+}
+
 fn decide(message: &Message, headers: &HeaderMap) -> Result<Verdict, Reply> {
     for name in [&VERSION, &METHOD, &NAME] {
         check_single(headers, name)
@@ -109,4 +130,27 @@ fn check_single(headers: &HeaderMap, name: &HeaderName) -> Result<(), &'static s
 fn unreadable(message: &Message) -> Reply {
     let both = "Accept must list application/json and text/event-stream";
     refuse::invalid(StatusCode::NOT_ACCEPTABLE, both, message.id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+
+    #[test]
+    fn headers_of_parameters_are_picked_out_of_the_others() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("mcp-name", &b"t"[..]), ("mcp-parameter", b"x"), ("accept", b"*/*")] {
+            headers.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        assert!(param_headers(&headers).is_empty());
+        for (name, value) in [("Mcp-Param-City", &b" Bern\t"[..]), ("mcp-param-city", b"=?base64?QQ==?="), ("MCP-PARAM-X", b"a\xff")] {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        let sent = param_headers(&headers);
+        let mut sent: Vec<_> = sent.iter().map(|(name, value)| (&**name, &**value)).collect();
+        sent.sort_unstable();
+        assert_eq!(sent, [("city", "=?base64?QQ==?="), ("city", "Bern"), ("x", "a\u{fffd}")]);
+    }
 }

@@ -5,11 +5,11 @@ use crate::protocol::{Refusal, RequestId, code::Code};
 use hyper::StatusCode;
 
 /// Any refusal, with its own status.
-pub(super) fn with(refusal: &Refusal) -> Reply {
+pub(in crate::downstream) fn with(refusal: &Refusal) -> Reply {
     reply::json_body(StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST), refusal.to_body())
 }
 
 /// `-32600` with this status.
-pub(super) fn invalid(status: StatusCode, message: impl Into<String>, id: Option<RequestId>) -> Reply {
+pub(in crate::downstream) fn invalid(status: StatusCode, message: impl Into<String>, id: Option<RequestId>) -> Reply {
     with(&Refusal::new(Code::InvalidRequest, status.as_u16(), message).with_id(id))
 }

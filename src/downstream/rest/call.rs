@@ -86,6 +86,7 @@ pub(in crate::downstream) fn start(doors: &Arc<Doors>, call: Call<'_>) -> Result
         message,
         client: Version::STATELESS,
         session: None,
+        param_headers: None,
     };
     let state = match doors.hub.dispatch(inbound) {
         Outcome::Now(answer) => State::Known(answer),

@@ -169,6 +169,7 @@ impl View {
         let (event, server, state) = match event {
             Event::Server { id, phase, state } => (phase_name(*phase), id, *state),
             Event::ToolsChanged { server, .. } => ("tools_changed", server, self.state_of(server)),
+            Event::PromptsChanged { .. } | Event::ResourcesChanged { .. } => return None,
         };
         let data = json!({"event": event, "server_id": server.to_string(), "tenant_id": server.tenant, "state": state});
         (server.tenant == self.tenant).then(|| say("server_event", &data))

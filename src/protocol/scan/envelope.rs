@@ -13,7 +13,20 @@ use bytes::Bytes;
 
 /// Keys of the envelope and of `params` that no other key may be mistaken for by a reader that ignores case.
 const ENVELOPE: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
-const PARAMS: &[&str] = &["_meta", "name", "uri", "taskId", "cursor", "arguments", "protocolVersion", "requestId", "progressToken", "task"];
+const PARAMS: &[&str] = &[
+    "_meta",
+    "name",
+    "uri",
+    "taskId",
+    "cursor",
+    "arguments",
+    "protocolVersion",
+    "requestId",
+    "progressToken",
+    "task",
+    "inputResponses",
+    "requestState",
+];
 
 /// Fills in `found`, which is large: it is made where it stays.
 pub(super) fn walk(bytes: &[u8], found: &mut Scan) -> Result<(), ScanError> {
@@ -174,6 +187,13 @@ impl Walk<'_> {
                 b"progressToken" => &mut found.progress_token,
                 b"task" => {
                     if found.task.replace(Member { key: key.span, value }).is_some() {
+                        self.broken("duplicate key in params", key.span);
+                    }
+                    continue;
+                }
+                b"inputResponses" | b"requestState" => {
+                    let seen = if name == b"requestState" { &mut found.has_request_state } else { &mut found.has_input_responses };
+                    if std::mem::replace(seen, true) {
                         self.broken("duplicate key in params", key.span);
                     }
                     continue;
@@ -367,6 +387,8 @@ impl Scan {
             request_id: None,
             progress_token: None,
             task: None,
+            has_input_responses: false,
+            has_request_state: false,
             meta: Meta::default(),
             result: None,
             error: None,

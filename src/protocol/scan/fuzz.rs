@@ -101,6 +101,8 @@ pub(super) fn check_against_tree(data: &[u8], found: &Scan, tree: &Value) {
         same(Some(code), of(error, "code").as_ref());
     }
     same_member(found.task, "task", params);
+    assert_eq!(found.has_input_responses, of(params, "inputResponses").is_some());
+    assert_eq!(found.has_request_state, of(params, "requestState").is_some());
     same_member(found.result_type, "resultType", result);
     same_member(found.ttl_ms, "ttlMs", result);
     same_member(found.cache_scope, "cacheScope", result);

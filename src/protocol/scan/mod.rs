@@ -94,6 +94,9 @@ pub struct Scan {
     /// `params.progressToken` of `notifications/progress`.
     pub progress_token: Option<Span>,
     pub task: Option<Member>,
+    /// `params` has `inputResponses`, `requestState`: a retry of 2026-07-28. Too rare for a span in every message.
+    pub has_input_responses: bool,
+    pub has_request_state: bool,
     /// `params._meta` of a request or notification, `result._meta` of a result.
     pub meta: Meta,
     /// An object.

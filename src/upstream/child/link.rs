@@ -5,7 +5,12 @@
 //! to the server's own requests) goes through the same bounded outbox and is dropped, counted, when there is no room.
 //!
 //! Room: a call is taken while fewer than `queue` calls are in flight, fewer than `queue` lines wait and less than
-//! `QUEUE_BYTES_MAX` bytes wait. The outbox itself holds twice as many lines, so that a cancellation always finds a place.
+//! `QUEUE_BYTES_MAX` bytes wait. The outbox itself holds twice as many lines, so that a cancellation always finds a place. Answers
+//! to questions have places of their own (`Questions`).
+//!
+//! Who is asked: nothing on a pipe says for which call a server asks. The newest call that may be asked is, else the session whose
+//! connection it is, else nobody (`-32601`). While a question is open every call that it may belong to waits for somebody else than
+//! the server: `timeouts.call` rests, `timeouts.call_max` does not.
 
 use std::{
     pin::pin,
@@ -20,19 +25,32 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{Notify, oneshot},
     task::AbortHandle,
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{progress::Progress, reader, writer};
+use super::{
+    questions::{Asked, Questions},
+    reader, writer,
+};
 use crate::{
     bridge::outgoing,
     limits,
     mux::{Connection, Deadline, Outbox, WireId},
     name::ServerId,
-    protocol::{Message, Version},
-    upstream::{Event, UpstreamError, exchange::Opened, instance::Use, status::Noise},
+    protocol::{Era, Message, Method, RequestId, Version, code::Reason},
+    upstream::{
+        Event, Exchange, Question, UpstreamError, What,
+        exchange::{Opened, Wants},
+        inbox::Inbox,
+        instance::Use,
+        news::Outlet,
+        status::Noise,
+    },
 };
+
+/// Most quiet requests of one link at a time: two listens while they change, and a log level.
+const QUIET_MAX: usize = 3;
 
 /// A handle; the tasks hold others. The connection ends by `close`, not by dropping handles.
 #[derive(Clone, Debug)]
@@ -50,6 +68,7 @@ pub(super) struct Shared {
     core: Mutex<Core>,
     pub(super) server: ServerId,
     pub(super) bounds: Bounds,
+    outlet: Arc<Outlet>,
     /// Set by the handshake. Before it nothing is cancelled: `initialize` cannot be.
     version: OnceLock<Version>,
     /// Lines wait, or a deadline came nearer, or the link was closed.
@@ -77,7 +96,12 @@ pub(super) struct Counts {
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) connection: Connection<Waiter>,
-    pub(super) outbox: Outbox,
+    outbox: Outbox,
+    questions: Questions,
+    /// Of the open calls, those that take no place of a caller's.
+    quiet: usize,
+    /// Those and the hub's other own.
+    hubs: usize,
     pub(super) is_closed: bool,
     /// Callers in `ready`.
     waiting: usize,
@@ -87,7 +111,8 @@ pub(super) struct Core {
 #[derive(Debug)]
 pub(super) struct Waiter {
     answer: oneshot::Sender<Event>,
-    progress: Option<Arc<Progress>>,
+    inbox: Option<Arc<Inbox>>,
+    wants: Wants,
     deadline: Deadline,
 }
 
@@ -96,14 +121,18 @@ impl Link {
     pub(in crate::upstream) fn start(
         server: &ServerId,
         bounds: Bounds,
+        outlet: Arc<Outlet>,
         output: impl AsyncRead + Unpin + Send + 'static,
         input: impl AsyncWrite + Unpin + Send + 'static,
         tasks: &TaskTracker,
     ) -> Self {
         let core = Core {
-            connection: Connection::new(bounds.queue),
+            connection: Connection::new(bounds.queue.saturating_add(QUIET_MAX)),
             // `has_room` bounds the bytes: by what waits already, so that a line of any size gets its turn.
             outbox: Outbox::new(bounds.queue.saturating_mul(2), usize::MAX),
+            questions: Questions::default(),
+            quiet: 0,
+            hubs: 0,
             is_closed: false,
             waiting: 0,
         };
@@ -111,6 +140,7 @@ impl Link {
             core: Mutex::new(core),
             server: server.clone(),
             bounds,
+            outlet,
             version: OnceLock::new(),
             to_write: Notify::new(),
             room: Notify::new(),
@@ -136,20 +166,21 @@ impl Link {
 
     pub(in crate::upstream) fn open(
         &self,
-        wants_progress: bool,
+        wants: Wants,
         deadline: Deadline,
         line: impl FnOnce(WireId) -> Bytes,
     ) -> Result<Opened, UpstreamError> {
         let now = Instant::now();
         let (answer, answered) = oneshot::channel();
-        let progress = wants_progress.then(|| Arc::new(Progress::new(now)));
-        let waiter = Waiter { answer, progress: progress.clone(), deadline };
+        let inbox = wants.has_inbox().then(|| Arc::new(Inbox::new(now)));
+        let waiter = Waiter { answer, inbox: inbox.clone(), wants, deadline };
         let shared = &self.0;
         let mut core = shared.lock();
         if core.is_closed {
             return Err(UpstreamError::gone(&shared.server));
         }
-        if !core.has_room(shared.bounds.queue) {
+        let has_room = if wants.is_quiet { core.quiet < QUIET_MAX } else { core.has_room(shared.bounds.queue) };
+        if !has_room {
             return Err(UpstreamError::busy(&shared.server));
         }
         let Ok(wire) = core.connection.open(waiter, deadline, now.into_std()) else {
@@ -160,11 +191,13 @@ impl Link {
             core.connection.cancel(wire);
             return Err(UpstreamError::busy(&shared.server));
         }
+        core.quiet += usize::from(wants.is_quiet);
+        core.hubs += usize::from(wants.is_hubs);
         drop(core);
         if was_empty {
             shared.to_write.notify_one();
         }
-        Ok(Opened { link: self.clone(), wire, answered, progress })
+        Ok(Opened { link: self.clone(), wire, answered, inbox })
     }
 
     /// Waits until `open` would find room. Cancel-safe.
@@ -194,7 +227,8 @@ impl Link {
     /// Gives a call up: its slot is free at once, and the server is told, once, unless the call was over already.
     pub(in crate::upstream) fn cancel(&self, wire: WireId) {
         let mut core = self.0.lock();
-        if core.connection.cancel(wire).is_some() {
+        if let Some(waiter) = core.connection.cancel(wire) {
+            core.forget(&waiter);
             self.0.tell_cancelled(&mut core, wire, None);
         }
     }
@@ -213,6 +247,31 @@ impl Link {
         UpstreamError::exited(&self.0.server)
     }
 
+    /// A request of the hub's own: waits for room, then for the answer, each within `deadline.call`.
+    ///
+    /// # Errors
+    /// Nobody answered.
+    pub(in crate::upstream) async fn request(
+        &self,
+        method: &str,
+        params: &str,
+        version: Version,
+        deadline: Deadline,
+    ) -> Result<Message, UpstreamError> {
+        let opened = loop {
+            match self.open(Wants::HUBS, deadline, |wire| outgoing::own(wire, method, params, version)) {
+                Err(error) if error.reason == Reason::Busy => timeout(deadline.call, self.ready()).await.map_err(|_| error)??,
+                opened => break opened?,
+            }
+        };
+        match Exchange::new(opened, None).next().await {
+            Event::Answer(answer) => Ok(answer),
+            Event::Failed(error) => Err(error),
+            // It takes nothing else.
+            _ => Err(UpstreamError::bad_answer(&self.0.server)),
+        }
+    }
+
     /// `false` when there was no room for it.
     pub(in crate::upstream) fn notify(&self, line: Bytes) -> bool {
         self.0.push(&mut self.0.lock(), line)
@@ -228,6 +287,15 @@ impl Link {
         self.0.broken.cancelled().await;
     }
 
+    /// Resolves when it was closed: nothing is open, and nothing can be opened.
+    pub(in crate::upstream) async fn closed(&self) {
+        self.0.closed.cancelled().await;
+    }
+
+    pub(in crate::upstream) fn is_closed(&self) -> bool {
+        self.0.closed.is_cancelled()
+    }
+
     /// Resolves when everything the server wrote has been read.
     pub(in crate::upstream) async fn drained(&self) {
         self.0.drained.cancelled().await;
@@ -236,10 +304,11 @@ impl Link {
     /// Every open call fails with `error`, at once and once; both tasks end and drop their pipes.
     pub(in crate::upstream) fn close(&self, error: &UpstreamError) {
         let shared = &self.0;
-        let open = {
+        let (open, questions) = {
             let mut core = shared.lock();
             core.is_closed = true;
-            core.connection.close()
+            (core.quiet, core.hubs) = (0, 0);
+            (core.connection.close(), core.questions.drain().collect::<Vec<_>>())
         };
         shared.closed.cancel();
         if let Some(reader) = shared.reader.get() {
@@ -250,10 +319,15 @@ impl Link {
         for (_, waiter) in open {
             waiter.end(Event::Failed(error.clone()));
         }
+        // Those that calls were asked went with the calls.
+        for (id, _) in questions.into_iter().filter(|(_, asked)| asked.asked.is_none()) {
+            shared.outlet.tell(What::Withdrawn(id));
+        }
     }
 
+    /// Calls without an answer, listens and the like aside.
     pub(in crate::upstream) fn in_flight(&self) -> usize {
-        self.0.lock().connection.in_flight()
+        self.0.lock().calls()
     }
 
     pub(in crate::upstream) fn noise(&self) -> Noise {
@@ -291,19 +365,25 @@ impl Shared {
     fn take(&self, wire: WireId) -> Option<Waiter> {
         let mut core = self.lock();
         let waiter = core.connection.handle_answer(wire);
+        if let Some(waiter) = &waiter {
+            core.forget(waiter);
+        }
         self.make_room(&core, 1);
         waiter
     }
 
     pub(super) fn handle_progress(&self, wire: WireId, message: Message) {
         let now = Instant::now();
-        let progress = {
+        let inbox = {
             let mut core = self.lock();
-            core.connection.handle_progress(wire, now.into_std()).and_then(|waiter| waiter.progress.clone())
+            core.connection
+                .handle_progress(wire, now.into_std())
+                .filter(|waiter| waiter.wants.progress)
+                .and_then(|waiter| waiter.inbox.clone())
         };
-        // What waits for a slow caller is bounded in bytes by this, in count by `Progress`.
-        if let Some(progress) = progress.filter(|_| message.bytes().len() <= limits::PROGRESS_BYTES_MAX) {
-            progress.put(message, now);
+        // What waits for a slow caller is bounded in bytes by this, in count by `Inbox`.
+        if let Some(inbox) = inbox.filter(|_| message.bytes().len() <= limits::PROGRESS_BYTES_MAX) {
+            inbox.progress(message, now);
         }
     }
 
@@ -311,7 +391,124 @@ impl Shared {
         self.list_changed.notify_one();
     }
 
-    pub(super) fn handle_request(&self, request: &Message) {
+    /// A log record: for the one call there is, if it takes notes. Of several nobody could tell whose it is.
+    pub(super) fn handle_log(&self, message: Message) {
+        let only = self.lock().only_call().and_then(|waiter| waiter.inbox.clone());
+        match only {
+            Some(inbox) => inbox.note(message),
+            None => self.outlet.tell(What::Log(message)),
+        }
+    }
+
+    /// The work behind an elicitation by URL is done: of interest to whoever was asked, who may have left since.
+    pub(super) fn handle_elicited(&self, message: Message) {
+        let core = self.lock();
+        let inboxes: Vec<_> =
+            core.connection.open_calls().filter(|(_, waiter)| waiter.wants.asks).filter_map(|(_, waiter)| waiter.inbox.clone()).collect();
+        drop(core);
+        for inbox in inboxes {
+            inbox.note(message.clone());
+        }
+        self.outlet.tell(What::Note(message));
+    }
+
+    pub(super) fn handle_news(&self, what: What) {
+        self.outlet.tell(what);
+    }
+
+    /// A request of the server's own.
+    pub(super) fn handle_request(self: &Arc<Self>, request: Message) {
+        let is_handshake = self.version.get().is_some_and(|version| version.era() == Era::Handshake);
+        match request.id() {
+            // 2026-07-28 knows no requests of servers.
+            Some(id) if is_handshake && request.method() != Method::Ping => self.handle_question(&id, request),
+            _ => self.answer(&request),
+        }
+    }
+
+    fn handle_question(self: &Arc<Self>, id: &RequestId, request: Message) {
+        let (inbox, serial) = {
+            let mut core = self.lock();
+            if core.is_closed || core.questions.is_open(id) {
+                tracing::debug!(server = %self.server, "a question under the id of one that is open");
+                return;
+            }
+            let newest = core.connection.newest(Waiter::can_be_asked).and_then(|(_, waiter)| waiter.inbox.clone());
+            if !core.questions.has_room() || (newest.is_none() && !self.outlet.takes_questions()) {
+                drop(core);
+                tracing::debug!(server = %self.server, method = request.method().as_str(), "a question that nobody can be asked");
+                return self.answer(&request);
+            }
+            let paused: Vec<_> = core.connection.open_calls().filter(|(_, waiter)| waiter.can_be_asked()).map(|(wire, _)| wire).collect();
+            for wire in &paused {
+                core.connection.pause(*wire);
+            }
+            let serial = core.questions.open(id.clone(), newest.as_ref().map(Arc::downgrade), paused);
+            (newest, serial)
+        };
+        let (shared, id) = (Arc::clone(self), id.clone());
+        let question = Question::new(request, Box::new(move |response| shared.handle_reply(&id, serial, &response)));
+        match inbox {
+            // One that is handed back is answered by being dropped.
+            Some(inbox) => drop(inbox.ask(question)),
+            None => self.outlet.tell(What::Question(question)),
+        }
+    }
+
+    /// Somebody answered a question; too late if it was taken back.
+    fn handle_reply(&self, id: &RequestId, serial: u64, response: &[u8]) {
+        let now = Instant::now();
+        let mut core = self.lock();
+        let Some(asked) = core.questions.close(id, serial) else { return };
+        core.resume(&asked, now);
+        if !core.is_closed {
+            core.questions.answer(one_line(response));
+            self.to_write.notify_one();
+        }
+    }
+
+    /// `notifications/cancelled` of the server: a question it takes back, or a listen that it ends (MCP 2026-07-28, subscriptions).
+    pub(super) fn handle_cancelled(&self, message: &Message) {
+        let Some(span) = message.scan().request_id else { return };
+        if self.version.get().is_none_or(|version| version.era() == Era::Stateless) {
+            if let Some(wire) = WireId::parse(message.token(span)) {
+                self.handle_end(wire);
+            }
+            return;
+        }
+        let Some(id) = message.request_id_at(span) else { return };
+        let now = Instant::now();
+        let asked = {
+            let mut core = self.lock();
+            let Some(asked) = core.questions.withdraw(&id) else { return };
+            core.resume(&asked, now);
+            asked.asked
+        };
+        match asked {
+            // Nobody saw it yet: its drop finds it closed and says nothing.
+            Some(inbox) => drop(inbox.upgrade().and_then(|inbox| inbox.withdraw(&id))),
+            None => self.outlet.tell(What::Withdrawn(id)),
+        }
+    }
+
+    /// Only what is for the server to end.
+    fn handle_end(&self, wire: WireId) {
+        let is_quiet = self.lock().connection.open_calls().any(|(open, waiter)| open == wire && waiter.wants.is_quiet);
+        if is_quiet && let Some(waiter) = self.take(wire) {
+            waiter.end(Event::Failed(UpstreamError::gone(&self.server)));
+        }
+    }
+
+    /// First message of a listen: what the server will tell.
+    pub(super) fn handle_acknowledged(&self, wire: WireId, message: Message) {
+        let inbox = self.lock().connection.open_calls().find(|(open, _)| *open == wire).and_then(|(_, waiter)| waiter.inbox.clone());
+        if let Some(inbox) = inbox {
+            inbox.note(message);
+        }
+    }
+
+    /// By the hub itself: `ping`, and what nobody can be asked.
+    fn answer(&self, request: &Message) {
         let Some(line) = outgoing::answer_server(request) else { return };
         let mut core = self.lock();
         // Bounded in bytes as calls are, and never in the places kept for cancellations.
@@ -326,7 +523,8 @@ impl Shared {
         {
             let mut core = self.lock();
             core.connection.handle_timeout(now.into_std(), &mut expired);
-            for (wire, _) in &expired {
+            for (wire, waiter) in &expired {
+                core.forget(waiter);
                 self.tell_cancelled(&mut core, *wire, Some("timeout"));
             }
             self.make_room(&core, expired.len());
@@ -363,15 +561,58 @@ impl Shared {
 
 impl Core {
     fn has_room(&self, queue: usize) -> bool {
-        self.connection.in_flight() < queue && self.outbox.len() < queue && self.outbox.bytes() < limits::QUEUE_BYTES_MAX
+        self.calls() < queue && self.outbox.len() < queue && self.outbox.bytes() < limits::QUEUE_BYTES_MAX
+    }
+
+    /// Up to `max` lines for one write; returns how many of them make room for calls.
+    pub(super) fn take_lines(&mut self, lines: &mut Vec<Bytes>, max: usize) -> usize {
+        self.questions.take(lines, max);
+        let answers = lines.len();
+        self.outbox.take(lines, max.saturating_sub(answers));
+        lines.len() - answers
+    }
+
+    fn calls(&self) -> usize {
+        self.connection.in_flight().saturating_sub(self.quiet)
+    }
+
+    fn forget(&mut self, over: &Waiter) {
+        self.quiet -= usize::from(over.wants.is_quiet);
+        self.hubs -= usize::from(over.wants.is_hubs);
+    }
+
+    /// The only call of a caller's. What a server says of the hub's own requests may go there too: it is nobody else's.
+    fn only_call(&self) -> Option<&Waiter> {
+        if self.connection.in_flight() != self.hubs + 1 {
+            return None;
+        }
+        self.connection.open_calls().find(|(_, waiter)| !waiter.wants.is_hubs).map(|(_, waiter)| waiter)
+    }
+
+    fn resume(&mut self, asked: &Asked, now: Instant) {
+        for wire in &asked.paused {
+            self.connection.resume(*wire, now.into_std());
+        }
     }
 }
 
 impl Waiter {
+    fn can_be_asked(&self) -> bool {
+        self.wants.asks && self.inbox.as_ref().is_some_and(|inbox| !inbox.is_closed())
+    }
+
     fn end(self, event: Event) {
         // The caller may have left in this very moment.
         let _ = self.answer.send(event);
     }
+}
+
+/// Raw line ends between tokens are legal JSON, but would be two lines to the server, of which the second could be anything.
+fn one_line(response: &[u8]) -> Bytes {
+    let mut line = Vec::with_capacity(response.len() + 1);
+    line.extend(response.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+    line.push(b'\n');
+    line.into()
 }
 
 /// Counts one caller in `ready`, however that ends.

@@ -1,12 +1,12 @@
 //! One process and its pipes. Knows nothing of pools, restarts or who calls.
 
 pub(super) mod link;
+pub(super) mod listing;
 pub(super) mod probe;
 pub(super) mod process;
-pub(super) mod progress;
+mod questions;
 pub(super) mod reader;
 pub(super) mod stderr;
-pub(super) mod tools;
 pub(super) mod writer;
 
 #[cfg(test)]

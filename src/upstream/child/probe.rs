@@ -20,8 +20,8 @@ use super::link::Link;
 use crate::{
     bridge::outgoing,
     mux::Deadline,
-    protocol::{Kind, Message, Version, code::Reason},
-    upstream::{Event, Exchange},
+    protocol::{Kind, Message, Version, capability::Profile, code::Reason},
+    upstream::{Event, Exchange, exchange::Wants},
 };
 
 /// A server silent for this long, or for a quarter of its start time, may be one that ignores what it does not know.
@@ -42,7 +42,46 @@ pub(in crate::upstream) struct Greeting {
     pub(in crate::upstream) server_info: Bytes,
     pub(in crate::upstream) capabilities: Bytes,
     pub(in crate::upstream) instructions: Option<String>,
-    pub(in crate::upstream) lists_tools: bool,
+    pub(in crate::upstream) declared: Declared,
+}
+
+/// What its capabilities say of which it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::upstream) struct Declared {
+    pub(in crate::upstream) tools: bool,
+    pub(in crate::upstream) prompts: bool,
+    /// And templates.
+    pub(in crate::upstream) resources: bool,
+    /// It tells when the list changes.
+    pub(in crate::upstream) tools_change: bool,
+    pub(in crate::upstream) prompts_change: bool,
+    pub(in crate::upstream) resources_change: bool,
+    /// It tells when one resource changes.
+    pub(in crate::upstream) subscribe: bool,
+    pub(in crate::upstream) logging: bool,
+}
+
+impl Declared {
+    fn read(capabilities: &[u8]) -> Self {
+        let said: Said<'_> = serde_json::from_slice(capabilities).unwrap_or_default();
+        let [tools, prompts, resources] = [said.tools, said.prompts, said.resources].map(details);
+        let changes = |details: &Option<Details>| details.as_ref().is_some_and(|details| details.list_changed);
+        Self {
+            tools: tools.is_some(),
+            prompts: prompts.is_some(),
+            resources: resources.is_some(),
+            tools_change: changes(&tools),
+            prompts_change: changes(&prompts),
+            resources_change: changes(&resources),
+            subscribe: resources.is_some_and(|details| details.subscribe),
+            logging: said.logging.is_some(),
+        }
+    }
+}
+
+/// What is there but cannot be read declares no details.
+fn details(raw: Option<&RawValue>) -> Option<Details> {
+    raw.map(|raw| serde_json::from_str(raw.get()).unwrap_or_default())
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,11 +94,11 @@ pub(in crate::upstream) enum GreetError {
     Refused(String),
 }
 
-/// Until `until`. The link knows the version when this returns.
-pub(in crate::upstream) async fn greet(link: &Link, first: First, until: Instant) -> Result<Greeting, GreetError> {
+/// Until `until`. The link knows the version when this returns. A server of the handshake era is told of `profile`.
+pub(in crate::upstream) async fn greet(link: &Link, first: First, profile: Profile, until: Instant) -> Result<Greeting, GreetError> {
     let greeting = match first {
-        First::Discover => discover(link, until).await?,
-        First::Initialize => initialize(link, until).await?,
+        First::Discover => discover(link, profile, until).await?,
+        First::Initialize => initialize(link, profile, until).await?,
     };
     link.set_version(greeting.version);
     if greeting.version != Version::STATELESS {
@@ -68,13 +107,13 @@ pub(in crate::upstream) async fn greet(link: &Link, first: First, until: Instant
     Ok(greeting)
 }
 
-async fn discover(link: &Link, until: Instant) -> Result<Greeting, GreetError> {
+async fn discover(link: &Link, profile: Profile, until: Instant) -> Result<Greeting, GreetError> {
     let silence = (until.saturating_duration_since(Instant::now()) / 4).min(SILENCE_MAX);
     let mut discovery = ask(link, "server/discover", "{}", Version::STATELESS, until)?;
-    let Ok(event) = timeout(silence, discovery.next()).await else { return race(link, discovery, until).await };
+    let Ok(event) = timeout(silence, discovery.next()).await else { return race(link, discovery, profile, until).await };
     match discovered(event)? {
         Some(greeting) => Ok(greeting),
-        None => initialize(link, until).await,
+        None => initialize(link, profile, until).await,
     }
 }
 
@@ -88,8 +127,8 @@ fn discovered(event: Event) -> Result<Option<Greeting>, GreetError> {
 }
 
 /// Nothing came: the server may be loading, or ignore what it does not know.
-async fn race(link: &Link, mut discovery: Exchange, until: Instant) -> Result<Greeting, GreetError> {
-    let mut handshake = std::pin::pin!(initialize(link, until));
+async fn race(link: &Link, mut discovery: Exchange, profile: Profile, until: Instant) -> Result<Greeting, GreetError> {
+    let mut handshake = std::pin::pin!(initialize(link, profile, until));
     tokio::select! {
         biased;
         event = discovery.next() => if let Some(greeting) = discovered(event)? {
@@ -100,14 +139,17 @@ async fn race(link: &Link, mut discovery: Exchange, until: Instant) -> Result<Gr
     handshake.await
 }
 
-async fn initialize(link: &Link, until: Instant) -> Result<Greeting, GreetError> {
+async fn initialize(link: &Link, profile: Profile, until: Instant) -> Result<Greeting, GreetError> {
     let mut version = Version::LATEST_HANDSHAKE;
     let mut refusal = None;
     for _ in 0..2 {
         let name = env!("CARGO_PKG_NAME");
+        // Elicitation by URL came with the newest revision.
+        let profile = if version == Version::LATEST_HANDSHAKE { profile } else { profile.without(Profile::URL) };
         let params = format!(
-            r#"{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{{"name":"{name}","version":"{}"}}}}"#,
+            r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"{name}","version":"{}"}}}}"#,
             version.as_str(),
+            profile.declare(version),
             env!("CARGO_PKG_VERSION")
         );
         let mut asked = ask(link, "initialize", &params, version, until)?;
@@ -126,7 +168,7 @@ async fn initialize(link: &Link, until: Instant) -> Result<Greeting, GreetError>
 fn ask(link: &Link, method: &str, params: &str, version: Version, until: Instant) -> Result<Exchange, GreetError> {
     let left = until.saturating_duration_since(Instant::now());
     let deadline = Deadline { call: left, call_max: left };
-    let opened = link.open(false, deadline, |wire| outgoing::own(wire, method, params, version));
+    let opened = link.open(Wants::HUBS, deadline, |wire| outgoing::own(wire, method, params, version));
     Ok(Exchange::new(opened.map_err(|_| GreetError::Gone)?, None))
 }
 
@@ -177,9 +219,8 @@ fn greeting(
         _ => Bytes::from_static(b"{}"),
     };
     let capabilities = object(capabilities);
-    let declared: Declared<'_> = serde_json::from_slice(&capabilities).unwrap_or_default();
-    let lists_tools = declared.tools.is_some();
-    Greeting { version, server_info: object(server_info), capabilities, instructions, lists_tools }
+    let declared = Declared::read(&capabilities);
+    Greeting { version, server_info: object(server_info), capabilities, instructions, declared }
 }
 
 #[derive(Deserialize)]
@@ -211,9 +252,22 @@ struct Initialized<'a> {
 }
 
 #[derive(Default, Deserialize)]
-struct Declared<'a> {
+struct Said<'a> {
     #[serde(borrow)]
     tools: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompts: Option<&'a RawValue>,
+    #[serde(borrow)]
+    resources: Option<&'a RawValue>,
+    #[serde(borrow)]
+    logging: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Details {
+    list_changed: bool,
+    subscribe: bool,
 }
 
 #[derive(Default, Deserialize)]

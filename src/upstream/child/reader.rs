@@ -19,11 +19,13 @@ use tokio_util::sync::DropGuard;
 
 use super::link::Shared;
 use crate::{
+    limits,
     mux::WireId,
     protocol::{
         Kind, Message, Method,
         line::{Framer, Line},
     },
+    upstream::What,
 };
 
 const READ_MIN: usize = 16 << 10;
@@ -33,7 +35,7 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// Ends at the end of the pipe, or by being aborted; either way `_ends` tell whom it concerns.
 pub(super) async fn run(shared: Arc<Shared>, mut output: impl AsyncRead + Unpin, _ends: [DropGuard; 2]) {
-    let shared = shared.as_ref();
+    let shared = &shared;
     let mut framer = Framer::new(shared.bounds.line_bytes);
     let mut buffer = BytesMut::new();
     let mut size = READ_MIN;
@@ -69,7 +71,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut output: impl AsyncRead + Unpin,
     }
 }
 
-fn handle_line(shared: &Shared, line: Line) {
+fn handle_line(shared: &Arc<Shared>, line: Line) {
     match line {
         Line::Text(bytes) => handle_text(shared, bytes),
         Line::TooLong { bytes } => {
@@ -79,7 +81,7 @@ fn handle_line(shared: &Shared, line: Line) {
     }
 }
 
-fn handle_text(shared: &Shared, bytes: Bytes) {
+fn handle_text(shared: &Arc<Shared>, bytes: Bytes) {
     let message = match Message::parse(bytes.clone()) {
         Ok(message) => message,
         Err(error) => {
@@ -100,7 +102,7 @@ fn handle_text(shared: &Shared, bytes: Bytes) {
             }
         },
         Kind::Notification => handle_notification(shared, message),
-        Kind::Request => shared.handle_request(&message),
+        Kind::Request => shared.handle_request(message),
     }
 }
 
@@ -125,7 +127,31 @@ fn handle_notification(shared: &Shared, message: Message) {
                 shared.handle_progress(wire, message);
             }
         }
-        Method::ToolsListChanged => shared.handle_list_changed(),
-        method => tracing::debug!(server = %shared.server, method = method.as_str(), bytes = message.bytes().len(), "notification"),
+        Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged => shared.handle_list_changed(),
+        Method::Cancelled => shared.handle_cancelled(&message),
+        Method::SubscriptionsAcknowledged => {
+            if let Some(wire) = subscription(&message) {
+                shared.handle_acknowledged(wire, message);
+            }
+        }
+        // Bounded in bytes by this; in count by whoever keeps them.
+        method if message.bytes().len() > limits::NOTE_BYTES_MAX => {
+            tracing::debug!(server = %shared.server, method = method.as_str(), bytes = message.bytes().len(), "notification too large, dropped");
+        }
+        Method::LogMessage => shared.handle_log(message),
+        Method::ResourcesUpdated => shared.handle_news(What::Updated(message)),
+        Method::ElicitationComplete => shared.handle_elicited(message),
+        _ => shared.handle_news(What::Note(message)),
     }
+}
+
+/// The listen that a notification is of. Off the hot path.
+fn subscription(message: &Message) -> Option<WireId> {
+    #[derive(serde::Deserialize)]
+    struct Meta<'a> {
+        #[serde(borrow, rename = "io.modelcontextprotocol/subscriptionId")]
+        id: &'a RawValue,
+    }
+    let meta: Meta<'_> = serde_json::from_slice(message.token(message.scan().meta.object?)).ok()?;
+    WireId::parse(meta.id.get().as_bytes())
 }

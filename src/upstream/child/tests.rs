@@ -1,6 +1,8 @@
 //! A link against a server that is a pair of pipes in this test's hand. Time is paused.
 
-use std::time::Duration;
+mod asking;
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -12,15 +14,15 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     link::{Bounds, Link},
+    listing::{self, Of},
     probe::{First, GreetError, greet},
-    tools,
 };
 use crate::{
     bridge::outgoing,
     limits,
     mux::Deadline,
-    protocol::{Message, Version, code::Reason},
-    upstream::{Event, Exchange, UpstreamError, status::Noise, tests::server_id},
+    protocol::{Message, Version, capability::Profile, code::Reason},
+    upstream::{Event, Exchange, UpstreamError, exchange::Wants, news::Outlet, status::Noise, tests::server_id},
 };
 
 const DEADLINE: Deadline = Deadline { call: Duration::from_secs(60), call_max: Duration::from_secs(150) };
@@ -34,10 +36,14 @@ struct Peer {
 
 /// `pipe`: how many bytes the pipe to the server holds.
 fn link_with(queue: usize, line_bytes: usize, pipe: usize) -> (Link, Peer) {
+    link_of(Outlet::new(server_id(), None), queue, line_bytes, pipe)
+}
+
+fn link_of(outlet: Arc<Outlet>, queue: usize, line_bytes: usize, pipe: usize) -> (Link, Peer) {
     let (hub_reads, output) = duplex(1 << 16);
     let (input, hub_writes) = duplex(pipe);
     let tasks = TaskTracker::new();
-    let link = Link::start(&server_id(), Bounds { line_bytes, queue }, hub_reads, hub_writes, &tasks);
+    let link = Link::start(&server_id(), Bounds { line_bytes, queue }, outlet, hub_reads, hub_writes, &tasks);
     (link, Peer { input: BufReader::new(input), output, tasks })
 }
 
@@ -86,7 +92,8 @@ fn open(link: &Link, method: &str) -> Result<Exchange, UpstreamError> {
 }
 
 fn open_with(link: &Link, method: &str, progress: bool) -> Result<Exchange, UpstreamError> {
-    let opened = link.open(progress, DEADLINE, |wire| outgoing::own(wire, method, "{}", Version::V2025_11_25))?;
+    let opened =
+        link.open(Wants { progress, ..Wants::NOTHING }, DEADLINE, |wire| outgoing::own(wire, method, "{}", Version::V2025_11_25))?;
     Ok(Exchange::new(opened, None))
 }
 
@@ -189,7 +196,7 @@ async fn a_server_whose_first_answer_cannot_be_read_is_spoken_to_in_the_older_wa
     let (link, mut peer) = link_with(1024, 1 << 20, 1 << 16);
     let greeting = tokio::spawn({
         let link = link.clone();
-        async move { greet(&link, First::Discover, Instant::now() + Duration::from_secs(60)).await }
+        async move { greet(&link, First::Discover, Profile::BARE, Instant::now() + Duration::from_secs(60)).await }
     });
     let id = peer.asked("server/discover").await;
     peer.answer(&id, json!(null)).await;
@@ -302,7 +309,7 @@ async fn lines_that_wait_are_bounded_in_bytes_and_a_closed_link_lets_the_waiting
     let mut held = Vec::new();
     // Once for the writer's hand, once for the queue.
     for round in 1..=2 {
-        while let Ok(opened) = link.open(false, DEADLINE, |_| line.clone()) {
+        while let Ok(opened) = link.open(Wants::NOTHING, DEADLINE, |_| line.clone()) {
             held.push(Exchange::new(opened, None));
         }
         assert_eq!(held.len(), round * limits::QUEUE_BYTES_MAX / line.len());
@@ -403,7 +410,7 @@ async fn check_greet(first: First, script: &[(&str, Option<Value>)]) -> Result<(
     let start = Instant::now();
     let greeted = tokio::spawn({
         let link = link.clone();
-        async move { greet(&link, first, start + Duration::from_secs(60)).await.map(|greeting| (greeting, start.elapsed())) }
+        async move { greet(&link, first, Profile::BARE, start + Duration::from_secs(60)).await.map(|greeting| (greeting, start.elapsed())) }
     });
     for (method, answer) in script {
         let request = peer.read().await;
@@ -418,7 +425,7 @@ async fn check_greet(first: First, script: &[(&str, Option<Value>)]) -> Result<(
     if greeting.version != Version::STATELESS {
         assert_eq!(peer.read().await, json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     }
-    assert!(greeting.lists_tools);
+    assert!(greeting.declared.tools);
     assert_eq!(serde_json::from_slice::<Value>(&greeting.server_info).unwrap(), json!({"name": "x", "version": "1"}));
     Ok((greeting.version, elapsed))
 }
@@ -488,7 +495,7 @@ async fn a_server_that_cannot_be_spoken_to_is_refused_with_the_reason() {
 async fn a_slow_stateless_server_is_not_taken_for_one_of_the_handshake_era() {
     let (link, mut peer) = link_with(1024, 1 << 20, 1 << 16);
     let until = Instant::now() + Duration::from_secs(60);
-    let greeted = tokio::spawn(async move { greet(&link, First::Discover, until).await });
+    let greeted = tokio::spawn(async move { greet(&link, First::Discover, Profile::BARE, until).await });
     let discover = peer.asked("server/discover").await;
     let initialize = peer.asked("initialize").await;
     peer.answer(&discover, discovered().unwrap()["result"].clone()).await;
@@ -499,7 +506,7 @@ async fn a_slow_stateless_server_is_not_taken_for_one_of_the_handshake_era() {
 #[tokio::test(start_paused = true)]
 async fn all_pages_of_tools_are_fetched_byte_for_byte() {
     let (link, mut peer) = link();
-    let listing = tokio::spawn(async move { tools::list(&link, Version::V2026_07_28, DEADLINE).await });
+    let listing = tokio::spawn(async move { listing::list(&link, Of::Tools, Version::V2026_07_28, DEADLINE).await });
     let pages = [
         (Value::Null, r#"{"tools":[{"name":"a", "x": 1.0 }],"nextCursor":"","ttlMs":5000,"cacheScope":"public"}"#),
         (json!(""), r#"{"tools":[{"name":"b","é":"\u00e9"},7],"nextCursor":"\"q","ttlMs":60000,"cacheScope":"public"}"#),
@@ -519,7 +526,7 @@ async fn all_pages_of_tools_are_fetched_byte_for_byte() {
 #[tokio::test(start_paused = true)]
 async fn endless_lists_end_at_the_limit() {
     let (link, mut peer) = link();
-    let listing = tokio::spawn(async move { tools::list(&link, Version::V2025_11_25, DEADLINE).await });
+    let listing = tokio::spawn(async move { listing::list(&link, Of::Tools, Version::V2025_11_25, DEADLINE).await });
     for page in 0..limits::LIST_PAGES_MAX {
         let id = peer.asked("tools/list").await;
         peer.answer(&id, json!({"tools": [{"name": page}], "nextCursor": page.to_string()})).await;

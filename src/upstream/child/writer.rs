@@ -28,7 +28,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut pipe: impl AsyncWrite + Unpin) 
                 return;
             }
             if batch.is_empty() {
-                let taken = batch.refill(|lines| core.outbox.take(lines, BATCH));
+                let taken = batch.refill(|lines| core.take_lines(lines, BATCH));
                 shared.make_room(&core, taken);
             }
             let due = core.connection.poll_timeout().map(Instant::from_std);
@@ -81,11 +81,10 @@ impl Batch {
         self.next >= self.lines.len()
     }
 
-    fn refill(&mut self, take: impl FnOnce(&mut Vec<Bytes>)) -> usize {
+    fn refill<T>(&mut self, take: impl FnOnce(&mut Vec<Bytes>) -> T) -> T {
         self.lines.clear();
         self.next = 0;
-        take(&mut self.lines);
-        self.lines.len()
+        take(&mut self.lines)
     }
 
     /// One write. Cancel-safe: nothing is written unless it returns.

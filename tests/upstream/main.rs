@@ -1,5 +1,8 @@
 //! Real children that behave in every bad way: each caller gets one answer, others do not notice, memory stays bounded, no process stays.
 
+mod asking;
+mod offers;
+
 use std::{
     collections::{HashMap, HashSet},
     fs,
@@ -19,7 +22,7 @@ use mcp_hub::{
     name::{ServerId, ServerName, TenantId},
     observe::{Bus, Event as Happened, ServerPhase},
     protocol::{Version, capability::Profile, code::Reason},
-    upstream::{Event, Exchange, Fleet, Learned, Lease, Opening, Server, Sharer, State, UpstreamError, Usable},
+    upstream::{Event, Exchange, Fleet, Learned, Lease, News, Opening, Server, Sharer, State, UpstreamError, Usable},
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::{broadcast, mpsc};
@@ -32,6 +35,7 @@ const NOBODY: [u32; 0] = [];
 struct Scene {
     fleet: Arc<Fleet>,
     learned: mpsc::UnboundedReceiver<Learned>,
+    news: mpsc::UnboundedReceiver<News>,
     events: broadcast::Receiver<Happened>,
     _dir: tempfile::TempDir,
 }
@@ -81,7 +85,9 @@ impl Setup {
         let report = Arc::new(move |learned| drop(sender.send(learned)));
         let known = self.known;
         let fleet = Fleet::new(&settings, self.limits, bus, report, move |_| known);
-        Scene { fleet, learned, events, _dir: dir }
+        let (sender, news) = mpsc::unbounded_channel();
+        fleet.report_to(Arc::new(move |said| drop(sender.send(said))));
+        Scene { fleet, learned, news, events, _dir: dir }
     }
 }
 

@@ -1,0 +1,164 @@
+//! What an endpoint can do, for the results of `initialize` and `server/discover`.
+//!
+//! A merged endpoint says the same whatever its servers can do, so that a server that comes later needs no new handshake: an empty list is a list. A
+//! server's own endpoint says what the server says, in the words of the client's era.
+
+use bytes::Bytes;
+
+use super::{Catalog, Scope, View, offered::Offered};
+use crate::protocol::{
+    Era,
+    capability::TASKS,
+    raw::{self, Field},
+};
+
+/// All that is carried without a server's word for it.
+const ALL: &str = r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"completions":{},"logging":{}}"#;
+const ALL_AND_UI: &str = r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"completions":{},"logging":{},"extensions":{"io.modelcontextprotocol/ui":{}}}"#;
+
+impl Catalog {
+    /// A raw JSON object. Tasks are not in it for a merged endpoint: whether they are carried is for the caller to say.
+    pub fn capabilities(&self, scope: Scope<'_>, view: View) -> Bytes {
+        let tenant = self.tenant(scope.tenant);
+        let snapshot = tenant.as_ref().map(|tenant| tenant.snapshot.load());
+        let Some(server) = scope.server else {
+            let all = snapshot.iter().flat_map(|snapshot| &snapshot.servers).flat_map(|listed| listed.offers.iter());
+            return Bytes::from_static(
+                if all.map(AsRef::as_ref).any(|offered: &Offered| offered.has_ui) { ALL_AND_UI } else { ALL }.as_bytes(),
+            );
+        };
+        let listed = snapshot.as_ref().and_then(|snapshot| snapshot.listed(server));
+        let own = listed.and_then(|listed| listed.offers.fitting(view.profile)).and_then(|offered| {
+            let said = std::str::from_utf8(&offered.offer.capabilities).ok()?;
+            translated(said, offered.offer.version.era(), view.version.era())
+        });
+        own.map_or(Bytes::from_static(ALL.as_bytes()), Bytes::from)
+    }
+}
+
+/// The same, said by the hub. `None`: no object.
+fn translated(said: &str, server: Era, client: Era) -> Option<String> {
+    let mut out = Object::default();
+    for Field { key, value } in raw::fields(said)? {
+        match &*key {
+            // The hub tells of changes even where the server does not: it asks again.
+            "tools" | "prompts" | "resources" => out.put(&key, &told_of_changes(value)),
+            // The tasks of 2025-11-25; those of 2026-07-28 are an extension and another design.
+            "tasks" if (server, client) != (Era::Handshake, Era::Handshake) => {}
+            "extensions" if (server, client) != (Era::Stateless, Era::Stateless) => {
+                let mut kept = Object::default();
+                raw::fields(value)?.iter().filter(|field| field.key != TASKS).for_each(|field| kept.put(&field.key, field.value));
+                if !kept.is_empty() {
+                    out.put(&key, &kept.close());
+                }
+            }
+            _ => out.put(&key, value),
+        }
+    }
+    Some(out.close())
+}
+
+fn told_of_changes(said: &str) -> String {
+    let mut out = Object::default();
+    for field in raw::fields(said).unwrap_or_default().iter().filter(|field| field.key != "listChanged") {
+        out.put(&field.key, field.value);
+    }
+    out.put("listChanged", "true");
+    out.close()
+}
+
+/// An object under way, on one line.
+#[derive(Default)]
+struct Object(String);
+
+impl Object {
+    fn put(&mut self, key: &str, value: &str) {
+        self.0.push(if self.is_empty() { '{' } else { ',' });
+        self.0.push_str(&serde_json::Value::from(key).to_string());
+        self.0.push(':');
+        // Line breaks can only stand between tokens.
+        self.0.extend(value.chars().map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c }));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn close(mut self) -> String {
+        if self.is_empty() {
+            self.0.push('{');
+        }
+        self.0.push('}');
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        catalog::{Names, Offer, offer::tests::offer},
+        name::{ServerId, ServerName, TenantId},
+        protocol::{Version, capability::Profile},
+    };
+
+    const A: Era = Era::Handshake;
+    const B: Era = Era::Stateless;
+
+    #[test]
+    fn a_server_speaks_for_itself_in_the_words_of_the_era() {
+        let changed = r#"{"listChanged":true}"#;
+        for (server, client, said, expected) in [
+            (A, A, "{}".to_owned(), "{}".to_owned()),
+            (A, B, r#"{"tools":{},"logging":{}}"#.into(), format!(r#"{{"tools":{changed},"logging":{{}}}}"#)),
+            (
+                A,
+                A,
+                r#"{"resources":{"listChanged":false,"subscribe":true,"x":1},"tasks":{"list":{}},"own":[1.0]}"#.into(),
+                r#"{"resources":{"subscribe":true,"x":1,"listChanged":true},"tasks":{"list":{}},"own":[1.0]}"#.into(),
+            ),
+            (A, B, "{\"tasks\":{},\n\"experimental\":{\n\"a\":1}}".into(), r#"{"experimental":{ "a":1}}"#.into()),
+            (
+                B,
+                B,
+                r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#.into(),
+                r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#.into(),
+            ),
+            (B, A, r#"{"extensions":{"io.modelcontextprotocol/tasks":{}},"completions":{}}"#.into(), r#"{"completions":{}}"#.into()),
+            (
+                B,
+                A,
+                r#"{"extensions":{"io.modelcontextprotocol/tasks":{},"io.modelcontextprotocol/ui":{"a":1},"own/x":{}}}"#.into(),
+                r#"{"extensions":{"io.modelcontextprotocol/ui":{"a":1},"own/x":{}}}"#.into(),
+            ),
+        ] {
+            assert_eq!(translated(&said, server, client), Some(expected), "{said}");
+        }
+        assert_eq!(translated("[]", A, A), None);
+    }
+
+    #[test]
+    fn a_merged_endpoint_says_the_same_whatever_its_servers_can_do() {
+        let catalog = Catalog::new(60_000, [7; 32]);
+        let (tenant, name) = (TenantId::default_tenant(), ServerName::new("s").unwrap());
+        let server = ServerId { tenant: tenant.clone(), name: name.clone() };
+        let merged = Scope { tenant: &tenant, server: None, names: Names::Dotted };
+        let own = Scope { server: Some(&name), ..merged };
+        let view = View { version: Version::STATELESS, profile: Profile::BARE };
+        let both = || [merged, own].map(|scope| String::from_utf8(catalog.capabilities(scope, view).to_vec()).unwrap());
+        assert_eq!(both(), [ALL, ALL], "nothing is known yet");
+        catalog.declare(&tenant, vec![name.clone()]);
+        catalog.publish(&server, Arc::new(offer(&[])));
+        assert_eq!(both(), [ALL, r#"{"tools":{"listChanged":true}}"#]);
+        catalog.publish(&server, Arc::new(offer(&[r#"{"name":"a","_meta":{"ui/resourceUri":"ui://x"}}"#])));
+        assert_eq!(both()[0], ALL_AND_UI);
+        let capabilities = Bytes::from_static(br#"{"extensions":{"io.modelcontextprotocol/ui":{}}}"#);
+        catalog.publish(&server, Arc::new(Offer { capabilities, ..offer(&[]) }));
+        assert_eq!(both(), [ALL_AND_UI, r#"{"extensions":{"io.modelcontextprotocol/ui":{}}}"#]);
+        for all in [ALL, ALL_AND_UI] {
+            serde_json::from_str::<serde_json::Value>(all).unwrap();
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What a request is aimed at, and what of it is needed until its answer.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    Answer, Endpoint, Hub, Inbound, Session,
+    call::{self, failed},
+    crossing::OnWire,
+    seal,
+};
+use crate::{
+    access::{Permit, Principal},
+    bridge::{
+        content::Publish,
+        incoming::{self, Carry, Identity},
+        outgoing::Inputs,
+        seal::{Binding, Digest, What},
+    },
+    catalog::{Route, Uris, uri},
+    name::ServerId,
+    protocol::{Body, Era, Level, Message, Method, Refusal, RequestId, Version, capability::Profile, code::Code},
+    upstream::{Event, Server},
+};
+
+/// What a request is aimed at: one server, and how that server calls the thing.
+#[derive(Clone, Debug)]
+pub(super) enum Aim {
+    /// A tool or a prompt.
+    Named(Arc<Route>),
+    /// A resource, or a template of resources: the server's own URI, as text and as JSON token.
+    Resource { server: ServerId, uri: String, token: Bytes },
+    /// A task of the server: its own id of it.
+    Task { server: ServerId, id: String, token: Bytes },
+    /// The server itself: what the hub does not know is passed on at a server's own endpoint.
+    Server(ServerId),
+}
+
+impl Aim {
+    pub(super) fn server(&self) -> &ServerId {
+        match self {
+            Self::Named(route) => &route.server,
+            Self::Resource { server, .. } | Self::Task { server, .. } | Self::Server(server) => server,
+        }
+    }
+
+    pub(super) fn resource(server: ServerId, uri: String) -> Self {
+        let token = Bytes::from(serde_json::Value::from(uri.as_str()).to_string());
+        Self::Resource { server, uri, token }
+    }
+
+    pub(super) fn task(server: ServerId, id: String) -> Self {
+        let token = Bytes::from(serde_json::Value::from(id.as_str()).to_string());
+        Self::Task { server, id, token }
+    }
+
+    /// Raw JSON tokens that take the place of the caller's: name, URI, task id.
+    pub(super) fn tokens(&self) -> (Option<&Bytes>, Option<&Bytes>, Option<&Bytes>) {
+        match self {
+            Self::Named(route) => (Some(&route.tool_token), None, None),
+            Self::Resource { token, .. } => (None, Some(token), None),
+            Self::Task { token, .. } => (None, None, Some(token)),
+            Self::Server(_) => (None, None, None),
+        }
+    }
+
+    /// The value that `Mcp-Name` repeats.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Named(route) => Some(&route.tool),
+            Self::Resource { uri, .. } => Some(uri),
+            Self::Task { id, .. } => Some(id),
+            Self::Server(_) => None,
+        }
+    }
+}
+
+/// What of a request is needed until its answer.
+pub(super) struct Call {
+    pub(super) client: Version,
+    verb: Verb,
+    aim: Aim,
+    /// The client's own progress token, raw JSON.
+    progress: Option<Bytes>,
+    /// From which level on it wants logs of this request.
+    level: Option<Level>,
+    /// Where URIs are published under other names than the server's.
+    published: Option<Published>,
+    _permit: Permit,
+}
+
+/// Whose URIs a caller sees, remembered for when it names one as the server does.
+struct Published {
+    hub: Arc<Hub>,
+    caller: Arc<str>,
+}
+
+/// The methods that a server answers, as far as they differ on the way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Call,
+    Get,
+    Read,
+    Complete,
+    Other,
+}
+
+impl Verb {
+    fn of(method: Method<'_>) -> Self {
+        match method {
+            Method::ToolsCall => Self::Call,
+            Method::PromptsGet => Self::Get,
+            Method::ResourcesRead => Self::Read,
+            Method::Complete => Self::Complete,
+            _ => Self::Other,
+        }
+    }
+
+    fn method(self) -> Method<'static> {
+        match self {
+            Self::Call => Method::ToolsCall,
+            Self::Get => Method::PromptsGet,
+            Self::Read => Method::ResourcesRead,
+            Self::Complete => Method::Complete,
+            Self::Other => Method::Other(""),
+        }
+    }
+}
+
+impl Call {
+    pub(super) fn new(hub: &Arc<Hub>, inbound: &Inbound, aim: Aim, permit: Permit) -> Self {
+        let message = &inbound.message;
+        let token = message.scan().meta.progress_token;
+        let is_merged = inbound.endpoint.server.is_none();
+        Self {
+            client: inbound.client,
+            verb: Verb::of(message.method()),
+            aim,
+            progress: token.map(|member| message.share(member.value)),
+            level: inbound.level(),
+            published: is_merged.then(|| Published { hub: Arc::clone(hub), caller: Arc::clone(inbound.principal.id()) }),
+            _permit: permit,
+        }
+    }
+
+    pub(super) fn method(&self) -> Method<'static> {
+        self.verb.method()
+    }
+
+    /// What the client reads of something that came before the answer.
+    pub(super) fn notice(&self, event: &Event) -> Option<Body> {
+        match event {
+            Event::Progress(note) => self.progress.as_ref().map(|token| incoming::progress(note, token)),
+            Event::Note(note) => match note.method() {
+                Method::LogMessage => incoming::log(note, self.level?),
+                Method::ElicitationComplete if self.client == Version::V2025_11_25 => Some(incoming::notice(note, None)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The last event as the client's answer.
+    pub(super) fn answer(&self, event: Event, id: &RequestId, server: Version) -> Answer {
+        match event {
+            Event::Answer(answer) => {
+                let publish = |uri: &str| self.publish(uri);
+                let carry = Carry {
+                    method: self.method(),
+                    publish: self.published.is_some().then_some(&publish as &Publish<'_>),
+                    wraps_output: matches!(&self.aim, Aim::Named(route) if route.wraps_output),
+                    identity: if self.published.is_some() { Identity::Hub } else { Identity::Server },
+                    ..Carry::new(id, self.client, server)
+                };
+                // Of a method that only this server could have known: nobody here has it (MCP 2026-07-28, Streamable HTTP).
+                let status = if self.verb == Verb::Other && is_unknown_method(&answer) { self.unknown_status() } else { 200 };
+                incoming::answer(&answer, &carry)
+                    .map_or_else(|refusal| self.refused(refusal, id), |body| Answer { status, ..Answer::ok(body) })
+            }
+            Event::Failed(error) => self.refused(failed(&error), id),
+            _ => unreachable!("only the last event ends a call"),
+        }
+    }
+
+    fn unknown_status(&self) -> u16 {
+        if self.client.era() == Era::Stateless { 404 } else { 200 }
+    }
+
+    pub(super) fn refused(&self, refusal: Refusal, id: &RequestId) -> Answer {
+        Answer::refused(&refusal.with_id(Some(id.clone())), self.client.era())
+    }
+
+    /// A URI of this server as its callers at this endpoint know it.
+    fn publish(&self, uri: &str) -> Option<String> {
+        let Published { hub, caller } = self.published.as_ref()?;
+        publish(hub, caller, self.aim.server(), uri)
+    }
+}
+
+fn is_unknown_method(answer: &Message) -> bool {
+    let code = answer.scan().error_code.and_then(|span| std::str::from_utf8(answer.token(span)).ok()?.parse().ok());
+    code == Some(Code::MethodNotFound.number())
+}
+
+/// `None` when it stays as it is. What stays is remembered: it names no server.
+fn publish(hub: &Hub, caller: &Arc<str>, server: &ServerId, uri: &str) -> Option<String> {
+    match uri::publish(&server.name, uri, Uris::Prefixed) {
+        std::borrow::Cow::Owned(published) => Some(published),
+        std::borrow::Cow::Borrowed(_) => {
+            hub.recents.remember(caller, uri, server);
+            None
+        }
+    }
+}
+
+/// The whole request, for calls that may have to be sent again, or be told from others.
+pub(super) struct Kept {
+    inbound: Inbound,
+    aim: Aim,
+    pub(super) server: Arc<Server>,
+    pub(super) client: Version,
+    /// What the client declared for this request.
+    pub(super) profile: Profile,
+    /// Of a handshake client.
+    pub(super) session: Option<Arc<Session>>,
+    hub: Arc<Hub>,
+}
+
+impl Kept {
+    pub(super) fn new(hub: &Arc<Hub>, inbound: Inbound, aim: Aim, server: Arc<Server>) -> Self {
+        let session = inbound.handshaken().cloned();
+        Self { client: inbound.client, profile: inbound.profile(), session, inbound, aim, server, hub: Arc::clone(hub) }
+    }
+
+    pub(super) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    pub(super) fn principal(&self) -> &Arc<Principal> {
+        &self.inbound.principal
+    }
+
+    pub(super) fn server(&self) -> &ServerId {
+        self.aim.server()
+    }
+
+    pub(super) fn publisher(&self) -> Option<Box<Publish<'_>>> {
+        let is_merged = self.inbound.endpoint.server.is_none();
+        is_merged.then(|| Box::new(|uri: &str| publish(&self.hub, self.inbound.principal.id(), self.server(), uri)) as Box<Publish<'_>>)
+    }
+
+    pub(super) fn seal(&self, hub: &Hub, what: What, lives: Duration) -> String {
+        let binding = Binding { principal: self.inbound.principal.id(), request: digest(&self.inbound) };
+        seal::state(hub, what, &self.server().to_string(), lives, &binding)
+    }
+
+    /// Sends the request again, with other inputs. Waits for an instance and for room.
+    pub(super) async fn open(&self, inputs: Inputs<'_>) -> Result<OnWire, Refusal> {
+        call::open(&self.server, &self.inbound, &self.aim, inputs).await
+    }
+}
+
+/// What a request is about, however a client writes it: its endpoint, method, target and arguments.
+pub(super) fn digest(inbound: &Inbound) -> Digest {
+    let message = &inbound.message;
+    let scan = message.scan();
+    let target = scan.name.or(scan.uri).and_then(|span| message.string(span)).unwrap_or_default();
+    let endpoint: &Endpoint = &inbound.endpoint;
+    let server = endpoint.server.as_ref().map(|name| name.as_str()).unwrap_or_default();
+    let target = format!("{}/{server}/{target}", endpoint.tenant);
+    Digest::of(message.method().as_str(), &target, scan.arguments.map(|span| message.token(span)))
+}

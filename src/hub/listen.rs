@@ -1,0 +1,228 @@
+//! `subscriptions/listen` (MCP 2026-07-28): one request whose answer is a stream of changes, until the client or the hub ends it.
+
+use std::{collections::HashSet, future::Future, pin::Pin, sync::Arc};
+
+use serde::Deserialize;
+use tokio::{
+    sync::{broadcast, mpsc},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Answer, Crossing, Hub, Inbound, Outcome, Step,
+    call::refuse,
+    crossing::Claim,
+    session::{List, Lists},
+    subscribe,
+    watch::{Ear, Watching},
+};
+use crate::{
+    access::Principal,
+    bridge::incoming,
+    limits,
+    observe::Event,
+    protocol::{Body, Method, Refusal, RequestId, code::Code},
+};
+
+/// What a client asks to hear of.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Filter {
+    tools_list_changed: bool,
+    prompts_list_changed: bool,
+    resources_list_changed: bool,
+    resource_subscriptions: Vec<String>,
+}
+
+pub(super) fn listen(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
+    let filter = match filter(&inbound) {
+        Ok(filter) => filter,
+        Err(refusal) => return refuse(&inbound, refusal),
+    };
+    let Some(place) = Place::take(hub, &inbound.principal) else {
+        let limit = limits::LISTENS_PER_PRINCIPAL_MAX;
+        let refusal = Refusal::new(Code::Internal, 429, format!("{limit} streams of changes are open already; close one"))
+            .with_data(format!(r#"{{"origin":"hub","reason":"quota","retryable":true,"limit":{limit}}}"#));
+        return refuse(&inbound, refusal);
+    };
+    let claim = match Claim::take(&inbound) {
+        Ok(claim) => claim,
+        Err(answer) => return Outcome::Now(answer),
+    };
+    let mut lists = Lists::default();
+    for (is_wanted, list) in [
+        (filter.tools_list_changed, List::Tools),
+        (filter.prompts_list_changed, List::Prompts),
+        (filter.resources_list_changed, List::Resources),
+    ] {
+        if is_wanted {
+            lists.add(list.into());
+        }
+    }
+    let bus = hub.bus.listen();
+    let (outlet, updates) = mpsc::channel(limits::LISTEN_QUEUE);
+    let stop = hub.stop.clone();
+    let endpoint = Arc::clone(&inbound.endpoint);
+    let opening = {
+        let (hub, id) = (Arc::clone(hub), inbound.id());
+        Box::pin(async move {
+            let mut watching = Vec::new();
+            let mut honoured = Vec::new();
+            let mut seen = HashSet::new();
+            for uri in filter.resource_subscriptions.iter().filter(|uri| seen.insert(uri.as_str())).take(limits::WATCHED_MAX) {
+                let ear = Ear::Listener(outlet.clone(), id.clone());
+                match subscribe::watch(&hub, &inbound, uri, ear).await {
+                    Ok(watch) => {
+                        watching.push(watch);
+                        honoured.push(uri.clone());
+                    }
+                    // Left out of what is acknowledged.
+                    Err(refusal) => tracing::debug!(reason = %refusal.message, "a resource cannot be watched"),
+                }
+            }
+            (watching, acknowledged(&filter, &honoured, &id))
+        })
+    };
+    let state = State::Opening(opening);
+    Crossing::listening(
+        claim,
+        Listening { state, lists, endpoint, bus, updates, pending: Lists::default(), due: None, stop, watching: Vec::new(), _place: place },
+    )
+}
+
+fn filter(inbound: &Inbound) -> Result<Filter, Refusal> {
+    #[derive(Deserialize)]
+    struct Params {
+        notifications: Filter,
+    }
+    let message = &inbound.message;
+    let params = message.scan().params.map(|span| message.token(span)).unwrap_or_default();
+    let params: Params = serde_json::from_slice(params).map_err(|error| {
+        Refusal::new(Code::InvalidParams, 400, format!("subscriptions/listen needs params.notifications, an object: {error}"))
+    })?;
+    Ok(params.notifications)
+}
+
+/// `notifications/subscriptions/acknowledged`: what of the filter is honoured.
+fn acknowledged(filter: &Filter, uris: &[String], id: &RequestId) -> Body {
+    let mut honoured = serde_json::Map::new();
+    for (is_wanted, name) in [
+        (filter.tools_list_changed, "toolsListChanged"),
+        (filter.prompts_list_changed, "promptsListChanged"),
+        (filter.resources_list_changed, "resourcesListChanged"),
+    ] {
+        if is_wanted {
+            honoured.insert(name.into(), true.into());
+        }
+    }
+    if !uris.is_empty() {
+        honoured.insert("resourceSubscriptions".into(), uris.into());
+    }
+    let params = serde_json::json!({"notifications": honoured}).to_string();
+    incoming::own_notification(Method::SubscriptionsAcknowledged, &params, Some(id))
+}
+
+type Opened = (Vec<Watching>, Body);
+
+enum State {
+    Opening(Pin<Box<dyn Future<Output = Opened> + Send>>),
+    Open,
+}
+
+/// One open stream. Dropping it ends its subscriptions.
+pub(super) struct Listening {
+    state: State,
+    lists: Lists,
+    endpoint: Arc<super::Endpoint>,
+    bus: broadcast::Receiver<Event>,
+    updates: mpsc::Receiver<Body>,
+    /// Changed since `due` was set; told at that time, as one.
+    pending: Lists,
+    due: Option<Instant>,
+    stop: CancellationToken,
+    watching: Vec<Watching>,
+    _place: Place,
+}
+
+impl Listening {
+    /// Cancel-safe. Ends with the hub.
+    pub(super) async fn next(&mut self, id: &RequestId) -> Step {
+        if let State::Opening(opening) = &mut self.state {
+            let (watching, acknowledged) = opening.await;
+            self.watching = watching;
+            self.state = State::Open;
+            return Step::Notice(acknowledged);
+        }
+        loop {
+            if self.due.is_none_or(|due| due <= Instant::now())
+                && let Some(list) = self.pending.take_first()
+            {
+                return Step::Notice(incoming::own_notification(list.method(), "{}", Some(id)));
+            }
+            if self.pending.is_empty() {
+                self.due = None;
+            }
+            let due = self.due;
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Step::Answer(Answer::ok(incoming::listen_ended(id))),
+                Some(update) = self.updates.recv() => return Step::Notice(update),
+                event = self.bus.recv() => match event {
+                    Ok(event) => self.changed(&event),
+                    // Whoever lagged may have missed a change of its own.
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.pend(Lists::ALL),
+                    Err(broadcast::error::RecvError::Closed) => return Step::Answer(Answer::ok(incoming::listen_ended(id))),
+                },
+                () = sleep_until(due) => {}
+            }
+        }
+    }
+
+    fn changed(&mut self, event: &Event) {
+        if let Some(lists) = Lists::changed_at(&self.endpoint, event) {
+            self.pend(lists);
+        }
+    }
+
+    fn pend(&mut self, lists: Lists) {
+        let lists = lists.and(self.lists);
+        if !lists.is_empty() {
+            self.pending.add(lists);
+            self.due.get_or_insert_with(|| Instant::now() + limits::LIST_COALESCE);
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One of the streams that a principal may have.
+struct Place {
+    hub: Arc<Hub>,
+    principal: Arc<str>,
+}
+
+impl Place {
+    fn take(hub: &Arc<Hub>, principal: &Principal) -> Option<Self> {
+        let mut open = hub.listens.entry(Arc::clone(principal.id())).or_insert(0);
+        if *open >= limits::LISTENS_PER_PRINCIPAL_MAX {
+            return None;
+        }
+        *open += 1;
+        Some(Self { hub: Arc::clone(hub), principal: Arc::clone(principal.id()) })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(mut open) = self.hub.listens.get_mut(&self.principal) {
+            *open -= 1;
+        }
+        self.hub.listens.remove_if(&self.principal, |_, open| *open == 0);
+    }
+}

@@ -1,0 +1,308 @@
+//! Calls whose handshake server asks a stateless client: each is held by a task of its own while the client comes and goes (MCP
+//! 2026-07-28, multi round-trip requests). What it does is said by `bridge::park`; here it is done.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use dashmap::DashMap;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    Answer, Hub, Step,
+    carried::{Call, Kept},
+    crossing::OnWire,
+    talk,
+};
+use crate::{
+    bridge::{
+        park::{Parked, Reply, Step as Next, UNKNOWN_STATE},
+        round,
+        seal::What,
+    },
+    limits,
+    protocol::{Refusal, RequestId, Version, code::Code},
+    upstream::{Event, Exchange, Question},
+};
+
+/// Messages on their way to a client that reads slowly; more of them wait at the server.
+const WAITING: usize = 16;
+
+/// All parked calls.
+#[derive(Default)]
+pub(super) struct Parks {
+    calls: DashMap<u128, Arc<Place>>,
+    arrivals: AtomicU64,
+}
+
+/// One parked call, as those who come back find it.
+struct Place {
+    principal: Arc<str>,
+    arrival: u64,
+    door: mpsc::Sender<Visit>,
+}
+
+/// A request that waits for what the parked call says next.
+pub(super) struct Visit {
+    /// Raw JSON object; none for the request that started the call.
+    pub(super) responses: Option<String>,
+    pub(super) call: Call,
+    pub(super) id: RequestId,
+    pub(super) tell: mpsc::Sender<Step>,
+}
+
+/// What the waiting request reads. Dropping it cancels the call: a stateless client that goes away has no other way to say so.
+pub(super) struct Waiter(mpsc::Receiver<Step>);
+
+impl Waiter {
+    /// Cancel-safe; nothing follows an answer.
+    pub(super) async fn next(&mut self) -> Step {
+        match self.0.recv().await {
+            Some(step) => step,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn waiter() -> (mpsc::Sender<Step>, Waiter) {
+    let (tell, told) = mpsc::channel(WAITING);
+    (tell, Waiter(told))
+}
+
+impl Parks {
+    /// The oldest of this principal make room: who parks more than it may is known not to come back for all.
+    fn make_room(&self, principal: &Arc<str>) {
+        let mut own: Vec<_> =
+            self.calls.iter().filter(|place| place.principal == *principal).map(|place| (place.arrival, *place.key())).collect();
+        own.sort_unstable();
+        let surplus = own.len().saturating_sub(limits::PARKED_PER_PRINCIPAL_MAX.saturating_sub(1));
+        for (_, number) in own.into_iter().take(surplus) {
+            // Without its place the task finds its door closed, and ends.
+            self.calls.remove(&number);
+        }
+    }
+}
+
+/// What a parked call is made of.
+pub(super) struct Parking {
+    pub(super) hub: Arc<Hub>,
+    pub(super) call: Call,
+    pub(super) id: RequestId,
+    pub(super) kept: Arc<Kept>,
+    pub(super) on_wire: OnWire,
+    pub(super) first: Question,
+}
+
+/// From here on the call lives in a task of its own, and the request that started it reads what it is told.
+pub(super) fn park(parking: Parking) -> Waiter {
+    let Parking { hub, call, id, kept, on_wire, first } = parking;
+    let (door, visits) = mpsc::channel(1);
+    let number = random();
+    let principal = Arc::clone(kept.principal().id());
+    hub.parks.make_room(&principal);
+    let arrival = hub.parks.arrivals.fetch_add(1, Ordering::Relaxed);
+    hub.parks.calls.insert(number, Arc::new(Place { principal, arrival, door }));
+    let (tell, waiter) = waiter();
+    let task = Task {
+        machine: Parked::new(kept.profile, on_wire.version),
+        number,
+        kept,
+        exchange: on_wire.exchange,
+        version: on_wire.version,
+        questions: Vec::new(),
+        visit: Some(Visit { responses: None, call, id, tell }),
+        visits,
+        hub: Arc::clone(&hub),
+    };
+    hub.tasks.spawn(task.run(first));
+    waiter
+}
+
+/// The request that comes back.
+///
+/// # Errors
+/// No such call is parked for this principal.
+pub(super) fn resume(
+    hub: &Hub,
+    number: u128,
+    principal: &str,
+    responses: Option<String>,
+    call: Call,
+    id: RequestId,
+) -> Result<Waiter, Refusal> {
+    let place = hub.parks.calls.get(&number).map(|place| Arc::clone(&place)).filter(|place| &*place.principal == principal);
+    let place = place.ok_or_else(unknown)?;
+    let (tell, waiter) = waiter();
+    // Its one place is taken only while another retry comes in this very moment.
+    place.door.try_send(Visit { responses, call, id, tell }).map_err(|_| unknown())?;
+    Ok(waiter)
+}
+
+pub(super) fn unknown() -> Refusal {
+    Refusal::new(Code::InvalidParams, 200, UNKNOWN_STATE)
+}
+
+struct Task {
+    hub: Arc<Hub>,
+    number: u128,
+    kept: Arc<Kept>,
+    machine: Parked<Event>,
+    exchange: Exchange,
+    version: Version,
+    /// Open at the server.
+    questions: Vec<Question>,
+    /// Who waits.
+    visit: Option<Visit>,
+    visits: mpsc::Receiver<Visit>,
+}
+
+#[expect(clippy::large_enum_variant, reason = "one at a time, taken as soon as it is made")]
+enum Happened {
+    Server(Event),
+    Back(Visit),
+    /// The waiting client went away, the hub stops, or another parked call took the place.
+    Left,
+    Time,
+}
+
+impl Task {
+    async fn run(mut self, first: Question) {
+        self.ask(first);
+        loop {
+            if !self.settle().await {
+                break;
+            }
+            match self.wait().await {
+                Happened::Server(event) => self.handle(event).await,
+                Happened::Back(visit) => self.handle_back(visit).await,
+                Happened::Left => {
+                    let replies = self.machine.close();
+                    self.reply(replies);
+                    break;
+                }
+                Happened::Time => {}
+            }
+        }
+        self.hub.parks.calls.remove(&self.number);
+    }
+
+    /// Does what the machine says; `false` when the call is over.
+    async fn settle(&mut self) -> bool {
+        match self.machine.poll(std::time::Instant::now()) {
+            Next::Wait => true,
+            Next::Ask => {
+                let state = self.seal();
+                if let Some(visit) = self.visit.take() {
+                    let body = round::input_required(&visit.id, &self.machine.requests(), Some(&state));
+                    let _ = visit.tell.send(Step::Answer(Answer::ok(body))).await;
+                }
+                true
+            }
+            Next::Answer(outcome) => {
+                if let Some(visit) = self.visit.take() {
+                    let answer = talk::last(&self.hub, &self.kept, 0, outcome, &visit.call, self.version, &visit.id);
+                    let _ = visit.tell.send(Step::Answer(answer)).await;
+                }
+                false
+            }
+            Next::Expired(replies) => {
+                tracing::debug!(server = %self.kept.server(), "nobody came back to a parked call");
+                self.reply(replies);
+                false
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Happened {
+        let time = self.machine.timeout().map(Instant::from_std);
+        let gone = async {
+            match &self.visit {
+                Some(visit) => visit.tell.closed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = gone => Happened::Left,
+            visit = self.visits.recv() => visit.map_or(Happened::Left, Happened::Back),
+            event = self.exchange.next(), if !self.machine.is_done() => Happened::Server(event),
+            () = sleep_until(time) => Happened::Time,
+            () = self.hub.stop.cancelled() => Happened::Left,
+        }
+    }
+
+    async fn handle(&mut self, event: Event) {
+        match event {
+            Event::Question(question) => self.ask(question),
+            Event::Withdrawn(id) => {
+                self.machine.handle_withdrawn(&id);
+                self.questions.retain(|question| question.id() != id);
+            }
+            Event::Answer(_) | Event::Failed(_) => {
+                self.questions.clear();
+                self.machine.handle_outcome(event);
+            }
+            Event::Progress(_) | Event::Note(_) => {
+                // Of what comes while nobody waits, nothing is kept.
+                if let Some(visit) = &self.visit
+                    && let Some(notice) = visit.call.notice(&event)
+                {
+                    let _ = visit.tell.send(Step::Notice(notice)).await;
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, question: Question) {
+        let publish = self.kept.publisher();
+        let refused = self.machine.handle_question(question.message(), publish.as_deref(), std::time::Instant::now());
+        match refused {
+            Some(reply) => question.answer(reply.response),
+            None => self.questions.push(question),
+        }
+    }
+
+    async fn handle_back(&mut self, visit: Visit) {
+        match self.machine.handle_retry(visit.responses.as_deref(), std::time::Instant::now()) {
+            Ok(replies) => {
+                self.reply(replies);
+                if let Some(older) = self.visit.replace(visit) {
+                    let refusal = Refusal::new(Code::Internal, 200, "another retry of this request took its place");
+                    let answer = older.call.refused(refusal, &older.id);
+                    let _ = older.tell.send(Step::Answer(answer)).await;
+                }
+            }
+            Err(refusal) => {
+                let answer = visit.call.refused(refusal, &visit.id);
+                let _ = visit.tell.send(Step::Answer(answer)).await;
+            }
+        }
+    }
+
+    fn reply(&mut self, replies: Vec<Reply>) {
+        for Reply { question, response } in replies {
+            if let Some(at) = self.questions.iter().position(|open| open.id() == question) {
+                self.questions.swap_remove(at).answer(response);
+            }
+        }
+    }
+
+    fn seal(&self) -> String {
+        let what = What::Park { call: self.number, instance: self.hub.instance };
+        self.kept.seal(&self.hub, what, limits::PARK)
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn random() -> u128 {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).expect("the operating system has random numbers");
+    u128::from_ne_bytes(bits)
+}

@@ -1,0 +1,77 @@
+//! What the hub asked a client: requests the other way, told apart by ids of the hub's own.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::Session;
+use crate::{
+    limits,
+    protocol::{Message, RequestId},
+};
+
+/// The questions of one session without an answer. Ids count from 1 and are never used again.
+#[derive(Default)]
+pub(super) struct Questions {
+    last: u64,
+    open: Vec<(RequestId, oneshot::Sender<Message>)>,
+    closed: bool,
+}
+
+impl Session {
+    /// Takes an id for a question; whoever asks writes the line and sends it: as a notice of the request it belongs to, or with
+    /// `post_question`. `None` when the session has ended, or with `limits::SESSION_QUESTIONS_MAX` open.
+    pub fn ask(self: &Arc<Self>) -> Option<Asked> {
+        let mut questions = self.questions.lock().expect("no panic under this lock");
+        if questions.closed || questions.open.len() >= limits::SESSION_QUESTIONS_MAX {
+            return None;
+        }
+        questions.last += 1;
+        let id = RequestId::from_number(questions.last);
+        let (answer, receiver) = oneshot::channel();
+        questions.open.push((id.clone(), answer));
+        drop(questions);
+        Some(Asked { session: Arc::clone(self), id, receiver })
+    }
+
+    /// A response of the client's. `false` when no question is open under its id: it came too late, or was never asked for.
+    pub(in crate::hub) fn answered(&self, response: Message) -> bool {
+        let Some(id) = response.id() else { return false };
+        let mut questions = self.questions.lock().expect("no panic under this lock");
+        let Some(at) = questions.open.iter().position(|(open, _)| *open == id) else { return false };
+        let (_, answer) = questions.open.swap_remove(at);
+        drop(questions);
+        answer.send(response).is_ok()
+    }
+
+    pub(super) fn close_questions(&self) {
+        let mut questions = self.questions.lock().expect("no panic under this lock");
+        questions.closed = true;
+        questions.open = Vec::new();
+    }
+}
+
+/// A question under way. Dropping it forgets the question: an answer that still comes is ignored.
+pub struct Asked {
+    session: Arc<Session>,
+    id: RequestId,
+    receiver: oneshot::Receiver<Message>,
+}
+
+impl Asked {
+    /// To be the `id` of the line, as it is.
+    pub fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    /// The client's response, a result or an error; `None` when the session ends without one. Cancel-safe; once only.
+    pub async fn answer(&mut self) -> Option<Message> {
+        (&mut self.receiver).await.ok()
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.session.questions.lock().expect("no panic under this lock").open.retain(|(id, _)| *id != self.id);
+    }
+}

@@ -1,0 +1,319 @@
+//! A call in which somebody may ask: the server its caller while it works (handshake era), or by a result that asks for input
+//! (stateless era). What is said to whom is `bridge`'s; here are the connections.
+
+use std::{
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    Answer, Hub, Session, Step,
+    carried::{Call, Kept},
+    crossing::{OnWire, Turn},
+    park::{self, Parking, Waiter},
+    seal,
+    session::Asked,
+};
+use crate::{
+    bridge::{
+        outgoing::Inputs,
+        question,
+        reissue::Needed,
+        round::{self, InputRequired, Outcome},
+        seal::What,
+        shim::{Failure, Number, Shim, Step as Round},
+    },
+    limits,
+    protocol::{Era, Kind, Message, Refusal, RequestId, Version, code::Code},
+    upstream::{Event, Exchange, Question},
+};
+
+pub(super) struct Talk {
+    hub: Arc<Hub>,
+    kept: Arc<Kept>,
+    whose: Whose,
+    /// How often the server refused for want of an opened page.
+    refusals: u32,
+}
+
+enum Whose {
+    /// A stateless client: asked by results.
+    Stateless,
+    /// A handshake client: asked on its session.
+    Session(Box<Conversation>),
+}
+
+type Reopening = Pin<Box<dyn Future<Output = Result<OnWire, Refusal>> + Send>>;
+
+struct Conversation {
+    session: Arc<Session>,
+    /// To be said before anything else; then how the call ends, if it does.
+    out: VecDeque<crate::protocol::Body>,
+    end: Option<Turn>,
+    open: Vec<Open>,
+    rounds: Option<Shim>,
+    /// The request on its way to the server again.
+    reopening: Option<Reopening>,
+}
+
+/// A question that the client has.
+struct Open {
+    asked: Asked,
+    until: Instant,
+    from: From,
+}
+
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and there are few")]
+enum From {
+    /// A handshake server, while it works.
+    Server(Question, question::Kind),
+    /// A stateless server's result.
+    Round(Number),
+}
+
+enum Happened {
+    Server(Event),
+    /// The response to the question at this place; none when the session ended or it took too long.
+    Said(usize, Option<Message>),
+    Reopened(Result<OnWire, Refusal>),
+}
+
+impl Talk {
+    pub(super) fn new(kept: Arc<Kept>, refusals: u32) -> Box<Self> {
+        let whose = match &kept.session {
+            None => Whose::Stateless,
+            Some(session) => Whose::Session(Box::new(Conversation {
+                session: Arc::clone(session),
+                out: VecDeque::new(),
+                end: None,
+                open: Vec::new(),
+                rounds: None,
+                reopening: None,
+            })),
+        };
+        Box::new(Self { hub: Arc::clone(kept.hub()), kept, whose, refusals })
+    }
+
+    /// Cancel-safe.
+    pub(super) async fn next(&mut self, exchange: &mut Exchange, call: &Call, server: Version, id: &RequestId) -> Turn {
+        let Self { hub, kept, whose, refusals } = self;
+        match whose {
+            Whose::Stateless => match exchange.next().await {
+                Event::Question(question) => Turn::Parks(question),
+                event @ (Event::Answer(_) | Event::Failed(_)) => {
+                    Turn::Step(Step::Answer(last(hub, kept, *refusals, event, call, server, id)))
+                }
+                event => Turn::Event(event),
+            },
+            Whose::Session(conversation) => conversation.next(exchange, kept, call, server, id).await,
+        }
+    }
+
+    pub(super) fn park(call: Call, mut on_wire: OnWire, id: &RequestId, first: Question) -> Waiter {
+        let Self { hub, kept, .. } = *on_wire.talk.take().expect("only a call that may ask parks");
+        park::park(Parking { hub, call, id: id.clone(), kept, on_wire, first })
+    }
+}
+
+/// The last event of a call as the answer to a stateless client, which may be to ask it something.
+pub(super) fn last(hub: &Hub, kept: &Kept, refusals: u32, event: Event, call: &Call, server: Version, id: &RequestId) -> Answer {
+    let Event::Answer(answer) = event else { return call.answer(event, id, server) };
+    let asked = match server.era() {
+        Era::Stateless if Outcome::of(&answer) == Outcome::InputRequired => relay(hub, kept, &answer, id),
+        Era::Handshake if answer.kind() == Kind::Error => match Needed::read(&answer, refusals + 1) {
+            Some(needed) => needed.check(kept.profile).map(|()| reissue(hub, kept, needed, id)),
+            None => return call.answer(Event::Answer(answer), id, server),
+        },
+        _ => return call.answer(Event::Answer(answer), id, server),
+    };
+    asked.unwrap_or_else(|refusal| call.refused(refusal, id))
+}
+
+/// A stateless server's question to a stateless client: its own state comes back sealed.
+fn relay(hub: &Hub, kept: &Kept, answer: &Message, id: &RequestId) -> Result<Answer, Refusal> {
+    let publish = kept.publisher();
+    let asked = InputRequired::read(answer, publish.as_deref())?;
+    let state = asked.state.as_deref().map(|state| kept.seal(hub, What::Relay(state.to_owned()), seal::RELAY));
+    round::relay(&asked, kept.profile, id, state.as_deref()).map(Answer::ok)
+}
+
+/// `input_required` for pages that a user has to open before the server takes the request.
+fn reissue(hub: &Hub, kept: &Kept, needed: Needed, id: &RequestId) -> Answer {
+    let requests = needed.requests();
+    let state = kept.seal(hub, What::Reissue(needed), limits::PARK);
+    Answer::ok(round::input_required(id, &requests, Some(&state)))
+}
+
+impl Conversation {
+    async fn next(&mut self, exchange: &mut Exchange, kept: &Arc<Kept>, call: &Call, server: Version, id: &RequestId) -> Turn {
+        loop {
+            if let Some(body) = self.out.pop_front() {
+                return Turn::Step(Step::Notice(body));
+            }
+            if let Some(end) = self.end.take() {
+                return end;
+            }
+            match self.happens(exchange).await {
+                Happened::Server(Event::Question(question)) => self.ask(question, kept, server),
+                Happened::Server(Event::Withdrawn(theirs)) => self.withdraw(&theirs),
+                Happened::Server(Event::Answer(answer))
+                    if server.era() == Era::Stateless && Outcome::of(&answer) == Outcome::InputRequired =>
+                {
+                    let shim = self.rounds.get_or_insert_with(|| Shim::new(call.client, kept.profile));
+                    let publish = kept.publisher();
+                    let step = shim.handle_input_required(&answer, publish.as_deref(), &mut seal::token, std::time::Instant::now());
+                    match step {
+                        Ok(step) => self.step(step, kept, call, id),
+                        Err(refusal) => self.end(Turn::Step(Step::Answer(call.refused(refusal, id)))),
+                    }
+                }
+                Happened::Server(event @ (Event::Answer(_) | Event::Failed(_))) => self.end(Turn::Event(event)),
+                Happened::Server(event) => return Turn::Event(event),
+                Happened::Said(at, said) => self.said(at, said, kept, call, server, id),
+                Happened::Reopened(Ok(on_wire)) => *exchange = on_wire.exchange,
+                Happened::Reopened(Err(refusal)) => self.end(Turn::Step(Step::Answer(call.refused(refusal, id)))),
+            }
+        }
+    }
+
+    /// Cancel-safe.
+    async fn happens(&mut self, exchange: &mut Exchange) -> Happened {
+        if let Some(reopening) = &mut self.reopening {
+            let reopened = reopening.await;
+            self.reopening = None;
+            return Happened::Reopened(reopened);
+        }
+        let until = self.open.iter().map(|open| open.until).min();
+        let open = &mut self.open;
+        let said = poll_fn(|cx| {
+            for (at, open) in open.iter_mut().enumerate() {
+                if let Poll::Ready(said) = pin!(open.asked.answer()).poll(cx) {
+                    return Poll::Ready((at, said));
+                }
+            }
+            Poll::Pending
+        });
+        tokio::select! {
+            biased;
+            (at, said) = said => Happened::Said(at, said),
+            event = exchange.next() => Happened::Server(event),
+            () = sleep_until(until) => Happened::Said(self.latest(), None),
+        }
+    }
+
+    /// The place of the question whose time is over first.
+    fn latest(&self) -> usize {
+        self.open.iter().enumerate().min_by_key(|(_, open)| open.until).map_or(0, |(at, _)| at)
+    }
+
+    /// A handshake server asks a handshake client.
+    fn ask(&mut self, question: Question, kept: &Kept, server: Version) {
+        let refuse = |question: Question, refusal: Refusal| {
+            let response = refusal.with_id(Some(question.id())).to_body().to_bytes();
+            question.answer(response);
+        };
+        let kind = match question::Asked::read(question.message(), None) {
+            Ok(read) => read.kind,
+            Err(refusal) => return refuse(question, refusal),
+        };
+        let Some(asked) = self.session.ask() else {
+            return refuse(question, Refusal::new(Code::Internal, 200, "the client has too many questions open"));
+        };
+        let publish = kept.publisher();
+        match question::forward(question.message(), asked.id(), (kept.client, kept.profile), server, publish.as_deref()) {
+            Ok(body) => {
+                self.out.push_back(body);
+                self.open.push(Open { asked, until: Instant::now() + limits::PARK, from: From::Server(question, kind) });
+            }
+            Err(refusal) => refuse(question, refusal),
+        }
+    }
+
+    /// The server takes its question back; the client is told.
+    fn withdraw(&mut self, theirs: &RequestId) {
+        let is_it = |open: &Open| matches!(&open.from, From::Server(question, _) if question.id() == *theirs);
+        if let Some(at) = self.open.iter().position(is_it) {
+            let open = self.open.swap_remove(at);
+            self.out.push_back(question::withdrawn(open.asked.id(), "the server withdrew it"));
+        }
+    }
+
+    fn said(&mut self, at: usize, said: Option<Message>, kept: &Arc<Kept>, call: &Call, server: Version, id: &RequestId) {
+        if at >= self.open.len() {
+            return;
+        }
+        let Open { asked, from, .. } = self.open.swap_remove(at);
+        if said.is_none() {
+            self.out.push_back(question::withdrawn(asked.id(), "it took too long"));
+        }
+        match (from, said) {
+            (From::Server(theirs, kind), Some(said)) => {
+                let response = question::answer(&said, kind, &theirs.id(), server);
+                theirs.answer(response);
+            }
+            (From::Server(theirs, kind), None) => {
+                let response = kind.closing(&theirs.id());
+                theirs.answer(response);
+            }
+            (From::Round(number), said) => {
+                let Some(shim) = &mut self.rounds else { return };
+                let step = match said {
+                    Some(said) => shim.handle_response(number, &said),
+                    None => shim.handle_timeout(),
+                };
+                self.step(step, kept, call, id);
+            }
+        }
+    }
+
+    fn step(&mut self, step: Round, kept: &Arc<Kept>, call: &Call, id: &RequestId) {
+        match step {
+            Round::Wait => {}
+            Round::Ask(questions) => {
+                for question in questions {
+                    let Some(asked) = self.session.ask() else {
+                        let refusal = Refusal::new(Code::Internal, 200, "too many questions are open in this session");
+                        return self.end(Turn::Step(Step::Answer(call.refused(refusal, id))));
+                    };
+                    self.out.push_back(question.to_body(asked.id()));
+                    let until = Instant::now() + limits::PARK;
+                    self.open.push(Open { asked, until, from: From::Round(question.number) });
+                }
+            }
+            Round::Retry(retry) => {
+                let kept = Arc::clone(kept);
+                self.reopening = Some(Box::pin(async move {
+                    tokio::time::sleep(retry.pause).await;
+                    kept.open(Inputs::Put { responses: retry.responses.as_deref(), state: retry.state.as_deref() }).await
+                }));
+            }
+            Round::Fail(Failure { text, data, .. }) => {
+                let answer = match round::failed(call.method(), id, Era::Handshake, &text, data) {
+                    Ok(body) => Answer::ok(body),
+                    Err(refusal) => call.refused(refusal, id),
+                };
+                self.end(Turn::Step(Step::Answer(answer)));
+            }
+        }
+    }
+
+    /// The call ends: what the client was asked it need not answer any more.
+    fn end(&mut self, end: Turn) {
+        for open in self.open.drain(..) {
+            self.out.push_back(question::withdrawn(open.asked.id(), "the request it belonged to has ended"));
+        }
+        self.end = Some(end);
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
