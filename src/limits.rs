@@ -118,6 +118,11 @@ pub const SERVER_QUESTIONS_MAX: usize = 64;
 pub const SERVER_WATCHED_MAX: usize = 1024;
 /// What a server may list, over all pages of one list.
 pub const LIST_BYTES_MAX: usize = 32 << 20;
+/// One file of the log, and how many there are, the current one included.
+pub const LOG_FILE_BYTES_MAX: u64 = 10 << 20;
+pub const LOG_FILES: u32 = 5;
+/// Lines that wait for a slow disk, terminal or reader; more are dropped. Each writer's queue is allocated whole.
+pub const LOG_QUEUE: usize = 8192;
 /// Unsolicited messages that wait for a session's stream; the oldest notices make room.
 pub const MAIL_MAX: usize = 256;
 pub const MAIL_BYTES_MAX: usize = 1 << 20;

@@ -17,7 +17,7 @@ use crate::{
     },
     hub::Endpoint,
     name::{ServerName, TenantId},
-    observe::log::{Format, Log, Sink, error_line},
+    observe::log::{Format, Log, Plan, Sink, error_line},
 };
 
 pub(super) fn serve(args: &ServeArgs) -> ExitCode {
@@ -33,7 +33,7 @@ pub(super) fn serve(args: &ServeArgs) -> ExitCode {
     let for_a_person = std::io::stdout().is_terminal();
     let format = if settings.log_text || (for_a_person && args.log_format.is_none()) { Format::Text } else { Format::Json };
     let sink = if for_a_person { Sink::Stderr } else { Sink::Split };
-    let mut log = Log::start(&settings.log_level, format, sink);
+    let mut log = Log::start(&Plan { level: &settings.log_level, format, sink, file: place.log() });
     warn(&settings.problems);
     app::serve(settings, &place, args.allow_unauthenticated, &mut log)
 }
@@ -50,7 +50,7 @@ pub(super) fn stdio(args: &StdioArgs) -> ExitCode {
     };
     let format = if settings.log_text { Format::Text } else { Format::Json };
     // stdout is the wire.
-    let _log = Log::start(&settings.log_level, format, Sink::Stderr);
+    let _log = Log::start(&Plan { level: &settings.log_level, format, sink: Sink::Stderr, file: place.log() });
     warn(&settings.problems);
     app::serve_stdio(settings, &place, endpoint)
 }

@@ -1,17 +1,17 @@
 //! One server entry of any dialect. Every field has one meaning, whatever other hosts call it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use serde_json::Map;
 
 use super::{
     Remote,
-    document::{Notes, Source},
+    document::{Notes, Place},
     life::Life,
     remote,
     settings::{Builtin, Launch},
     shown,
-    value::{Fault, Field, to_json},
+    value::{Fault, Field, texts, to_json},
 };
 
 /// An entry as read; names, scope and the file's defaults are still to come.
@@ -20,6 +20,8 @@ pub(super) struct Entry {
     pub(super) written: String,
     /// `None`: of no file.
     pub(super) place: Option<Place>,
+    /// Where its texts stand that may turn out wrong when it starts: those with placeholders, and `envFile`. Of equal ones the first.
+    pub(super) texts: BTreeMap<String, Place>,
     /// From a file with `tenants`, whose format has defaults of its own.
     pub(super) native: bool,
     pub(super) launch: Launch,
@@ -32,17 +34,8 @@ pub(super) struct Entry {
     pub(super) shown: Map<String, serde_json::Value>,
 }
 
-/// Where something stands, kept after its file is closed.
-#[derive(Clone)]
-pub(super) struct Place {
-    pub(super) source: Arc<Source>,
-    pub(super) line: usize,
-    pub(super) column: usize,
-}
-
 impl Entry {
     pub(super) fn read(field: &Field<'_>, native: bool, notes: &mut Notes<'_>) -> Self {
-        let (line, column) = notes.position(field.at);
         let mut draft = Draft::default();
         let shown = notes.keep(to_json(field.value)).and_then(|value| match value {
             serde_json::Value::Object(map) => Some(shown::mask(map)),
@@ -58,7 +51,8 @@ impl Entry {
         let error = notes.error.take();
         Self {
             written: field.name.to_owned(),
-            place: Some(Place { source: notes.document.source.clone(), line, column }),
+            place: Some(notes.place(field.at)),
+            texts: late_texts(field, notes),
             native,
             enabled: error.is_none() && draft.is_enabled(),
             launch: draft.launch(),
@@ -76,6 +70,7 @@ impl Entry {
         Self {
             written: builtin.as_str().to_owned(),
             place: None,
+            texts: BTreeMap::new(),
             native: false,
             launch: Launch::Builtin(builtin),
             display_name: None,
@@ -255,6 +250,17 @@ impl Draft {
             },
         }
     }
+}
+
+/// What is looked into only when the server starts.
+fn late_texts(field: &Field<'_>, notes: &Notes<'_>) -> BTreeMap<String, Place> {
+    let mut found = BTreeMap::new();
+    texts(field.value, &mut |name, text, at| {
+        if (name == "envFile" || text.contains("${")) && !found.contains_key(text) {
+            found.insert(text.to_owned(), notes.place(at));
+        }
+    });
+    found
 }
 
 /// Variables for a process. An empty value is as good as `null`: take the hub's.

@@ -307,3 +307,30 @@ fn a_bad_entry_does_not_start() {
     let servers = hub().servers(r#"{"mcpServers": {"m": {"command": "c", "args": 1}}}"#);
     assert!(matches!(resolve(&servers[0]), Err(PlaceholderError::Failed { .. })));
 }
+
+#[test]
+fn what_cannot_be_resolved_has_its_place() {
+    let hub = hub();
+    let place = |text: &str| {
+        let servers = hub.servers(text);
+        explain(&servers[0]).map(|_| ()).unwrap_err().to_string()
+    };
+    let entry = |fields: &str| place(&format!("{{\"mcpServers\": {{\n\"s\": {{{fields}}}}}}}"));
+    for (fields, told) in [
+        (r#""command": "${NONE}""#, "2:18: tenant default, server s: Variable 'NONE' not found"),
+        (r#""command": "c", "args": ["a", "b ${file:no}"]"#, "2:37: tenant default, server s: ${file:no}: No such file"),
+        (r#""command": "${VOID}""#, "2:18: tenant default, server s: \"command\" is empty once"),
+        (r#""command": "c", "cwd": "${""#, "2:30: tenant default, server s: a \"${\" has no closing"),
+        (r#""command": "c", "envFile": "gone.env""#, "2:34: tenant default, server s: envFile 'gone.env': No such file"),
+        (r#""command": "c", "env": {"A": "x", "B": "${A}${NONE}"}"#, "2:46: tenant default, server s: Variable 'NONE' not found"),
+        // Not where it is used, but where it is wrong.
+        (r#""command": "${A}", "env": {"A": "${B}", "B": "${NONE}"}"#, "2:52: tenant default, server s: Variable 'NONE' not found"),
+    ] {
+        let said = entry(fields);
+        assert!(said.starts_with(&format!("s.json:{told}")), "{fields}: {said}");
+    }
+    let said = place("{\"tenants\": {\"t\": {\"env\": {\n\"A\": \"${NONE}\"}, \"servers\": {\"s\": {\"command\": \"${A}\"}}}}}");
+    assert_eq!(said, "s.json:2:6: tenant t, server s: Variable 'NONE' not found");
+    let said = place("{\"inputs\": [{\"id\": \"i\",\n\"default\": \"${NONE}\"}], \"servers\": {\"s\": {\"command\": \"${input:i}\"}}}");
+    assert_eq!(said, "s.json:2:12: tenant default, server s: Variable 'NONE' not found");
+}

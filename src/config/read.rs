@@ -15,7 +15,7 @@ use super::{
     finish::Finish,
     gateway::{Hub, log_level},
     placeholder::World,
-    problem::Severity,
+    problem::{Severity, in_file_order},
     remote,
     settings::{Gateway, Listener, Serves},
 };
@@ -67,8 +67,7 @@ pub fn read(files: &[PathBuf], environment: &Environment, overrides: &Overrides)
     let world = World { is_local: hosts.all(|host| remote::is_loopback(host)), ..world };
     let finish = Finish { hub: &draft.hub, world: Arc::new(world), inputs: Arc::new(draft.inputs), problems: &mut problems };
     let tenants = finish.tenants(draft.tenants);
-    // What concerns no file comes last.
-    problems.sort_by_key(|problem| (read.iter().position(|file| Some(file) == problem.file.as_ref()).unwrap_or(usize::MAX), problem.line));
+    in_file_order(&mut problems, &read);
     if problems.iter().any(|problem| problem.severity == Severity::Fatal) {
         return Err(problems);
     }

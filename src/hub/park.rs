@@ -157,6 +157,7 @@ struct Task {
     visits: mpsc::Receiver<Visit>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one at a time, taken as soon as it is made")]
 enum Happened {
     Server(Event),
     Back(Visit),

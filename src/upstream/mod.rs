@@ -24,6 +24,7 @@ mod pool;
 pub mod question;
 mod remote;
 pub mod server;
+mod starts;
 pub mod status;
 pub mod subscription;
 mod supervise;

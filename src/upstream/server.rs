@@ -8,9 +8,9 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -40,6 +40,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How much later than a start's own deadline its callers give up.
 const VERDICT: Duration = Duration::from_millis(500);
+/// Not written at every call: what lies beside it is read by all threads.
+const USED_TICK_MS: u64 = 16;
 
 pub struct Server {
     pub(super) settings: Arc<ServerSettings>,
@@ -69,6 +71,8 @@ pub struct Server {
     turn: tokio::sync::Mutex<()>,
     /// Under `pool.scope: call`, the instances each principal may have.
     places: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
+    /// When a caller last took an instance: milliseconds since 1970, at most `USED_TICK_MS` behind; 0 for never.
+    used_ms: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -151,6 +155,7 @@ impl Server {
             relisting: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             places: Mutex::default(),
+            used_ms: AtomicU64::new(0),
         })
     }
 
@@ -240,6 +245,12 @@ impl Server {
             retry: retry.map(|(failures, due)| (failures, SystemTime::now() + due.saturating_duration_since(now))),
             noise,
         }
+    }
+
+    /// When a caller last took an instance, to a few milliseconds.
+    pub fn used_at(&self) -> Option<SystemTime> {
+        let used_ms = Some(self.used_ms.load(Ordering::Relaxed)).filter(|used_ms| *used_ms > 0)?;
+        Some(UNIX_EPOCH + Duration::from_millis(used_ms))
     }
 
     /// By request: forgets back-off, returns after the first good handshake; running already is no error.
@@ -438,7 +449,16 @@ impl Server {
     }
 
     fn lease_by(&self, held: Use) -> Lease {
+        self.touch();
         Lease::new(held, self.deadline())
+    }
+
+    /// A caller takes an instance.
+    fn touch(&self) {
+        let now_ms = UNIX_EPOCH.elapsed().map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        if now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= USED_TICK_MS {
+            self.used_ms.store(now_ms, Ordering::Relaxed);
+        }
     }
 
     fn find(self: &Arc<Self>, sharer: &Sharer) -> Result<Found, UpstreamError> {
@@ -519,7 +539,11 @@ impl Server {
                 if key.profile != Profile::BARE || life.pool.share(&None).is_some_and(|share| share.coming.is_some()) {
                     self.launch_beside(&life, key.profile, Arc::clone(&place))
                 } else {
-                    self.launch(&mut life, &None, None, false)
+                    let failed = self.launch(&mut life, &None, None, false);
+                    if let Some(coming) = &mut life.pool.share_mut(&None).coming {
+                        coming.place = Some(Arc::clone(&place));
+                    }
+                    failed
                 }
             };
             self.wait(coming, until).await?;

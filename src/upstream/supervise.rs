@@ -225,7 +225,7 @@ impl Server {
     async fn bring_up(&self, slot: &Slot, profile: Profile, run: &Run) -> Result<Up, StartError> {
         let starting = tokio::select! {
             () = run.stop.cancelled() => return Err(StartError::Stopped),
-            starting = self.commons.starts.acquire() => starting,
+            starting = self.commons.starts.begin(&self.settings.id.tenant) => starting,
         };
         let until = Instant::now() + self.settings.timeouts.start;
         let settings = Arc::clone(&self.settings);
