@@ -2,6 +2,7 @@
 
 pub mod bus;
 pub mod log;
+pub mod wire;
 
 pub use bus::{Bus, Event, ServerPhase};
 pub use log::Log;

@@ -30,6 +30,7 @@ use crate::{
     limits,
     mux::{Connection, Deadline, Outbox, WireId},
     name::ServerId,
+    observe::wire::{Leg, Peer},
     protocol::{Message, Version},
     upstream::{Event, UpstreamError, exchange::Opened, instance::Use, status::Noise},
 };
@@ -50,6 +51,7 @@ pub(super) struct Shared {
     core: Mutex<Core>,
     pub(super) server: ServerId,
     pub(super) bounds: Bounds,
+    pub(super) wire: Leg,
     /// Set by the handshake. Before it nothing is cancelled: `initialize` cannot be.
     version: OnceLock<Version>,
     /// Lines wait, or a deadline came nearer, or the link was closed.
@@ -111,6 +113,7 @@ impl Link {
             core: Mutex::new(core),
             server: server.clone(),
             bounds,
+            wire: Leg::new(Peer::Server, server.name.as_str()),
             version: OnceLock::new(),
             to_write: Notify::new(),
             room: Notify::new(),

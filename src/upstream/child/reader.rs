@@ -80,6 +80,7 @@ fn handle_line(shared: &Shared, line: Line) {
 }
 
 fn handle_text(shared: &Shared, bytes: Bytes) {
+    shared.wire.received(&bytes);
     let message = match Message::parse(bytes.clone()) {
         Ok(message) => message,
         Err(error) => {
