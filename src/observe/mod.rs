@@ -3,6 +3,7 @@
 pub mod bus;
 mod file;
 pub mod log;
+pub mod wire;
 
 pub use bus::{Bus, Event, ServerPhase};
 pub use log::Log;

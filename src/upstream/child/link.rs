@@ -38,6 +38,7 @@ use crate::{
     limits,
     mux::{Connection, Deadline, Outbox, WireId},
     name::ServerId,
+    observe::wire::{Leg, Peer},
     protocol::{Era, Message, Method, RequestId, Version},
     upstream::{
         Event, Question, UpstreamError, What,
@@ -70,6 +71,7 @@ pub(super) struct Shared {
     pub(super) server: ServerId,
     pub(super) bounds: Bounds,
     outlet: Arc<Outlet>,
+    pub(super) wire: Leg,
     /// Set by the handshake. Before it nothing is cancelled: `initialize` cannot be.
     version: OnceLock<Version>,
     /// Lines wait, or a deadline came nearer, or the link was closed.
@@ -142,6 +144,7 @@ impl Link {
             server: server.clone(),
             bounds,
             outlet,
+            wire: Leg::new(Peer::Server, server.name.as_str()),
             version: OnceLock::new(),
             to_write: Notify::new(),
             room: Notify::new(),

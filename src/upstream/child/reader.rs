@@ -82,6 +82,7 @@ fn handle_line(shared: &Arc<Shared>, line: Line) {
 }
 
 fn handle_text(shared: &Arc<Shared>, bytes: Bytes) {
+    shared.wire.received(&bytes);
     let message = match Message::parse(bytes.clone()) {
         Ok(message) => message,
         Err(error) => {
