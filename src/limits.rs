@@ -154,6 +154,15 @@ pub const REISSUE_WAIT: Duration = Duration::from_secs(30);
 pub const TASK_POLL: Duration = Duration::from_secs(1);
 pub const TASK_POLL_MIN: Duration = Duration::from_millis(100);
 pub const TASK_POLL_MAX: Duration = Duration::from_secs(30);
+/// How long a task is to be kept by a server that is asked for one.
+pub const TASK_TTL: Duration = Duration::from_secs(60 * 60);
+/// How long the connection of a task is held after somebody asked for it, at most and at least: the least once it has ended.
+pub const TASK_KEPT: Duration = Duration::from_secs(60 * 60);
+pub const TASK_KEPT_MIN: Duration = Duration::from_secs(60);
+/// Tasks of one principal whose connections are held; the oldest gives way.
+pub const TASKS_HELD_PER_PRINCIPAL_MAX: usize = 64;
+/// The least for which a task's id is good; whether there still is such a task is for its server to say.
+pub const TASK_ID_LIVES: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Elicitations by URL that servers reported as finished, newest; a request may wait for one of them.
 pub const FINISHED_PAGES_MAX: usize = 256;
 /// Streams of changes (`subscriptions/listen`) open at once for one principal; one more is refused.

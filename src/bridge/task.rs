@@ -11,7 +11,11 @@ use super::{
 use crate::{
     limits,
     protocol::{
-        Body, Era, Kind, Message, Method, RequestId, Span, Version, capability::Profile, code::Code, refusal::quoted, splice::Splice,
+        Body, Era, Kind, Message, Method, RequestId, Span, Version,
+        capability::{Profile, TaskSupport},
+        code::Code,
+        refusal::quoted,
+        splice::Splice,
     },
 };
 
@@ -287,27 +291,6 @@ pub fn renamed(note: &Message, task_id: &str, subscription: Option<&RequestId>) 
     body.to_body()
 }
 
-/// `execution.taskSupport` of a tool (2025-11-25).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Support {
-    #[default]
-    Forbidden,
-    Optional,
-    Required,
-}
-
-impl Support {
-    /// Of a tool's definition, raw JSON.
-    pub fn of(definition: &str) -> Self {
-        let execution = Object::read(definition).and_then(|tool| tool.object("execution"));
-        match execution.and_then(|execution| execution.string("taskSupport")).as_deref() {
-            Some("optional") => Self::Optional,
-            Some("required") => Self::Required,
-            _ => Self::Forbidden,
-        }
-    }
-}
-
 /// What decides about tasks in one `tools/call`.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
@@ -317,7 +300,7 @@ pub struct Facts {
     pub server: Version,
     /// It said `tasks.requests.tools.call` (2025-11-25), or the extension (2026-07-28).
     pub server_has_tasks: bool,
-    pub support: Support,
+    pub support: TaskSupport,
     /// The client sent `task`, and may: at a server's own endpoint.
     pub asked: bool,
     /// Calls that may become tasks are to.
@@ -343,6 +326,20 @@ pub enum Plan {
 }
 
 impl Plan {
+    /// Whether a stateless server is told that tasks are understood.
+    pub const fn declares(self) -> bool {
+        matches!(self, Self::Declare | Self::DeclareAndPoll)
+    }
+
+    /// Raw JSON of `params.task` for the server.
+    pub fn param(self, call: &Message) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Start | Self::Poll => Some(augment(Some(limits::TASK_TTL)).into()),
+            Self::Relay => text_of(call, call.scan().task.map(|task| task.value)).map(Cow::Borrowed),
+            Self::Plain | Self::Declare | Self::DeclareAndPoll => None,
+        }
+    }
+
     pub fn of(facts: &Facts) -> Self {
         let is_able = facts.server_has_tasks && (facts.server.era() == Era::Stateless || facts.server >= Version::V2025_11_25);
         let understands = facts.profile.has(Profile::TASKS) && facts.client.era() == Era::Stateless;
@@ -352,12 +349,12 @@ impl Plan {
             (Era::Handshake, Era::Stateless) if facts.bridges => Self::DeclareAndPoll,
             (_, Era::Stateless) => Self::Plain,
             (_, Era::Handshake) => match facts.support {
-                Support::Forbidden => Self::Plain,
+                TaskSupport::Forbidden => Self::Plain,
                 _ if facts.asked && facts.client == Version::V2025_11_25 => Self::Relay,
-                Support::Required if understands => Self::Start,
-                Support::Required => Self::Poll,
-                Support::Optional if understands && facts.prefers => Self::Start,
-                Support::Optional => Self::Plain,
+                TaskSupport::Required if understands => Self::Start,
+                TaskSupport::Required => Self::Poll,
+                TaskSupport::Optional if understands && facts.prefers => Self::Start,
+                TaskSupport::Optional => Self::Plain,
             },
         }
     }

@@ -8,24 +8,41 @@ use bytes::Bytes;
 use super::{Catalog, Scope, View, offered::Offered};
 use crate::protocol::{
     Era,
-    capability::TASKS,
+    capability::{TASKS, makes_tasks},
     raw::{self, Field},
 };
 
+macro_rules! all {
+    ($more:literal) => {
+        concat!(
+            r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"#,
+            r#""completions":{},"logging":{}"#,
+            $more,
+            "}"
+        )
+    };
+}
 /// All that is carried without a server's word for it.
-const ALL: &str = r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"completions":{},"logging":{}}"#;
-const ALL_AND_UI: &str = r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"completions":{},"logging":{},"extensions":{"io.modelcontextprotocol/ui":{}}}"#;
+const ALL: &str = all!("");
+const ALL_AND_UI: &str = all!(r#","extensions":{"io.modelcontextprotocol/ui":{}}"#);
+const ALL_AND_TASKS: &str = all!(r#","extensions":{"io.modelcontextprotocol/tasks":{}}"#);
+const ALL_AND_BOTH: &str = all!(r#","extensions":{"io.modelcontextprotocol/ui":{},"io.modelcontextprotocol/tasks":{}}"#);
 
 impl Catalog {
-    /// A raw JSON object. Tasks are not in it for a merged endpoint: whether they are carried is for the caller to say.
+    /// A raw JSON object. At a merged endpoint tasks are an extension of the stateless era only.
     pub fn capabilities(&self, scope: Scope<'_>, view: View) -> Bytes {
         let tenant = self.tenant(scope.tenant);
         let snapshot = tenant.as_ref().map(|tenant| tenant.snapshot.load());
         let Some(server) = scope.server else {
             let all = snapshot.iter().flat_map(|snapshot| &snapshot.servers).flat_map(|listed| listed.offers.iter());
-            return Bytes::from_static(
-                if all.map(AsRef::as_ref).any(|offered: &Offered| offered.has_ui) { ALL_AND_UI } else { ALL }.as_bytes(),
-            );
+            let has_ui = all.map(AsRef::as_ref).any(|offered: &Offered| offered.has_ui);
+            let said = match (view.version.era(), has_ui) {
+                (Era::Handshake, false) => ALL,
+                (Era::Handshake, true) => ALL_AND_UI,
+                (Era::Stateless, false) => ALL_AND_TASKS,
+                (Era::Stateless, true) => ALL_AND_BOTH,
+            };
+            return Bytes::from_static(said.as_bytes());
         };
         let listed = snapshot.as_ref().and_then(|snapshot| snapshot.listed(server));
         let own = listed.and_then(|listed| listed.offers.fitting(view.profile)).and_then(|offered| {
@@ -39,21 +56,35 @@ impl Catalog {
 /// The same, said by the hub. `None`: no object.
 fn translated(said: &str, server: Era, client: Era) -> Option<String> {
     let mut out = Object::default();
+    // The tasks of 2025-11-25 as the extension shows them.
+    let carries_tasks = (server, client) == (Era::Handshake, Era::Stateless) && makes_tasks(said, server);
     for Field { key, value } in raw::fields(said)? {
         match &*key {
             // The hub tells of changes even where the server does not: it asks again.
             "tools" | "prompts" | "resources" => out.put(&key, &told_of_changes(value)),
-            // The tasks of 2025-11-25; those of 2026-07-28 are an extension and another design.
+            // The tasks of 2025-11-25; those of 2026-07-28 are an extension and another design. Of all tasks there is no list: they
+            // are several callers'.
             "tasks" if (server, client) != (Era::Handshake, Era::Handshake) => {}
+            "tasks" => {
+                let mut kept = Object::default();
+                raw::fields(value)?.iter().filter(|field| field.key != "list").for_each(|field| kept.put(&field.key, field.value));
+                out.put(&key, &kept.close());
+            }
             "extensions" if (server, client) != (Era::Stateless, Era::Stateless) => {
                 let mut kept = Object::default();
                 raw::fields(value)?.iter().filter(|field| field.key != TASKS).for_each(|field| kept.put(&field.key, field.value));
+                if carries_tasks {
+                    kept.put(TASKS, "{}");
+                }
                 if !kept.is_empty() {
                     out.put(&key, &kept.close());
                 }
             }
             _ => out.put(&key, value),
         }
+    }
+    if carries_tasks && raw::member(said, "extensions").ok()?.is_none() {
+        out.put("extensions", &format!(r#"{{"{TASKS}":{{}}}}"#));
     }
     Some(out.close())
 }
@@ -117,7 +148,25 @@ mod tests {
                 A,
                 A,
                 r#"{"resources":{"listChanged":false,"subscribe":true,"x":1},"tasks":{"list":{}},"own":[1.0]}"#.into(),
-                r#"{"resources":{"subscribe":true,"x":1,"listChanged":true},"tasks":{"list":{}},"own":[1.0]}"#.into(),
+                r#"{"resources":{"subscribe":true,"x":1,"listChanged":true},"tasks":{},"own":[1.0]}"#.into(),
+            ),
+            (
+                A,
+                A,
+                r#"{"tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}}}"#.into(),
+                r#"{"tasks":{"cancel":{},"requests":{"tools":{"call":{}}}}}"#.into(),
+            ),
+            (
+                A,
+                B,
+                r#"{"tasks":{"requests":{"tools":{"call":{}}}}}"#.into(),
+                r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#.into(),
+            ),
+            (
+                A,
+                B,
+                r#"{"extensions":{"own/x":{},"io.modelcontextprotocol/ui":{}},"tasks":{"requests":{"tools":{"call":{}}}}}"#.into(),
+                r#"{"extensions":{"own/x":{},"io.modelcontextprotocol/ui":{},"io.modelcontextprotocol/tasks":{}}}"#.into(),
             ),
             (A, B, "{\"tasks\":{},\n\"experimental\":{\n\"a\":1}}".into(), r#"{"experimental":{ "a":1}}"#.into()),
             (
@@ -148,16 +197,18 @@ mod tests {
         let own = Scope { server: Some(&name), ..merged };
         let view = View { version: Version::STATELESS, profile: Profile::BARE };
         let both = || [merged, own].map(|scope| String::from_utf8(catalog.capabilities(scope, view).to_vec()).unwrap());
-        assert_eq!(both(), [ALL, ALL], "nothing is known yet");
+        assert_eq!(both(), [ALL_AND_TASKS, ALL], "nothing is known yet");
         catalog.declare(&tenant, vec![name.clone()]);
         catalog.publish(&server, Arc::new(offer(&[])));
-        assert_eq!(both(), [ALL, r#"{"tools":{"listChanged":true}}"#]);
+        assert_eq!(both(), [ALL_AND_TASKS, r#"{"tools":{"listChanged":true}}"#]);
         catalog.publish(&server, Arc::new(offer(&[r#"{"name":"a","_meta":{"ui/resourceUri":"ui://x"}}"#])));
-        assert_eq!(both()[0], ALL_AND_UI);
+        assert_eq!(both()[0], ALL_AND_BOTH);
+        let handshake = View { version: Version::LATEST_HANDSHAKE, ..view };
+        assert_eq!(catalog.capabilities(merged, handshake), ALL_AND_UI, "tasks are an extension of the stateless era");
         let capabilities = Bytes::from_static(br#"{"extensions":{"io.modelcontextprotocol/ui":{}}}"#);
         catalog.publish(&server, Arc::new(Offer { capabilities, ..offer(&[]) }));
-        assert_eq!(both(), [ALL_AND_UI, r#"{"extensions":{"io.modelcontextprotocol/ui":{}}}"#]);
-        for all in [ALL, ALL_AND_UI] {
+        assert_eq!(both(), [ALL_AND_BOTH, r#"{"extensions":{"io.modelcontextprotocol/ui":{}}}"#]);
+        for all in [ALL, ALL_AND_UI, ALL_AND_TASKS, ALL_AND_BOTH] {
             serde_json::from_str::<serde_json::Value>(all).unwrap();
         }
     }

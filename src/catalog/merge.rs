@@ -14,7 +14,10 @@ use super::{
     table::Key,
     uri,
 };
-use crate::name::{ServerName, TenantId};
+use crate::{
+    name::{ServerName, TenantId},
+    protocol::capability::TaskSupport,
+};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
@@ -168,6 +171,7 @@ fn route(offered: &Offered, entry: &Entry, safe: Option<&str>, old: Option<&Arc<
         headers: entry.layout.headers(),
         visibility: entry.layout.visibility(),
         wraps_output,
+        tasks: TaskSupport::of(&entry.definition),
     })
 }
 

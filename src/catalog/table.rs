@@ -6,7 +6,7 @@
 use super::definition::Visibility;
 use crate::{
     name::{ServerId, ServerName, TenantId},
-    protocol::param::HeaderParam,
+    protocol::{capability::TaskSupport, param::HeaderParam},
 };
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -32,6 +32,8 @@ pub struct Route {
     pub visibility: Visibility,
     /// Handshake clients are shown its output as `{"result":…}`: structured content for them is wrapped so, whatever it is.
     pub wraps_output: bool,
+    /// Of a tool of 2025-11-25.
+    pub tasks: TaskSupport,
 }
 
 #[derive(Debug, Default)]
@@ -142,6 +144,7 @@ mod tests {
             headers: None,
             visibility: Visibility::default(),
             wraps_output: false,
+            tasks: TaskSupport::Forbidden,
         })
     }
 

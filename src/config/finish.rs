@@ -92,6 +92,7 @@ impl Finish<'_> {
             enabled: entry.enabled,
             start,
             pool: Pool { idle_stop, ..life.pool },
+            bridge_tasks: life.bridge_tasks,
             restart: Restart { max_retries, ..life.restart },
             timeouts: Timeouts { start: start_timeout, ..life.timeouts },
             source,

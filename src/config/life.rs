@@ -1,4 +1,4 @@
-//! How instances of a server live: `pool`, `interactive`, `restart`, `timeouts`.
+//! How instances of a server live: `pool`, `interactive`, `bridge_tasks`, `restart`, `timeouts`.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::{
 pub(super) struct Life {
     pub(super) start: Option<Start>,
     pub(super) pool: Pool,
+    pub(super) bridge_tasks: bool,
     pub(super) restart: Restart,
     /// `restart.max_retries` if given; the inner `None` is "never give up".
     pub(super) max_retries: Option<Option<u32>>,
@@ -38,6 +39,7 @@ impl Life {
                 let words = [("never", Interactive::Never), ("auto", Interactive::Auto), ("always", Interactive::Always)];
                 self.pool.interactive = notes.keep(field.one_of(&words)).unwrap_or(self.pool.interactive);
             }
+            "bridge_tasks" => self.bridge_tasks = notes.keep(field.flag()).unwrap_or(self.bridge_tasks),
             "restart" => self.restart(field, notes),
             "timeouts" => self.timeouts(field, notes),
             "timeout" => self.timeout = notes.keep(field.seconds_or_ms()),

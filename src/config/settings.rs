@@ -104,6 +104,8 @@ pub struct ServerSettings {
     pub enabled: bool,
     pub start: Start,
     pub pool: Pool,
+    /// Handshake clients get the results of a stateless server's tasks: it may make tasks of their calls.
+    pub bridge_tasks: bool,
     pub restart: Restart,
     pub timeouts: Timeouts,
     /// File the entry came from.

@@ -82,6 +82,15 @@ fn whether_a_server_may_ask_is_said_beside_its_pool() {
 }
 
 #[test]
+fn whether_tasks_are_bridged_is_a_switch() {
+    for (field, expected) in [("", false), (r#", "bridge_tasks": true"#, true), (r#", "bridge_tasks": false"#, false)] {
+        let settings = settings(&format!(r#"{{"mcpServers": {{"s": {{"command": "a"{field}}}}}}}"#));
+        assert_eq!(server(&settings, "default:s").bridge_tasks, expected, "{field}");
+        assert!(settings.problems.is_empty(), "{field}: {:?}", settings.problems);
+    }
+}
+
+#[test]
 fn a_bad_entry_disables_only_itself_and_says_where_and_what() {
     for (fields, column, message) in [
         (r#""command": 1"#, 18, "\"command\" must be a string, found a number; write it in quotes"),

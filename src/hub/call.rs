@@ -13,16 +13,19 @@ use super::{
     crossing::{Claim, OnWire},
     resume, seal,
     talk::Talk,
+    task::{self, Tasking},
 };
 use crate::{
     access::Permit,
     bridge::{
         outgoing::{self, Inputs, Outgoing},
         round::{self, Retry},
+        task::is_of_tasks,
         trace,
     },
     protocol::{
-        Era, Refusal, Version,
+        Era, Method, Refusal,
+        capability::Profile,
         code::{Code, Reason, failure_data},
     },
     upstream::{Lease, Opening, Server, Sharer, UpstreamError},
@@ -72,13 +75,13 @@ fn aimed(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, aim: Ai
     let Some(server) = hub.fleet.server(aim.server()) else {
         return refuse(&inbound, aim::unknown(&inbound));
     };
-    let on_wire = server.try_lease(&sharer(&inbound)).and_then(|lease| put(&lease, &inbound, &aim, again.inputs()).ok());
+    let on_wire = server.try_lease(&sharer(&inbound)).and_then(|lease| put(&lease, &server, &inbound, &aim, again.inputs()).ok());
     match on_wire {
         Some(mut on_wire) => {
             let call = Call::new(hub, &inbound, aim.clone(), permit);
-            if may_talk(&inbound, on_wire.version) {
+            if may_talk(&inbound, &on_wire) {
                 let kept = Kept::new(hub, inbound, aim, server);
-                on_wire.talk = Some(Talk::new(Arc::new(kept), again.refusals));
+                on_wire.talk = Some(Talk::new(Arc::new(kept), again.refusals, on_wire.task.take()));
             }
             Crossing::carrying(claim, call, on_wire)
         }
@@ -87,8 +90,9 @@ fn aimed(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, aim: Ai
 }
 
 /// Whether somebody may be asked something before the answer. Most calls: nobody.
-fn may_talk(inbound: &Inbound, server: Version) -> bool {
-    match (inbound.client.era(), server.era()) {
+fn may_talk(inbound: &Inbound, on_wire: &OnWire) -> bool {
+    match (inbound.client.era(), on_wire.version.era()) {
+        _ if on_wire.task.is_some() => true,
         // Its result may be a question, or only say to come back.
         (_, Era::Stateless) => round::may_ask(inbound.message.method()),
         (Era::Handshake, Era::Handshake) => inbound.profile().can_be_asked(),
@@ -113,8 +117,9 @@ fn later(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, again: 
         };
         let mut on_wire = open(&server, &inbound, &aim, again.inputs()).await?;
         let call = Call::new(&hub, &inbound, aim.clone(), permit);
-        if may_talk(&inbound, on_wire.version) {
-            on_wire.talk = Some(Talk::new(Arc::new(Kept::new(&hub, inbound, aim, server)), again.refusals));
+        if may_talk(&inbound, &on_wire) {
+            let task = on_wire.task.take();
+            on_wire.talk = Some(Talk::new(Arc::new(Kept::new(&hub, inbound, aim, server)), again.refusals, task));
         }
         Ok((call, on_wire))
     };
@@ -141,9 +146,23 @@ pub(super) async fn open(server: &Arc<Server>, inbound: &Inbound, aim: &Aim, inp
 
 async fn waited(server: &Arc<Server>, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Result<OnWire, UpstreamError> {
     let lease = server.lease(&sharer(inbound)).await?;
+    through(&lease, server, inbound, aim, inputs).await
+}
+
+/// Waits for room in the queue.
+///
+/// # Errors
+/// There was none for as long as a call may take, or the instance is gone.
+pub(super) async fn through(
+    lease: &Lease,
+    server: &Server,
+    inbound: &Inbound,
+    aim: &Aim,
+    inputs: Inputs<'_>,
+) -> Result<OnWire, UpstreamError> {
     let deadline = tokio::time::Instant::now() + server.settings().timeouts.call;
     loop {
-        match put(&lease, inbound, aim, inputs) {
+        match put(lease, server, inbound, aim, inputs) {
             Err(busy) if busy.reason == Reason::Busy => {
                 // One that stays full for as long as a call may take is busy, whatever it does.
                 tokio::time::timeout_at(deadline, lease.ready()).await.map_err(|_| busy)??;
@@ -153,16 +172,21 @@ async fn waited(server: &Arc<Server>, inbound: &Inbound, aim: &Aim, inputs: Inpu
     }
 }
 
-fn put(lease: &Lease, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Result<OnWire, UpstreamError> {
+fn put(lease: &Lease, server: &Server, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Result<OnWire, UpstreamError> {
     let message = &inbound.message;
     let version = lease.version();
     let method = message.method();
     let level = inbound.level();
     let headers = aim::headers(inbound, aim);
+    let plan = task::plan(inbound, aim, lease, server);
+    let profile = if plan.declares() || is_of_tasks(method) { inbound.relayed().with(Profile::TASKS) } else { inbound.relayed() };
     let opening = Opening {
         progress: message.scan().meta.progress_token.is_some(),
-        asks: version.era() == Era::Handshake && lease.profile().can_be_asked() && round::may_ask(method),
+        asks: version.era() == Era::Handshake
+            && lease.profile().can_be_asked()
+            && (round::may_ask(method) || method == Method::TasksResult),
         notes: level.is_some(),
+        waits: method == Method::TasksResult,
         method: method.as_str(),
         name: aim.name(),
         headers: &headers,
@@ -173,12 +197,13 @@ fn put(lease: &Lease, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Resul
     let exchange = lease.open(&opening, |wire| {
         let (name, uri, task_id) = aim.tokens();
         let span = trace::is_sent(message).then(seal::span);
+        let task = plan.param(message);
         outgoing::request(
             message,
-            &Outgoing { name, uri, task_id, profile: inbound.relayed(), level, inputs, span, ..Outgoing::new(wire, version) },
+            &Outgoing { name, uri, task_id, profile, level, task: task.as_deref(), inputs, span, ..Outgoing::new(wire, version) },
         )
     })?;
-    Ok(OnWire { exchange, version, talk: None })
+    Ok(OnWire { exchange, version, talk: None, task: Tasking::new(plan, lease, profile) })
 }
 
 /// Whose instance may be used. Stateless clients have no session, wherever they come from.
@@ -187,7 +212,7 @@ pub(super) fn sharer(inbound: &Inbound) -> Sharer {
     Sharer { principal: Arc::clone(inbound.principal.id()), session, profile: inbound.profile() }
 }
 
-fn over_quota(hub: &Hub, inbound: &Inbound) -> Answer {
+pub(super) fn over_quota(hub: &Hub, inbound: &Inbound) -> Answer {
     let limit = hub.limits.in_flight_per_principal;
     let text = format!("{limit} calls of this caller are under way already; wait for one to end");
     let refusal = Refusal::new(Code::Internal, 429, text)

@@ -9,6 +9,7 @@ use super::{
     call::{self, failed},
     crossing::OnWire,
     seal,
+    task::Held,
 };
 use crate::{
     access::{Permit, Principal},
@@ -17,6 +18,7 @@ use crate::{
         incoming::{self, Carry, Identity},
         outgoing::Inputs,
         seal::{Binding, Digest, What},
+        task::{Naming, Task},
     },
     catalog::{Route, Uris, uri},
     name::ServerId,
@@ -87,7 +89,15 @@ pub(super) struct Call {
     level: Option<Level>,
     /// Where URIs are published under other names than the server's.
     published: Option<Published>,
+    /// The task that the request is about.
+    task: Option<Box<About>>,
     _permit: Permit,
+}
+
+/// A task, as its client knows it.
+struct About {
+    id: Box<str>,
+    held: Arc<Held>,
 }
 
 /// Whose URIs a caller sees, remembered for when it names one as the server does.
@@ -103,6 +113,10 @@ enum Verb {
     Get,
     Read,
     Complete,
+    /// The status of a task, its result, and what is done to it.
+    TasksGet,
+    TasksResult,
+    Tasks,
     Other,
 }
 
@@ -113,6 +127,9 @@ impl Verb {
             Method::PromptsGet => Self::Get,
             Method::ResourcesRead => Self::Read,
             Method::Complete => Self::Complete,
+            Method::TasksGet => Self::TasksGet,
+            Method::TasksResult => Self::TasksResult,
+            Method::TasksUpdate | Method::TasksCancel => Self::Tasks,
             _ => Self::Other,
         }
     }
@@ -123,6 +140,9 @@ impl Verb {
             Self::Get => Method::PromptsGet,
             Self::Read => Method::ResourcesRead,
             Self::Complete => Method::Complete,
+            Self::TasksGet => Method::TasksGet,
+            Self::TasksResult => Method::TasksResult,
+            Self::Tasks => Method::TasksUpdate,
             Self::Other => Method::Other(""),
         }
     }
@@ -140,8 +160,14 @@ impl Call {
             progress: token.map(|member| message.share(member.value)),
             level: inbound.level(),
             published: is_merged.then(|| Published { hub: Arc::clone(hub), caller: Arc::clone(inbound.principal.id()) }),
+            task: None,
             _permit: permit,
         }
+    }
+
+    /// Of a request about a task that the client knows by this id.
+    pub(super) fn of_task(hub: &Arc<Hub>, inbound: &Inbound, aim: Aim, permit: Permit, id: Box<str>, held: Arc<Held>) -> Self {
+        Self { task: Some(Box::new(About { id, held })), ..Self::new(hub, inbound, aim, permit) }
     }
 
     pub(super) fn method(&self) -> Method<'static> {
@@ -161,8 +187,29 @@ impl Call {
         }
     }
 
+    pub(super) fn wants_progress(&self) -> bool {
+        self.progress.is_some()
+    }
+
+    /// Of the hub's own, if the client asked for progress: `progress` rises from one to the next.
+    pub(super) fn own_progress(&self, progress: u64, message: &str) -> Option<Body> {
+        self.progress.as_ref().map(|token| incoming::own_progress(token, progress, Some(message)))
+    }
+
     /// The last event as the client's answer.
     pub(super) fn answer(&self, event: Event, id: &RequestId, server: Version) -> Answer {
+        let Some(task) = &self.task else { return self.answer_naming(event, id, server, None) };
+        if self.verb == Verb::TasksGet
+            && let Event::Answer(answer) = &event
+            && Task::read(answer).is_none_or(|task| task.status.is_terminal())
+        {
+            task.held.end_soon();
+        }
+        self.answer_naming(event, id, server, Some(Naming::As(&task.id)))
+    }
+
+    /// The same of an answer that names a task, perhaps.
+    pub(super) fn answer_naming(&self, event: Event, id: &RequestId, server: Version, task: Option<Naming<'_>>) -> Answer {
         match event {
             Event::Answer(answer) => {
                 let publish = |uri: &str| self.publish(uri);
@@ -171,6 +218,7 @@ impl Call {
                     publish: self.published.is_some().then_some(&publish as &Publish<'_>),
                     wraps_output: matches!(&self.aim, Aim::Named(route) if route.wraps_output),
                     identity: if self.published.is_some() { Identity::Hub } else { Identity::Server },
+                    task,
                     ..Carry::new(id, self.client, server)
                 };
                 // Of a method that only this server could have known: nobody here has it (MCP 2026-07-28, Streamable HTTP).
@@ -204,7 +252,7 @@ fn is_unknown_method(answer: &Message) -> bool {
 }
 
 /// `None` when it stays as it is. What stays is remembered: it names no server.
-fn publish(hub: &Hub, caller: &Arc<str>, server: &ServerId, uri: &str) -> Option<String> {
+pub(super) fn publish(hub: &Hub, caller: &Arc<str>, server: &ServerId, uri: &str) -> Option<String> {
     match uri::publish(&server.name, uri, Uris::Prefixed) {
         std::borrow::Cow::Owned(published) => Some(published),
         std::borrow::Cow::Borrowed(_) => {
@@ -235,6 +283,10 @@ impl Kept {
 
     pub(super) fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    pub(super) fn inbound(&self) -> &Inbound {
+        &self.inbound
     }
 
     pub(super) fn principal(&self) -> &Arc<Principal> {

@@ -8,7 +8,7 @@ use std::{future::Future, pin::Pin};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Inbound, Outcome, carried::Call, listen::Listening, park::Waiter, session::CallEntry, talk::Talk};
+use super::{Answer, Inbound, Outcome, carried::Call, listen::Listening, park::Waiter, session::CallEntry, talk::Talk, task::Tasking};
 use crate::{
     bridge::incoming,
     protocol::{Body, Refusal, RequestId, Version, code::Code},
@@ -82,6 +82,8 @@ pub(super) struct OnWire {
     pub(super) version: Version,
     /// For calls that may ask.
     pub(super) talk: Option<Box<Talk>>,
+    /// For calls that may become tasks, until the talk has it.
+    pub(super) task: Option<Box<Tasking>>,
 }
 
 impl Crossing {

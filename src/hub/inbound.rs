@@ -78,7 +78,7 @@ impl Inbound {
         View { version: self.client, profile: self.profile() }
     }
 
-    /// What of it a stateless server is told: what the hub carries.
+    /// What of it a stateless server is told, besides that tasks are understood: that is for `task::plan` to say.
     pub(super) fn relayed(&self) -> Profile {
         self.profile().without(Profile::TASKS)
     }

@@ -17,6 +17,7 @@ mod seal;
 pub mod session;
 mod subscribe;
 mod talk;
+mod task;
 mod watch;
 
 use std::{collections::HashSet, sync::Arc};
@@ -35,7 +36,7 @@ use crate::{
     limits::Limits,
     name::{ServerId, TenantId},
     observe::Bus,
-    protocol::{Era, Kind, Method, RequestId},
+    protocol::{Era, Kind, Method, RequestId, Version},
     upstream::Fleet,
 };
 
@@ -56,6 +57,7 @@ pub struct Hub {
     watches: Arc<watch::Watches>,
     pages: pages::Pages,
     recents: Recents,
+    holds: task::Holds,
     /// Questions of servers outside any call, by the servers' own ids.
     asking: DashMap<(ServerId, RequestId), CancellationToken>,
     /// Open streams of changes, by principal.
@@ -96,6 +98,7 @@ impl Hub {
             watches: Arc::default(),
             pages: pages::Pages::default(),
             recents: Recents::default(),
+            holds: task::Holds::default(),
             asking: DashMap::new(),
             listens: DashMap::new(),
             tasks: TaskTracker::new(),
@@ -142,6 +145,12 @@ impl Hub {
             (Method::ResourcesSubscribe, Handshake) => subscribe::subscribe(self, inbound),
             (Method::ResourcesUnsubscribe, Handshake) => Outcome::Now(subscribe::unsubscribe(&inbound)),
             (Method::SetLevel, Handshake) => Outcome::Now(subscribe::set_level(self, &inbound)),
+            (Method::TasksGet | Method::TasksUpdate | Method::TasksCancel, Stateless) => task::request(self, inbound),
+            (Method::TasksGet | Method::TasksCancel | Method::TasksResult, Handshake)
+                if inbound.endpoint.server.is_some() && inbound.client == Version::V2025_11_25 =>
+            {
+                task::request(self, inbound)
+            }
             (Method::Discover, Stateless) => Outcome::Now(handshake::discover(self, &inbound)),
             (Method::SubscriptionsListen, Stateless) => listen::listen(self, inbound),
             // What only the other era knows, a server must not be asked for either.
@@ -150,6 +159,10 @@ impl Hub {
                 Stateless,
             )
             | (Method::Discover | Method::SubscriptionsListen, Handshake) => Outcome::Now(handshake::unknown_method(&inbound)),
+            // Of tasks there is no list: they are several callers'.
+            (Method::TasksGet | Method::TasksUpdate | Method::TasksCancel | Method::TasksResult | Method::TasksList, _) => {
+                Outcome::Now(handshake::unknown_method(&inbound))
+            }
             _ if inbound.endpoint.server.is_some() => call::call(self, inbound),
             _ => Outcome::Now(handshake::unknown_method(&inbound)),
         }

@@ -14,6 +14,7 @@ use super::{
     carried::{Call, Kept},
     crossing::OnWire,
     talk,
+    task::Tasking,
 };
 use crate::{
     bridge::{
@@ -92,11 +93,12 @@ pub(super) struct Parking {
     pub(super) kept: Arc<Kept>,
     pub(super) on_wire: OnWire,
     pub(super) first: Question,
+    pub(super) task: Option<Box<Tasking>>,
 }
 
 /// From here on the call lives in a task of its own, and the request that started it reads what it is told.
 pub(super) fn park(parking: Parking) -> Waiter {
-    let Parking { hub, call, id, kept, on_wire, first } = parking;
+    let Parking { hub, call, id, kept, on_wire, first, task } = parking;
     let (door, visits) = mpsc::channel(1);
     let number = random();
     let principal = Arc::clone(kept.principal().id());
@@ -104,7 +106,7 @@ pub(super) fn park(parking: Parking) -> Waiter {
     let arrival = hub.parks.arrivals.fetch_add(1, Ordering::Relaxed);
     hub.parks.calls.insert(number, Arc::new(Place { principal, arrival, door }));
     let (tell, waiter) = waiter();
-    let task = Task {
+    let parked = Task {
         machine: Parked::new(kept.profile, on_wire.version),
         number,
         kept,
@@ -113,9 +115,10 @@ pub(super) fn park(parking: Parking) -> Waiter {
         questions: Vec::new(),
         visit: Some(Visit { responses: None, call, id, tell }),
         visits,
+        task,
         hub: Arc::clone(&hub),
     };
-    hub.tasks.spawn(task.run(first));
+    hub.tasks.spawn(parked.run(first));
     waiter
 }
 
@@ -155,6 +158,8 @@ struct Task {
     /// Who waits.
     visit: Option<Visit>,
     visits: mpsc::Receiver<Visit>,
+    /// The task that the call may become.
+    task: Option<Box<Tasking>>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "one at a time, taken as soon as it is made")]
@@ -201,7 +206,7 @@ impl Task {
             }
             Next::Answer(outcome) => {
                 if let Some(visit) = self.visit.take() {
-                    let answer = talk::last(&self.hub, &self.kept, 0, outcome, &visit.call, self.version, &visit.id);
+                    let answer = talk::last(&self.hub, &self.kept, 0, &mut self.task, outcome, &visit.call, self.version, &visit.id);
                     let _ = visit.tell.send(Step::Answer(answer)).await;
                 }
                 false
@@ -240,8 +245,10 @@ impl Task {
                 self.questions.retain(|question| question.id() != id);
             }
             Event::Answer(_) | Event::Failed(_) => {
-                self.questions.clear();
-                self.machine.handle_outcome(event);
+                // What its status says while it is parked, nobody would read.
+                if let Some(event) = talk::follow(&mut self.task, event, &mut self.exchange, &self.kept, false) {
+                    self.end(event);
+                }
             }
             Event::Progress(_) | Event::Note(_) => {
                 // Of what comes while nobody waits, nothing is kept.
@@ -252,6 +259,11 @@ impl Task {
                 }
             }
         }
+    }
+
+    fn end(&mut self, outcome: Event) {
+        self.questions.clear();
+        self.machine.handle_outcome(outcome);
     }
 
     fn ask(&mut self, question: Question) {

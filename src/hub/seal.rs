@@ -11,7 +11,7 @@ use crate::bridge::{
 /// How long a stateless server's own state, wrapped, may take to come back.
 pub(super) const RELAY: Duration = Duration::from_secs(60 * 60);
 
-fn nonce() -> Nonce {
+pub(super) fn nonce() -> Nonce {
     let mut nonce = Nonce::default();
     getrandom::fill(&mut nonce).expect("the operating system has random numbers");
     nonce

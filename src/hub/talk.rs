@@ -18,6 +18,7 @@ use super::{
     park::{self, Parking, Waiter},
     seal,
     session::Asked,
+    task::{Seen, Tasking},
 };
 use crate::{
     bridge::{
@@ -29,8 +30,11 @@ use crate::{
         shim::{Failure, Number, Shim, Step as Round},
     },
     limits,
-    protocol::{Era, Kind, Message, Refusal, RequestId, Version, code::Code},
-    upstream::{Event, Exchange, Question},
+    protocol::{
+        Era, Kind, Message, Refusal, RequestId, Version,
+        code::{Code, Reason},
+    },
+    upstream::{Event, Exchange, Question, UpstreamError},
 };
 
 pub(super) struct Talk {
@@ -39,6 +43,8 @@ pub(super) struct Talk {
     whose: Whose,
     /// How often the server refused for want of an opened page.
     refusals: u32,
+    /// The task that the call has become, or may become.
+    task: Option<Box<Tasking>>,
 }
 
 enum Whose {
@@ -81,10 +87,11 @@ enum Happened {
     /// The response to the question at this place; none when the session ended or it took too long.
     Said(usize, Option<Message>),
     Reopened(Result<OnWire, Refusal>),
+    Seen(Seen),
 }
 
 impl Talk {
-    pub(super) fn new(kept: Arc<Kept>, refusals: u32) -> Box<Self> {
+    pub(super) fn new(kept: Arc<Kept>, refusals: u32, task: Option<Box<Tasking>>) -> Box<Self> {
         let whose = match &kept.session {
             None => Whose::Stateless,
             Some(session) => Whose::Session(Box::new(Conversation {
@@ -96,34 +103,101 @@ impl Talk {
                 reopening: None,
             })),
         };
-        Box::new(Self { hub: Arc::clone(kept.hub()), kept, whose, refusals })
+        Box::new(Self { hub: Arc::clone(kept.hub()), kept, whose, refusals, task })
     }
 
     /// Cancel-safe.
     pub(super) async fn next(&mut self, exchange: &mut Exchange, call: &Call, server: Version, id: &RequestId) -> Turn {
-        let Self { hub, kept, whose, refusals } = self;
-        match whose {
-            Whose::Stateless => match exchange.next().await {
-                Event::Question(question) => Turn::Parks(question),
-                event @ (Event::Answer(_) | Event::Failed(_)) => {
-                    Turn::Step(Step::Answer(last(hub, kept, *refusals, event, call, server, id)))
-                }
-                event => Turn::Event(event),
-            },
-            Whose::Session(conversation) => conversation.next(exchange, kept, call, server, id).await,
+        let Self { hub, kept, whose, refusals, task } = self;
+        let turn = match whose {
+            Whose::Stateless => next(exchange, task, kept, call).await,
+            Whose::Session(conversation) => conversation.next(exchange, task, kept, call, server, id).await,
+        };
+        match turn {
+            Turn::Event(event @ (Event::Answer(_) | Event::Failed(_))) => {
+                Turn::Step(Step::Answer(last(hub, kept, *refusals, task, event, call, server, id)))
+            }
+            turn => turn,
         }
     }
 
     pub(super) fn park(call: Call, mut on_wire: OnWire, id: &RequestId, first: Question) -> Waiter {
-        let Self { hub, kept, .. } = *on_wire.talk.take().expect("only a call that may ask parks");
-        park::park(Parking { hub, call, id: id.clone(), kept, on_wire, first })
+        let Self { hub, kept, task, .. } = *on_wire.talk.take().expect("only a call that may ask parks");
+        park::park(Parking { hub, call, id: id.clone(), kept, on_wire, first, task })
     }
 }
 
-/// The last event of a call as the answer to a stateless client, which may be to ask it something.
-pub(super) fn last(hub: &Hub, kept: &Kept, refusals: u32, event: Event, call: &Call, server: Version, id: &RequestId) -> Answer {
+/// Of a stateless client's call. Cancel-safe.
+async fn next(exchange: &mut Exchange, task: &mut Option<Box<Tasking>>, kept: &Kept, call: &Call) -> Turn {
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = exchange.next() => event,
+            seen = watch(task) => match seen {
+                Seen::Goes(progress, text) => match call.own_progress(progress, &text) {
+                    Some(notice) => return Turn::Step(Step::Notice(notice)),
+                    None => continue,
+                },
+                // Of tasks that only handshake clients' calls become.
+                Seen::Asks(_) | Seen::Ended(_) | Seen::Late => continue,
+            },
+        };
+        match event {
+            Event::Question(question) => return Turn::Parks(question),
+            event => match follow(task, event, exchange, kept, call.wants_progress()) {
+                Some(event) => return Turn::Event(event),
+                None => continue,
+            },
+        }
+    }
+}
+
+async fn watch(task: &mut Option<Box<Tasking>>) -> Seen {
+    match task {
+        Some(task) => task.watch().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// `None`: the call has become a task that the hub looks at.
+pub(super) fn follow(
+    task: &mut Option<Box<Tasking>>,
+    event: Event,
+    exchange: &mut Exchange,
+    kept: &Kept,
+    wants_progress: bool,
+) -> Option<Event> {
+    match task {
+        Some(task) => task.follow(event, exchange, kept, wants_progress),
+        None => Some(event),
+    }
+}
+
+/// The last event of a call as the answer to its client, which may be to ask it something, or to tell it of a task.
+#[expect(clippy::too_many_arguments, reason = "the parts of one call, which two have in different places")]
+pub(super) fn last(
+    hub: &Arc<Hub>,
+    kept: &Kept,
+    refusals: u32,
+    task: &mut Option<Box<Tasking>>,
+    event: Event,
+    call: &Call,
+    server: Version,
+    id: &RequestId,
+) -> Answer {
     let Event::Answer(answer) = event else { return call.answer(event, id, server) };
+    if let Some(task) = task {
+        if let Some(created) = task.created(hub, kept, &answer, (call, id, server)) {
+            return created;
+        }
+        if let Some(naming) = task.naming() {
+            task.end();
+            return call.answer_naming(Event::Answer(answer), id, server, Some(naming));
+        }
+    }
     let asked = match server.era() {
+        // A session was asked before.
+        _ if kept.session.is_some() => return call.answer(Event::Answer(answer), id, server),
         Era::Stateless if Outcome::of(&answer) == Outcome::InputRequired => relay(hub, kept, &answer, id),
         Era::Handshake if answer.kind() == Kind::Error => match Needed::read(&answer, refusals + 1) {
             Some(needed) => needed.check(kept.profile).map(|()| reissue(hub, kept, needed, id)),
@@ -150,7 +224,15 @@ fn reissue(hub: &Hub, kept: &Kept, needed: Needed, id: &RequestId) -> Answer {
 }
 
 impl Conversation {
-    async fn next(&mut self, exchange: &mut Exchange, kept: &Arc<Kept>, call: &Call, server: Version, id: &RequestId) -> Turn {
+    async fn next(
+        &mut self,
+        exchange: &mut Exchange,
+        task: &mut Option<Box<Tasking>>,
+        kept: &Arc<Kept>,
+        call: &Call,
+        server: Version,
+        id: &RequestId,
+    ) -> Turn {
         loop {
             if let Some(body) = self.out.pop_front() {
                 return Turn::Step(Step::Notice(body));
@@ -158,31 +240,44 @@ impl Conversation {
             if let Some(end) = self.end.take() {
                 return end;
             }
-            match self.happens(exchange).await {
+            match self.happens(exchange, task).await {
                 Happened::Server(Event::Question(question)) => self.ask(question, kept, server),
                 Happened::Server(Event::Withdrawn(theirs)) => self.withdraw(&theirs),
                 Happened::Server(Event::Answer(answer))
                     if server.era() == Era::Stateless && Outcome::of(&answer) == Outcome::InputRequired =>
                 {
-                    let shim = self.rounds.get_or_insert_with(|| Shim::new(call.client, kept.profile));
-                    let publish = kept.publisher();
-                    let step = shim.handle_input_required(&answer, publish.as_deref(), &mut seal::token, std::time::Instant::now());
-                    match step {
-                        Ok(step) => self.step(step, kept, call, id),
-                        Err(refusal) => self.end(Turn::Step(Step::Answer(call.refused(refusal, id)))),
+                    self.input_required(&answer, task, kept, call, id);
+                }
+                Happened::Server(event @ (Event::Answer(_) | Event::Failed(_))) => {
+                    if let Some(event) = follow(task, event, exchange, kept, call.wants_progress()) {
+                        self.end(Turn::Event(event));
                     }
                 }
-                Happened::Server(event @ (Event::Answer(_) | Event::Failed(_))) => self.end(Turn::Event(event)),
                 Happened::Server(event) => return Turn::Event(event),
-                Happened::Said(at, said) => self.said(at, said, kept, call, server, id),
-                Happened::Reopened(Ok(on_wire)) => *exchange = on_wire.exchange,
+                Happened::Seen(Seen::Goes(progress, text)) => self.out.extend(call.own_progress(progress, &text)),
+                Happened::Seen(Seen::Asks(answer)) => self.input_required(&answer, task, kept, call, id),
+                Happened::Seen(Seen::Ended(event)) => self.end(Turn::Event(event)),
+                Happened::Seen(Seen::Late) => {
+                    let error = UpstreamError {
+                        server: kept.server().clone(),
+                        reason: Reason::Timeout,
+                        what: format!("did not end the task within {} s", kept.server.settings().timeouts.call_max.as_secs_f64()),
+                        retry_after_ms: None,
+                    };
+                    self.end(Turn::Event(Event::Failed(error)));
+                }
+                Happened::Said(at, said) => self.said(at, said, task, kept, call, server, id),
+                Happened::Reopened(Ok(on_wire)) => {
+                    *exchange = on_wire.exchange;
+                    *task = on_wire.task;
+                }
                 Happened::Reopened(Err(refusal)) => self.end(Turn::Step(Step::Answer(call.refused(refusal, id)))),
             }
         }
     }
 
     /// Cancel-safe.
-    async fn happens(&mut self, exchange: &mut Exchange) -> Happened {
+    async fn happens(&mut self, exchange: &mut Exchange, task: &mut Option<Box<Tasking>>) -> Happened {
         if let Some(reopening) = &mut self.reopening {
             let reopened = reopening.await;
             self.reopening = None;
@@ -202,6 +297,7 @@ impl Conversation {
             biased;
             (at, said) = said => Happened::Said(at, said),
             event = exchange.next() => Happened::Server(event),
+            seen = watch(task) => Happened::Seen(seen),
             () = sleep_until(until) => Happened::Said(self.latest(), None),
         }
     }
@@ -243,7 +339,27 @@ impl Conversation {
         }
     }
 
-    fn said(&mut self, at: usize, said: Option<Message>, kept: &Arc<Kept>, call: &Call, server: Version, id: &RequestId) {
+    /// A stateless server asks, by the result of a call or by the state of a task.
+    fn input_required(&mut self, answer: &Message, task: &mut Option<Box<Tasking>>, kept: &Arc<Kept>, call: &Call, id: &RequestId) {
+        let shim = self.rounds.get_or_insert_with(|| Shim::new(call.client, kept.profile));
+        let publish = kept.publisher();
+        match shim.handle_input_required(answer, publish.as_deref(), &mut seal::token, std::time::Instant::now()) {
+            Ok(step) => self.step(step, task, kept, call, id),
+            Err(refusal) => self.end(Turn::Step(Step::Answer(call.refused(refusal, id)))),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one call")]
+    fn said(
+        &mut self,
+        at: usize,
+        said: Option<Message>,
+        task: &mut Option<Box<Tasking>>,
+        kept: &Arc<Kept>,
+        call: &Call,
+        server: Version,
+        id: &RequestId,
+    ) {
         if at >= self.open.len() {
             return;
         }
@@ -266,12 +382,12 @@ impl Conversation {
                     Some(said) => shim.handle_response(number, &said),
                     None => shim.handle_timeout(),
                 };
-                self.step(step, kept, call, id);
+                self.step(step, task, kept, call, id);
             }
         }
     }
 
-    fn step(&mut self, step: Round, kept: &Arc<Kept>, call: &Call, id: &RequestId) {
+    fn step(&mut self, step: Round, task: &mut Option<Box<Tasking>>, kept: &Arc<Kept>, call: &Call, id: &RequestId) {
         match step {
             Round::Wait => {}
             Round::Ask(questions) => {
@@ -286,6 +402,12 @@ impl Conversation {
                 }
             }
             Round::Retry(retry) => {
+                if let Some(task) = task.as_mut().filter(|task| task.is_watching()) {
+                    if let Err(event) = task.update(retry.responses.as_deref()) {
+                        self.end(Turn::Event(event));
+                    }
+                    return;
+                }
                 let kept = Arc::clone(kept);
                 self.reopening = Some(Box::pin(async move {
                     tokio::time::sleep(retry.pause).await;

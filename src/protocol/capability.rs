@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Era, Version};
+use super::{Era, Version, raw};
 
 /// The extension of MCP Apps.
 pub const UI: &str = "io.modelcontextprotocol/ui";
@@ -127,6 +127,41 @@ impl Profile {
     }
 }
 
+/// `execution.taskSupport` of a tool (MCP 2025-11-25, tasks).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TaskSupport {
+    #[default]
+    Forbidden,
+    Optional,
+    Required,
+}
+
+impl TaskSupport {
+    /// Of a tool's definition, raw JSON.
+    pub fn of(definition: &[u8]) -> Self {
+        // Few have any.
+        if memchr::memmem::find(definition, b"askSupport").is_none() {
+            return Self::Forbidden;
+        }
+        let execution = std::str::from_utf8(definition).ok().and_then(|tool| raw::member(tool, "execution").ok()?);
+        let support = execution.and_then(|execution| raw::text(raw::member(execution, "taskSupport").ok()??));
+        match support.as_deref() {
+            Some("optional") => Self::Optional,
+            Some("required") => Self::Required,
+            _ => Self::Forbidden,
+        }
+    }
+}
+
+/// Whether a server with these capabilities (a raw JSON object) makes tasks of calls of its tools, in the way of its era.
+pub fn makes_tasks(capabilities: &str, server: Era) -> bool {
+    let path: &[&str] = match server {
+        Era::Handshake => &["tasks", "requests", "tools", "call"],
+        Era::Stateless => &["extensions", TASKS],
+    };
+    path.iter().try_fold(capabilities, |object, key| raw::member(object, key).ok()?).is_some_and(|last| last.starts_with('{'))
+}
+
 /// `null` is not there; anything else that is no object is there and empty.
 fn members(raw: Option<&RawValue>) -> Option<Details<'_>> {
     raw.map(|raw| serde_json::from_str(raw.get()).unwrap_or_default())
@@ -187,6 +222,32 @@ mod tests {
         }
         let tasks = Profile::BARE.with(Profile::TASKS);
         assert_eq!(tasks.declare(Version::LATEST_HANDSHAKE), "{}", "an extension of the stateless era only");
+    }
+
+    #[test]
+    fn a_tool_says_what_it_supports() {
+        for (tool, support) in [
+            (r#"{"name":"a","execution":{"taskSupport":"required"}}"#, TaskSupport::Required),
+            (r#"{"execution":{"taskSupport":"optional"}}"#, TaskSupport::Optional),
+            (r#"{"execution":{"taskSupport":"sometimes"}}"#, TaskSupport::Forbidden),
+            (r#"{"taskSupport":"required"}"#, TaskSupport::Forbidden),
+            (r#"{"name":"a"}"#, TaskSupport::Forbidden),
+        ] {
+            assert_eq!(TaskSupport::of(tool.as_bytes()), support, "{tool}");
+        }
+    }
+
+    #[test]
+    fn each_era_says_in_its_way_that_a_server_makes_tasks() {
+        for (said, handshake, stateless) in [
+            (r#"{"tasks":{"requests":{"tools":{"call":{}}}}}"#, true, false),
+            (r#"{"tasks":{"list":{},"requests":{"sampling":{}}}}"#, false, false),
+            (r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#, false, true),
+            (r#"{"extensions":{"io.modelcontextprotocol/tasks":null}}"#, false, false),
+            ("{}", false, false),
+        ] {
+            assert_eq!((makes_tasks(said, Era::Handshake), makes_tasks(said, Era::Stateless)), (handshake, stateless), "{said}");
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Opening<'a> {
     pub asks: bool,
     /// Whether to deliver `Event::Note`; with `progress` or `asks` they come in any case.
     pub notes: bool,
+    /// Answered only when some work is done: it may take as long as any call (`timeouts.call_max`) without a sign.
+    pub waits: bool,
     /// What headers of HTTP repeat (MCP 2026-07-28, Streamable HTTP).
     pub method: &'a str,
     /// `params.name`, `params.uri` or `params.taskId` as the server knows it.
@@ -37,8 +39,8 @@ pub struct Opening<'a> {
     pub headers: &'a [(Box<str>, String)],
 }
 
-/// A guard; dropping it gives the instance back. Calls opened through it hold the instance themselves.
-#[derive(Debug)]
+/// A guard; dropping it gives the instance back. Calls opened through it hold the instance themselves. A clone is another use.
+#[derive(Clone, Debug)]
 pub struct Lease {
     held: Use,
     deadline: Deadline,
@@ -64,6 +66,11 @@ impl Lease {
         &self.held.instance().greeting.capabilities
     }
 
+    /// Whether the server makes tasks of calls.
+    pub fn makes_tasks(&self) -> bool {
+        self.held.instance().greeting.declared.tasks
+    }
+
     /// Asks a server of the handshake era for records of this level and graver, if it asked for fewer so far; what is opened next is
     /// logged so. Its records arrive as `Event::Note` where they are certainly of one call, else as `What::Log`.
     pub fn set_level(&self, level: Level) {
@@ -81,7 +88,8 @@ impl Lease {
     /// nothing was sent.
     pub fn open(&self, opening: &Opening<'_>, line: impl FnOnce(WireId) -> Bytes) -> Result<Exchange, UpstreamError> {
         let wants = Wants { progress: opening.progress, asks: opening.asks, notes: opening.notes, ..Wants::NOTHING };
-        let opened = self.held.instance().link.open_as(opening, wants, self.deadline, line)?;
+        let deadline = if opening.waits { Deadline { call: self.deadline.call_max, ..self.deadline } } else { self.deadline };
+        let opened = self.held.instance().link.open_as(opening, wants, deadline, line)?;
         Ok(Exchange::new(opened, Some(self.held.clone())))
     }
 

@@ -168,7 +168,7 @@ fn every_case_has_its_plan() {
     let (a, b) = (Version::V2025_11_25, Version::V2026_07_28);
     let old = Version::V2025_06_18;
     let (tasks, bare) = (Profile::TASKS, Profile::BARE);
-    let (required, optional, forbidden) = (Support::Required, Support::Optional, Support::Forbidden);
+    let (required, optional, forbidden) = (TaskSupport::Required, TaskSupport::Optional, TaskSupport::Forbidden);
     for (client, profile, server, has, support, asked, prefers, bridges, plan) in [
         // A stateless client that understands tasks, a server of 2025-11-25.
         (b, tasks, a, true, required, false, false, false, Plan::Start),
@@ -198,14 +198,6 @@ fn every_case_has_its_plan() {
 }
 
 #[test]
-fn a_tool_says_what_it_supports() {
-    for (tool, support) in [
-        (r#"{"name":"a","execution":{"taskSupport":"required"}}"#, Support::Required),
-        (r#"{"execution":{"taskSupport":"optional"}}"#, Support::Optional),
-        (r#"{"execution":{"taskSupport":"sometimes"}}"#, Support::Forbidden),
-        (r#"{"name":"a"}"#, Support::Forbidden),
-    ] {
-        assert_eq!(Support::of(tool), support, "{tool}");
-    }
+fn methods_of_tasks_are_known() {
     assert!(is_of_tasks(Method::TasksUpdate) && !is_of_tasks(Method::ToolsCall));
 }

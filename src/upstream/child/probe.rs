@@ -20,7 +20,11 @@ use super::link::Link;
 use crate::{
     bridge::outgoing,
     mux::Deadline,
-    protocol::{Kind, Message, Version, capability::Profile, code::Reason},
+    protocol::{
+        Era, Kind, Message, Version,
+        capability::{Profile, makes_tasks},
+        code::Reason,
+    },
     upstream::{Event, Exchange, exchange::Wants},
 };
 
@@ -59,10 +63,12 @@ pub(in crate::upstream) struct Declared {
     /// It tells when one resource changes.
     pub(in crate::upstream) subscribe: bool,
     pub(in crate::upstream) logging: bool,
+    /// It makes tasks of calls.
+    pub(in crate::upstream) tasks: bool,
 }
 
 impl Declared {
-    fn read(capabilities: &[u8]) -> Self {
+    fn read(capabilities: &[u8], era: Era) -> Self {
         let said: Said<'_> = serde_json::from_slice(capabilities).unwrap_or_default();
         let [tools, prompts, resources] = [said.tools, said.prompts, said.resources].map(details);
         let changes = |details: &Option<Details>| details.as_ref().is_some_and(|details| details.list_changed);
@@ -75,6 +81,7 @@ impl Declared {
             resources_change: changes(&resources),
             subscribe: resources.is_some_and(|details| details.subscribe),
             logging: said.logging.is_some(),
+            tasks: std::str::from_utf8(capabilities).is_ok_and(|said| makes_tasks(said, era)),
         }
     }
 }
@@ -224,7 +231,7 @@ fn greeting(
         _ => Bytes::from_static(b"{}"),
     };
     let capabilities = object(capabilities);
-    let declared = Declared::read(&capabilities);
+    let declared = Declared::read(&capabilities, version.era());
     Greeting { version, server_info: object(server_info), capabilities, instructions, declared }
 }
 

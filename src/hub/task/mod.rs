@@ -1,0 +1,189 @@
+//! Tasks: calls that go on after their answer. Those of 2025-11-25 a caller asks for, those of 2026-07-28 a server decides on (tasks
+//! extension); what the two are to each other is said by `bridge::task`.
+//!
+//! A task's id travels sealed, so that a hub that was started anew knows whose it is. What a task needs besides, its connection, is
+//! held while somebody may ask for it (`held`). Requests about tasks of a server of the client's own era are relayed; those of a
+//! stateless client about a handshake server's are answered here (`older`). Calls that may become tasks are `tasking`.
+
+mod held;
+mod older;
+mod tasking;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::{Instant, timeout_at};
+
+pub(super) use held::{Held, Holds};
+use older::listen;
+pub(super) use tasking::{Seen, Tasking, plan};
+
+use super::{
+    Crossing, Hub, Inbound, Outcome,
+    call::{self, failed, sharer},
+    carried::{Aim, Call, Kept},
+    crossing::Claim,
+    seal,
+    talk::Talk,
+};
+use crate::{
+    access::Permit,
+    bridge::{
+        outgoing::{self, Inputs},
+        seal::TaskRef,
+        task,
+    },
+    limits,
+    name::{ServerId, ServerName, TenantId},
+    protocol::{
+        Era, Message, Method, Refusal,
+        capability::{Profile, TASKS},
+        code::{Code, Reason},
+    },
+    upstream::{Event, Exchange, Lease, Opening, UpstreamError},
+};
+
+/// A task that a request is about.
+struct Named {
+    server: ServerId,
+    /// The server's own.
+    id: String,
+    /// As its client knows it.
+    public: String,
+}
+
+/// `tasks/get`, `tasks/update`, `tasks/cancel`, `tasks/result`.
+pub(super) fn request(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
+    let Some(permit) = Permit::take(&inbound.principal, hub.limits.in_flight_per_principal) else {
+        return Outcome::Now(call::over_quota(hub, &inbound));
+    };
+    let claim = match Claim::take(&inbound) {
+        Ok(claim) => claim,
+        Err(answer) => return Outcome::Now(answer),
+    };
+    let named = match named(hub, &inbound) {
+        Ok(named) => named,
+        Err(refusal) => return call::refuse(&inbound, refusal),
+    };
+    let held = hub.holds.get(&named.server, inbound.principal.id(), &named.id);
+    let server = match &held {
+        Some(held) => Some(held.lease.version()),
+        None => hub.catalog.offer(&named.server).map(|offer| offer.version),
+    };
+    match (inbound.client.era(), server.map(|server| server.era())) {
+        (Era::Stateless, Some(Era::Handshake)) => {
+            let hub = Arc::clone(hub);
+            Crossing::answering(claim, Box::pin(older::answer(hub, inbound, permit, named, held)))
+        }
+        (client, Some(server)) if client == server => relay(hub, inbound, claim, permit, named, held),
+        // Of no server that is known, or of one whose tasks such a client was never told of.
+        _ => call::refuse(&inbound, unknown()),
+    }
+}
+
+fn named(hub: &Hub, inbound: &Inbound) -> Result<Named, Refusal> {
+    if inbound.client.era() == Era::Stateless && !inbound.profile().has(Profile::TASKS) {
+        let required = format!(r#"{{"requiredCapabilities":{{"extensions":{{"{TASKS}":{{}}}}}}}}"#);
+        return Err(Refusal::new(Code::MissingCapability, 400, format!("Tasks are for clients that declare {TASKS}")).with_data(required));
+    }
+    let message = &inbound.message;
+    let public =
+        message.scan().task_id.and_then(|span| message.string(span)).ok_or_else(|| {
+            Refusal::new(Code::InvalidParams, 200, format!("{} needs params.taskId, a string", message.method().as_str()))
+        })?;
+    let TaskRef { server, id, .. } =
+        hub.sealer.open_task(&public, inbound.principal.id(), seal::unix(SystemTime::now())).map_err(|_| unknown())?;
+    let server = server_id(&server).filter(|server| inbound.endpoint.shows(server)).ok_or_else(unknown)?;
+    Ok(Named { server, id, public: public.into_owned() })
+}
+
+fn server_id(text: &str) -> Option<ServerId> {
+    let (tenant, name) = text.split_once(':')?;
+    Some(ServerId { tenant: TenantId::new(tenant)?, name: ServerName::new(name)? })
+}
+
+fn unknown() -> Refusal {
+    Refusal::new(Code::InvalidParams, 200, "Unknown task: it does not exist, or no longer")
+}
+
+/// The id by which a client knows a task.
+fn publish(hub: &Hub, server: &ServerId, id: &str, principal: &str, ttl: Option<Duration>) -> String {
+    // The server says when it forgets a task; this only ends ids that nobody can have any more.
+    let lives = ttl.unwrap_or_default().max(limits::TASK_ID_LIVES);
+    let expires_unix = seal::unix(SystemTime::now()).saturating_add(lives.as_secs());
+    hub.sealer.seal_task(&TaskRef { server: server.to_string(), id: id.to_owned(), expires_unix }, principal, seal::nonce())
+}
+
+/// To a server of the client's era, under its own id of the task.
+fn relay(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, named: Named, held: Option<Arc<Held>>) -> Outcome {
+    let (hub, client) = (Arc::clone(hub), inbound.client);
+    let opening = async move {
+        let held = Held::find(&hub, &inbound, &named, held).await?;
+        let server = hub.fleet.server(&named.server).ok_or_else(unknown)?;
+        let aim = Aim::task(named.server, named.id);
+        let opened = call::through(&held.lease, &server, &inbound, &aim, Inputs::Keep { state: None }).await;
+        let mut on_wire = opened.map_err(|error| held.fail(&error))?;
+        let call = Call::of_task(&hub, &inbound, aim.clone(), permit, named.public.into(), Arc::clone(&held));
+        if inbound.message.method() == Method::TasksResult && inbound.profile().can_be_asked() {
+            on_wire.talk = Some(Talk::new(Arc::new(Kept::new(&hub, inbound, aim, server)), 0, None));
+        }
+        Ok((call, on_wire))
+    };
+    Crossing::opening(claim, client, Box::pin(opening))
+}
+
+impl Held {
+    /// The connection of a task, or one on which its server may know it.
+    async fn find(hub: &Arc<Hub>, inbound: &Inbound, named: &Named, held: Option<Arc<Held>>) -> Result<Arc<Self>, Refusal> {
+        if let Some(held) = held {
+            held.touch();
+            return Ok(held);
+        }
+        let server = hub.fleet.server(&named.server).ok_or_else(unknown)?;
+        let lease = server.lease(&sharer(inbound)).await.map_err(|error| failed(&error))?;
+        Ok(Self::hold(hub, held::Whose::of(inbound, &named.server), &named.id, lease, limits::TASK_KEPT))
+    }
+}
+
+/// A request of the hub's own about a task, sent now.
+fn open(lease: &Lease, method: Method<'static>, id: &str, responses: Option<&str>, say: Say) -> Result<Exchange, UpstreamError> {
+    let params = task::params(id, responses);
+    let opening = Opening { asks: say.asks, waits: say.waits, method: method.as_str(), name: Some(id), ..Opening::default() };
+    lease.open(&opening, |wire| outgoing::own_for(wire, method.as_str(), &params, lease.version(), say.profile))
+}
+
+/// How one is sent.
+#[derive(Clone, Copy)]
+struct Say {
+    /// What a stateless server is told of the caller.
+    profile: Profile,
+    asks: bool,
+    waits: bool,
+}
+
+impl Say {
+    fn plainly(profile: Profile) -> Self {
+        Self { profile, asks: false, waits: false }
+    }
+}
+
+/// Waits for room in the queue, then for the answer: a result or an error.
+async fn ask(lease: &Lease, method: Method<'static>, id: &str, say: Say, patience: Duration) -> Result<Message, UpstreamError> {
+    let deadline = Instant::now() + patience;
+    let mut exchange = loop {
+        match open(lease, method, id, None, say) {
+            Err(busy) if busy.reason == Reason::Busy => timeout_at(deadline, lease.ready()).await.map_err(|_| busy)??,
+            opened => break opened?,
+        }
+    };
+    loop {
+        match exchange.next().await {
+            Event::Answer(answer) => return Ok(answer),
+            Event::Failed(error) => return Err(error),
+            // Not asked for; a question is refused as it is dropped.
+            Event::Progress(_) | Event::Note(_) | Event::Question(_) | Event::Withdrawn(_) => {}
+        }
+    }
+}
