@@ -47,8 +47,15 @@ use crate::{
 pub struct Place {
     pub state: PathBuf,
     pub data: PathBuf,
-    /// Told to clients that insist on a version of another product.
+    /// Told to clients that insist on a version of another product; the log shows the hub's own.
     pub version: String,
+}
+
+impl Place {
+    /// The newest file of the log.
+    pub fn log(&self) -> PathBuf {
+        self.state.join("logs/mcp-hub.log")
+    }
 }
 
 /// The parts of a hub that every door stands on.
@@ -151,13 +158,13 @@ async fn run(settings: Settings, place: &Place, gate: Gate, bound: Vec<Bound>, l
     tokio::select! {
         () = core.fleet.boot() => {
             doors.ready.set(Stage::Ready);
-            announce(&core, place, port, log);
+            announce(&core, port, log);
             signals.next().await;
         }
         () = signals.next() => {}
     }
 
-    log_stage(log, "stopping", place, port);
+    tell(log, &stage("stopping", port));
     doors.ready.set(Stage::Stopping);
     doors.stop.cancel();
     core.hub.stop.cancel();
@@ -177,7 +184,7 @@ async fn run(settings: Settings, place: &Place, gate: Gate, bound: Vec<Bound>, l
     watch.close();
     core.end(signals.next()).await;
     let _ = housekeeping.await;
-    log_stage(log, "stopped", place, port);
+    tell(log, &stage("stopped", port));
     ExitCode::SUCCESS
 }
 
@@ -300,11 +307,10 @@ async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
 }
 
 /// What the hub says when every boot server was tried: addresses for a person, the ready object for a program.
-fn announce(core: &Core, place: &Place, port: u16, log: &mut Log) {
+fn announce(core: &Core, port: u16, log: &mut Log) {
     if std::io::stdout().is_terminal() {
         let base = format!("http://{}:{port}{}", authority(&core.settings.gateway.host), core.settings.gateway.base_path);
         log.line(&format!("\n  MCP    {base}/mcp\n  REST   {base}/api/tools\n  Try    {}\n", sample(core, &base)));
-        return;
     }
     let servers: Vec<_> = core
         .control
@@ -312,9 +318,9 @@ fn announce(core: &Core, place: &Place, port: u16, log: &mut Log) {
         .iter()
         .map(|server| json!({"name": server.name, "server_id": server.server_id, "status": server.status, "error": server.error}))
         .collect();
-    let mut ready = stage("ready", place, port);
+    let mut ready = stage("ready", port);
     ready["servers"] = servers.into();
-    log.line(&ready.to_string());
+    tell(log, &ready);
 }
 
 /// A line that works as pasted: a call, where the demo server is there to be called.
@@ -322,6 +328,7 @@ fn sample(core: &Core, base: &str) -> String {
     let is_demo = |launch: &Launch| match launch {
         Launch::Builtin(builtin) => *builtin == crate::config::settings::Builtin::Echo,
         Launch::Command { args, .. } => *args == ["demo", "echo"],
+        Launch::Remote(_) => false,
     };
     let mut servers = core.settings.tenants.iter().filter(|tenant| tenant.id.as_str() == "default").flat_map(|tenant| &tenant.servers);
     match servers.find(|server| server.enabled && is_demo(&server.launch)) {
@@ -342,16 +349,19 @@ fn authority(host: &str) -> String {
     }
 }
 
-fn stage(status: &str, place: &Place, port: u16) -> serde_json::Value {
+fn stage(status: &str, port: u16) -> serde_json::Value {
     json!({
-        "status": status, "server_id": "mcp-hub", "version": place.version, "port": port, "pid": std::process::id(),
+        "status": status, "server_id": "mcp-hub", "version": env!("CARGO_PKG_VERSION"), "port": port, "pid": std::process::id(),
         "timestamp": humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string(),
     })
 }
 
-fn log_stage(log: &mut Log, status: &str, place: &Place, port: u16) {
+/// A person is shown the addresses instead.
+fn tell(log: &mut Log, object: &serde_json::Value) {
+    let line = object.to_string();
+    log.keep(&line);
     if !std::io::stdout().is_terminal() {
-        log.line(&stage(status, place, port).to_string());
+        log.line(&line);
     }
 }
 

@@ -7,8 +7,9 @@
 //! - [`bridge`]: what a call becomes when client and server speak different revisions. Pure.
 //! - [`catalog`]: what exists, under which name, for which tenant. Pure but for one table.
 //! - [`observe`], [`config`], [`store`]: the log and the event bus; files to settings; durable bytes.
+//! - [`net`]: the one way out besides children: addresses, TLS, HTTP.
 //! - [`access`]: who calls, and how much they may have under way.
-//! - [`upstream`]: the server leg: pools, processes, pipes.
+//! - [`upstream`]: the server leg: pools, processes, pipes, remote servers.
 //! - [`hub`]: the data plane, where a request crosses.
 //! - [`control`]: the control plane: what changes.
 //! - [`downstream`]: the client leg: listeners, routes, doors.
@@ -30,6 +31,8 @@ pub mod observe;
 pub mod config;
 
 pub mod store;
+
+pub mod net;
 
 pub mod access;
 

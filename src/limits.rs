@@ -96,6 +96,16 @@ pub const INSTRUCTIONS_BYTES_MAX: usize = 8 << 10;
 pub const BUS_EVENTS: usize = 1024;
 /// Open client connections; one more is closed at once.
 pub const CONNECTIONS_MAX: usize = 16_384;
+/// Each of: DNS, all tries to connect, and the TLS handshake of a connection to a remote server.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// One of several addresses of a host; the next may answer.
+pub const CONNECT_TRY: Duration = Duration::from_secs(3);
+/// Addresses of one host that are tried.
+pub const ADDRESSES_MAX: usize = 8;
+/// Idle connections to one remote server.
+pub const IDLE_CONNECTIONS_MAX: usize = 64;
+/// Shorter than the 5 s after which common servers close idle connections: a request must not meet the close half-way.
+pub const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 /// One progress notification of a server; a larger one is not passed on.
 pub const PROGRESS_BYTES_MAX: usize = 64 << 10;
 /// Any other notification of a server; a larger one is not passed on.
@@ -108,6 +118,11 @@ pub const SERVER_QUESTIONS_MAX: usize = 64;
 pub const SERVER_WATCHED_MAX: usize = 1024;
 /// What a server may list, over all pages of one list.
 pub const LIST_BYTES_MAX: usize = 32 << 20;
+/// One file of the log, and how many there are, the current one included.
+pub const LOG_FILE_BYTES_MAX: u64 = 10 << 20;
+pub const LOG_FILES: u32 = 5;
+/// Lines that wait for a slow disk, terminal or reader; more are dropped. Each writer's queue is allocated whole.
+pub const LOG_QUEUE: usize = 8192;
 /// Unsolicited messages that wait for a session's stream; the oldest notices make room.
 pub const MAIL_MAX: usize = 256;
 pub const MAIL_BYTES_MAX: usize = 1 << 20;
@@ -170,3 +185,26 @@ pub const SSE_RETRY_MS: u64 = 1000;
 const _: () = assert!(EVENTS_BYTES_MAX <= KEPT_BYTES_MAX && MAIL_BYTES_MAX <= KEPT_BYTES_MAX);
 /// Messages that wait for one stream of the transport of 2024-11-05; one more is refused.
 pub const LEGACY_INBOX: usize = 64;
+/// So many failures of a remote server in so long, and it is left alone for a while.
+pub const BREAKER_FAILURES: usize = 5;
+pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
+/// Bytes of requests under way to one remote server; beyond it a call waits until others are answered.
+pub const REMOTE_BYTES_MAX: usize = 64 << 20;
+/// Notifications and answers of the hub's on their way to one remote server; more are dropped, counted.
+pub const REMOTE_NOTES_MAX: usize = 64;
+/// For a remote server to acknowledge what needs no answer, or to open a stream.
+pub const REMOTE_ACKNOWLEDGE: Duration = Duration::from_secs(10);
+/// A refusal's body is read so far.
+pub const REFUSAL_BYTES_MAX: usize = 256 << 10;
+/// After an answer on a stream, for the stream's end: then its connection can be used again.
+pub const STREAM_END: Duration = Duration::from_millis(250);
+/// Failed tries in a row to take up a stream that broke off before its answer.
+pub const RESUMES_MAX: u32 = 5;
+/// Between those tries, where the server names no time; and the shortest and longest that it may name.
+pub const RESUME_WAIT: Duration = Duration::from_secs(1);
+pub const RESUME_WAIT_MIN: Duration = Duration::from_millis(50);
+pub const RESUME_WAIT_MAX: Duration = Duration::from_secs(30);
+/// For a remote server to take note that its session is over.
+pub const LEAVE: Duration = Duration::from_secs(2);
+/// Messages on their way to a server of 2024-11-05 at a time.
+pub const LEGACY_POSTS_MAX: usize = 32;

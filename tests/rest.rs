@@ -48,7 +48,13 @@ async fn get(rest: &Client, path: &str) -> (u16, Value) {
 async fn a_tool_is_called_by_every_route_and_every_name() {
     let (_hub, rest) = learned().await;
     let two = json!({"a": 1.5, "b": 2});
-    for path in ["/api/tools/math.add_tool/call", "/api/tools/math.add_tool", "/api/tools/math__add_tool/call"] {
+    for path in [
+        "/api/tools/math.add_tool/call",
+        "/api/tools/math.add_tool",
+        "/api/tools/math__add_tool/call",
+        "/api/tools/math.add",
+        "/api/tools/math__add",
+    ] {
         let (status, answer) = ask(&rest, path, two.clone()).await;
         assert_eq!((status, &answer["tool"]), (200, &json!("math.add_tool")), "{path}");
         assert_eq!(answer["result"]["structuredContent"], json!({"result": 3.5}), "{path}");
@@ -73,6 +79,66 @@ async fn a_tool_is_called_by_every_route_and_every_name() {
     assert_eq!(streamed.header("content-type"), Some("text/event-stream"));
     let text = std::str::from_utf8(&streamed.body).unwrap();
     assert!(text.starts_with("event: result\ndata: {\"result\":{"), "{text}");
+}
+
+#[tokio::test]
+async fn the_short_names_of_the_demo_servers_lead_to_their_tools_at_every_door() {
+    // Nothing is learned yet: the first call does that.
+    let hub = hub::new().server("echo", demo("echo")).server("math", demo("math")).run();
+    let arguments = json!({"message": "hi"});
+    let mcp = client::stateless(&hub);
+    for name in ["echo.echo", "echo__echo"] {
+        assert_eq!(mcp.call(name, arguments.clone()).await["structuredContent"], json!({"result": "hi"}), "{name}");
+    }
+    let own = client::stateless_at(&hub, "/echo/mcp");
+    assert_eq!(own.call("echo", arguments.clone()).await["structuredContent"], json!({"result": "hi"}));
+    let refused = mcp.ask("tools/call", json!({"name": "math.echo", "arguments": arguments})).await.json();
+    assert_eq!(refused["error"]["code"], -32602);
+    let listed = get(&client::rest(&hub), "/api/tools").await.1;
+    assert_eq!(listed["all_tools"], json!(["echo.echo_tool", "echo.reverse_tool", "math.add_tool", "math.multiply_tool"]));
+}
+
+#[tokio::test]
+async fn the_version_that_clients_insist_on_is_not_the_logs() {
+    let mut hub = hub::new().variable("MCP_HUB_REPORT_VERSION", "4.2.1").run();
+    let (rest, own) = (client::rest(&hub), env!("CARGO_PKG_VERSION"));
+    assert_eq!(get(&rest, "/api/health").await.1["version"], "4.2.1");
+    assert_eq!((&get(&rest, "/").await.1["version"], &hub.ready["version"]), (&json!(own), &json!(own)));
+    hub.signal(rustix::process::Signal::TERM);
+    for status in ["stopping", "stopped"] {
+        assert_eq!(hub.line(|line| line["status"] == status)["version"], own);
+    }
+    assert!(hub.wait().success());
+}
+
+#[tokio::test]
+async fn the_log_is_kept_on_disk_as_json_lines_whatever_the_console_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = hub::new().state(dir.path()).arg("--log-format").arg("text").server("broken", server::program("/bin/false", &[]));
+    let mut hub = hub.run();
+    ask(&client::rest(&hub), "/api/servers/start", json!({"server_name": "broken"})).await;
+    hub.signal(rustix::process::Signal::TERM);
+    assert!(hub.wait().success());
+    let text = std::fs::read_to_string(dir.path().join("state/mcp-hub/logs/mcp-hub.log")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let has = |fits: &dyn Fn(&Value) -> bool| lines.iter().any(fits);
+    assert!(has(&|line| line["message"] == "HTTP_SERVER_STARTED" && line["type"] == "info"), "{text}");
+    assert!(has(&|line| line["type"] == "warn" && line["data"]["server"] == "broken"), "{text}");
+    assert!(["ready", "stopping", "stopped"].iter().all(|status| has(&|line| line["status"] == *status)), "{text}");
+}
+
+#[tokio::test]
+async fn a_tenants_last_activity_follows_its_calls() {
+    let (_hub, rest) = learned().await;
+    let active = async |tenant: &str| get(&rest, &format!("/api/tenants/{tenant}")).await.1["last_activity"].as_str().unwrap().to_owned();
+    let (mine, theirs) = (active("default").await, active("acme").await);
+    let mut calls = 0;
+    while active("default").await <= mine {
+        calls += 1;
+        assert!(calls < 10_000, "still {mine}");
+        assert_eq!(ask(&rest, "/api/tools/math.add_tool", json!({"a": 1, "b": 2})).await.0, 200);
+    }
+    assert_eq!(active("acme").await, theirs);
 }
 
 #[tokio::test]
@@ -129,6 +195,9 @@ async fn servers_and_tenants_are_started_and_stopped() {
 
     let (_, answer) = ask(&rest, "/api/servers/stop?disable=true", json!({"server_name": "math"})).await;
     assert_eq!(answer["server"]["status"], "disabled");
+    let (_, answer) = ask(&rest, "/api/tenants/default/start", json!({})).await;
+    assert_eq!((&answer["servers_count"], &answer["failed"][0]["server"]), (&json!(3), &json!("broken")));
+    assert_eq!(ask(&rest, "/api/servers/info", json!({"server_name": "math"})).await.1["server"]["status"], "disabled");
     let listed = get(&rest, "/api/tools").await.1;
     assert_eq!(listed["tools_by_server"]["default:math"], json!([]), "a disabled server lists nothing");
     let (status, answer) = ask(&rest, "/api/servers/start", json!({"server_name": "math"})).await;

@@ -7,10 +7,11 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use mcp_hub::{
     access::Principal,
+    bridge::seal::Sealer,
     catalog::{Catalog, Names},
     config::{Gateway, Settings, TenantSettings},
     downstream::stdio,
-    hub::{Endpoint, Hub},
+    hub::{Endpoint, Hub, Parts},
     limits::{self, Limits},
     name::TenantId,
     observe::Bus,
@@ -53,7 +54,8 @@ fn host_with(limits: Limits, pipe_bytes: usize) -> Host {
     let catalog = Arc::new(Catalog::new(60_000, [0; 32]));
     catalog.declare(&tenant, Vec::new());
     let fleet = Fleet::new(&settings, limits.clone(), bus.clone(), Arc::new(|_| {}), |_| None);
-    let hub = Arc::new(Hub::new(catalog, fleet, bus, limits, [tenant.clone()]));
+    let sealer = Sealer::new(&[7; 32], None);
+    let hub = Hub::new(Parts { catalog, fleet, bus, limits, tenants: [tenant.clone()].into(), sealer });
     let endpoint = Arc::new(Endpoint { tenant, server: None, names: Names::Safe });
     let (stdin, theirs) = duplex(pipe_bytes);
     let (stdout, ours) = duplex(pipe_bytes);
@@ -115,7 +117,7 @@ async fn both_eras_share_the_pipe() {
     assert_eq!((&list["result"]["resultType"], &list["result"]["tools"]), (&json!("complete"), &json!([])));
     assert_eq!(host.refused(&initialize(5, "2025-06-18").to_string()).await, (-32600, Some(json!(5))));
     assert_eq!(host.refused(&stateless(6, "ping", json!({})).to_string()).await, (-32601, Some(json!(6))));
-    assert_eq!(host.refused(&request(7, "resources/list", json!({})).to_string()).await, (-32601, Some(json!(7))));
+    assert_eq!(host.refused(&request(7, "own/method", json!({})).to_string()).await, (-32601, Some(json!(7))));
     assert_eq!(host.finish().await, "");
 }
 

@@ -7,7 +7,7 @@
 use super::{
     Kind, Names, Route,
     definition::Dress,
-    name::{is_dotted, publish},
+    name::{dotted, is_dotted, publish},
     offered::{Entry, Offered, Offers},
     page::Line,
     rendered::Variant,
@@ -20,7 +20,7 @@ use crate::{
 };
 use std::{
     borrow::Cow,
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -77,6 +77,23 @@ impl Listed {
         }
         let named: HashMap<_, _> = named.iter().map(|published| (published.route.tool.as_str(), published)).collect();
         entries.iter().filter_map(|entry| shown(entry, named.get(&*entry.original)?)).collect()
+    }
+}
+
+/// For each server that has any: a further name, and the tool's own.
+pub(super) type Nicknames = BTreeMap<ServerName, &'static [(&'static str, &'static str)]>;
+
+/// Lets every form of the further names lead to their tools, where no tool has that form as its own.
+pub(super) fn nickname(tenant: &TenantId, nicknames: &Nicknames, forms: &mut Forms) {
+    let key = |server: Option<&ServerName>, name: &str| Key { tenant: tenant.clone(), server: server.cloned(), name: name.into() };
+    for (server, names) in nicknames {
+        for (name, own) in *names {
+            let Some(route) = forms.get(&key(Some(server), own)).cloned() else { continue };
+            let (dotted, safe) = (dotted(server.as_str(), name), publish(server.as_str(), name, Names::Safe, false));
+            for key in [key(Some(server), name), key(None, &dotted), key(None, &safe)] {
+                forms.entry(key).or_insert_with(|| Arc::clone(&route));
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     cursor::{CursorError, Key as CursorKey, Position},
     definition::Dress,
     kind::PerKind,
-    merge::{AllForms, Forms, Listed, merge},
+    merge::{AllForms, Forms, Listed, Nicknames, merge, nickname},
     offer::raw,
     offered::{Entry, Offered, Offers, asked},
     page::{Frame, HUB_INFO, Line, Pages},
@@ -75,6 +75,8 @@ struct Written {
     generations: PerKind<u64>,
     /// What the tables hold for this tenant.
     forms: AllForms,
+    /// Of tools.
+    nicknames: Nicknames,
 }
 
 /// What a tenant's servers offer, in configured order.
@@ -112,6 +114,13 @@ impl Catalog {
         written.turn += 1;
         written.generations = PerKind::of(|_| written.turn);
         self.swap(tenant, &entry, &mut written, servers);
+    }
+
+    /// Further names that lead to tools of a server: `(name, the tool's own)`. Never listed; a tool's own names go first. Counts from the next
+    /// change of the tenant's offers on: say so before the server's own.
+    pub fn nickname(&self, server: &ServerId, names: &'static [(&'static str, &'static str)]) {
+        let Some(tenant) = self.tenant(&server.tenant) else { return };
+        tenant.writing.lock().unwrap_or_else(PoisonError::into_inner).nicknames.insert(server.name.clone(), names);
     }
 
     /// Takes over a server's offer to one profile; those to others stay. Tells which lists changed for anybody. Re-renders only this tenant.
@@ -248,7 +257,8 @@ impl Catalog {
     }
 
     fn swap(&self, id: &TenantId, tenant: &Tenant, written: &mut Written, servers: Vec<(ServerName, Offers)>) {
-        let (servers, forms) = merge(id, servers, &written.forms);
+        let (servers, mut forms) = merge(id, servers, &written.forms);
+        nickname(id, &written.nicknames, &mut forms.tools);
         enter(&self.tools, &written.forms.tools, &forms.tools);
         enter(&self.prompts, &written.forms.prompts, &forms.prompts);
         tenant.snapshot.store(Arc::new(Snapshot::new(written.generations, servers)));

@@ -11,7 +11,7 @@ use super::args::CheckArgs;
 use crate::config::{
     Launch, Problem, ServerSettings, Settings,
     placeholder::explain,
-    problem::Severity,
+    problem::{Severity, in_file_order},
     read::{Environment, Overrides, read},
 };
 
@@ -32,8 +32,10 @@ pub fn report(args: &CheckArgs, environment: &Environment) -> (String, bool) {
     let overrides = Overrides { strict: args.files.strict_config, ..Overrides::default() };
     let mut report = Report::default();
     let problems = match read(&files, environment, &overrides) {
-        Ok(settings) => {
-            report.settings(&settings);
+        Ok(mut settings) => {
+            let unresolved = report.settings(&settings);
+            settings.problems.extend(unresolved);
+            in_file_order(&mut settings.problems, &settings.files);
             settings.problems
         }
         Err(problems) => problems,
@@ -53,7 +55,8 @@ struct Report {
 
 // Writing to a String cannot fail.
 impl Report {
-    fn settings(&mut self, settings: &Settings) {
+    /// Returns what is wrong with placeholders, which `read` leaves alone.
+    fn settings(&mut self, settings: &Settings) -> Vec<Problem> {
         if settings.files.is_empty() {
             self.text.push_str("no configuration file: zero servers\n");
         }
@@ -65,36 +68,28 @@ impl Report {
         for listener in &gateway.listeners {
             let _ = writeln!(self.text, "listens on {}:{}", listener.host, listener.port);
         }
+        let mut problems = Vec::new();
         for tenant in &settings.tenants {
             let _ = writeln!(self.text, "\ntenant {}{}", tenant.id, if tenant.enabled { "" } else { " (disabled)" });
             for server in &tenant.servers {
-                self.server(server);
+                problems.extend(self.server(server).err().map(|problem| *problem));
             }
         }
         self.text.push('\n');
+        problems
     }
 
-    fn server(&mut self, server: &ServerSettings) {
+    fn server(&mut self, server: &ServerSettings) -> Result<(), Box<Problem>> {
         self.servers += 1;
         let state = if server.enabled { server.start.as_str() } else { "disabled" };
         let _ = writeln!(self.text, "  {} [{state}] {}", server.id.name, command_line(server));
-        if server.error.is_some() {
-            // Told with its place, below.
-            return;
-        }
-        match explain(server) {
-            Ok((_, origins)) => {
-                for origin in origins {
-                    let _ = writeln!(self.text, "      {} = ***  ({})", origin.variable, origin.from);
-                }
-            }
-            Err(error) => {
-                // What is switched off may lack what it would need.
-                let word = if server.enabled { "error" } else { "warning" };
-                let _ = writeln!(self.text, "      {word}: {error}");
-                *(if server.enabled { &mut self.errors } else { &mut self.warnings }) += 1;
+        // A bad entry is among the problems already.
+        if server.error.is_none() {
+            for origin in explain(server)?.1 {
+                let _ = writeln!(self.text, "      {} = ***  ({})", origin.variable, origin.from);
             }
         }
+        Ok(())
     }
 
     fn problems(&mut self, problems: &[Problem]) {
@@ -128,6 +123,7 @@ fn command_line(server: &ServerSettings) -> String {
                 .collect::<Vec<_>>()
                 .join(" ")
         }
+        Launch::Remote(remote) => format!("{} {}", remote.transport.as_str(), remote.shown_url()),
     }
 }
 
@@ -154,20 +150,23 @@ mod tests {
             said,
             "file s.json\nlistens on 127.0.0.1:8080\n\ntenant default\n  gh [demand] npx -y \"a b\"\n      N = ***  (entry)\n      \
              PATH = ***  (hub environment)\n      TOKEN = ***  (entry, GH from hub environment)\n  demo [demand] builtin echo\n      \
-             PATH = ***  (hub environment)\n  off [disabled] x ${NONE}\n      warning: Variable 'NONE' not found\n\n\
-             3 servers, 0 errors, 1 warnings\n"
+             PATH = ***  (hub environment)\n  off [disabled] x ${NONE}\n\n\
+             s.json:2:46: tenant default, server off: warning: Variable 'NONE' not found\n3 servers, 0 errors, 1 warnings\n"
         );
     }
 
     #[test]
     fn each_problem_has_its_place_and_errors_fail_the_check() {
-        let (said, sound) = check("{\"mcpServers\": {\n \"a\": {\"command\": 1},\n \"b\": {\"command\": \"${NONE}\", \"colour\": 2}}}");
+        let (said, sound) = check(
+            "{\"mcpServers\": {\n \"a\": {\"command\": 1},\n \"b\": {\"command\": \"${NONE}\", \"colour\": 2},\n \"c\": {\"command\": \"x\", \"envFile\": \"no.env\"}}}",
+        );
         assert!(!sound);
         for line in [
             "s.json:2:19: tenant default, server a: error: \"command\" must be a string, found a number; write it in quotes\n",
-            "s.json:3:30: tenant default, server b: warning: unknown field \"colour\"; correct or remove it\n",
-            "      error: Variable 'NONE' not found\n",
-            "2 servers, 2 errors, 1 warnings\n",
+            "s.json:3:19: tenant default, server b: error: Variable 'NONE' not found\n\
+             s.json:3:30: tenant default, server b: warning: unknown field \"colour\"; correct or remove it\n\
+             s.json:4:35: tenant default, server c: error: envFile 'no.env': No such file or directory (os error 2)\n",
+            "3 servers, 3 errors, 1 warnings\n",
         ] {
             assert!(said.contains(line), "{line}\n{said}");
         }

@@ -1,6 +1,10 @@
 //! `mcp-hub [serve]` and `mcp-hub stdio`: from words and files to a running hub.
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use etcetera::BaseStrategy;
 use serde_json::json;
@@ -17,12 +21,16 @@ use crate::{
     },
     hub::Endpoint,
     name::{ServerName, TenantId},
-    observe::log::{Format, Log, Sink, error_line},
+    observe::{
+        log::{Format, Log, Plan, Sink, error_line},
+        wire,
+    },
 };
 
 pub(super) fn serve(args: &ServeArgs) -> ExitCode {
     let started = environment().and_then(|environment| {
         let settings = settings(&args.files, &environment, &args.overrides())?;
+        check_wire(&environment)?;
         Ok((settings, place(&environment)?))
     });
     let (settings, place) = match started {
@@ -33,15 +41,16 @@ pub(super) fn serve(args: &ServeArgs) -> ExitCode {
     let for_a_person = std::io::stdout().is_terminal();
     let format = if settings.log_text || (for_a_person && args.log_format.is_none()) { Format::Text } else { Format::Json };
     let sink = if for_a_person { Sink::Stderr } else { Sink::Split };
-    let mut log = Log::start(&settings.log_level, format, sink);
+    let mut log = Log::start(&Plan { level: &settings.log_level, format, sink, file: place.log() });
     warn(&settings.problems);
-    app::serve(settings, &place, args.allow_unauthenticated, &mut log)
+    wire::verdict(app::serve(settings, &place, args.allow_unauthenticated, &mut log))
 }
 
 pub(super) fn stdio(args: &StdioArgs) -> ExitCode {
     let overrides = Overrides { strict: args.files.strict_config, ..Overrides::default() };
     let started = environment().and_then(|environment| {
         let settings = settings(&args.files, &environment, &overrides)?;
+        check_wire(&environment)?;
         Ok((settings, place(&environment)?, endpoint(args)?))
     });
     let (settings, place, endpoint) = match started {
@@ -50,9 +59,9 @@ pub(super) fn stdio(args: &StdioArgs) -> ExitCode {
     };
     let format = if settings.log_text { Format::Text } else { Format::Json };
     // stdout is the wire.
-    let _log = Log::start(&settings.log_level, format, Sink::Stderr);
+    let _log = Log::start(&Plan { level: &settings.log_level, format, sink: Sink::Stderr, file: place.log() });
     warn(&settings.problems);
-    app::serve_stdio(settings, &place, endpoint)
+    wire::verdict(app::serve_stdio(settings, &place, endpoint))
 }
 
 fn environment() -> Result<Environment, ExitCode> {
@@ -92,6 +101,16 @@ fn place(environment: &Environment) -> Result<Place, ExitCode> {
         data: below(bases.data_dir()),
         version: version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
     })
+}
+
+/// `MCP_HUB_CHECK_WIRE` names the folder of the specification's schemas, `MCP_HUB_CHECK_WIRE_REPORT` where violations are written.
+fn check_wire(environment: &Environment) -> Result<(), ExitCode> {
+    let started = || {
+        let Some(schemas) = environment.own("MCP_HUB_CHECK_WIRE")? else { return Ok(()) };
+        let report = environment.own("MCP_HUB_CHECK_WIRE_REPORT")?;
+        wire::start(schemas.as_ref(), report.as_deref().map(Path::new)).map_err(|error| error.to_string())
+    };
+    started().map_err(|error: String| fail("HUB_ERROR", &format!("messages cannot be checked: {error}")))
 }
 
 fn warn(problems: &[Problem]) {

@@ -8,6 +8,7 @@ use super::{
     args::{ToolsAction, ToolsArgs},
     client::{Client, Failure, Output, finish, table},
 };
+use crate::catalog::{Names, name::publish};
 
 /// So much of a description fits on a line.
 const DESCRIPTION_CHARS: usize = 80;
@@ -85,8 +86,18 @@ impl Tool<'_> {
         let Some(wanted) = wanted else { return true };
         match action {
             ToolsAction::List => self.server["name"] == wanted || self.server["server_id"] == wanted,
-            ToolsAction::Info => self.public == wanted || format!("{}:{}", text(self.server, "tenant_id"), self.public) == wanted,
+            ToolsAction::Info => {
+                let of_tenant = wanted.split_once(':').filter(|(tenant, _)| *tenant == text(self.server, "tenant_id"));
+                self.is_called(wanted) || of_tenant.is_some_and(|(_, name)| self.is_called(name))
+            }
         }
+    }
+
+    /// By any form that is accepted on a call.
+    fn is_called(&self, name: &str) -> bool {
+        let (server, tool) = (text(self.server, "name"), text(self.definition, "name"));
+        let safe = |digest| publish(server, tool, Names::Safe, digest);
+        name == self.public || name == format!("{server}.{tool}") || name == safe(false) || name == safe(true)
     }
 
     fn whole(&self) -> String {
@@ -178,7 +189,12 @@ mod tests {
             (ToolsAction::Info, Some("fs.read"), 2),
             (ToolsAction::Info, Some("acme:fs.read"), 1),
             (ToolsAction::Info, Some("fs__odd_name"), 1),
-            (ToolsAction::Info, Some("fs.odd name"), 0),
+            (ToolsAction::Info, Some("fs.odd name"), 1),
+            (ToolsAction::Info, Some("fs__read"), 2),
+            (ToolsAction::Info, Some("acme:fs__read"), 1),
+            (ToolsAction::Info, Some("fs__odd_name_e2b30085"), 1),
+            (ToolsAction::Info, Some("other:fs.read"), 0),
+            (ToolsAction::Info, Some("read"), 0),
         ] {
             let found = catalog(&names, &servers).filter(|tool| tool.is(action, wanted)).count();
             assert_eq!(found, want, "{action:?} {wanted:?}");

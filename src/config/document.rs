@@ -28,6 +28,16 @@ pub(super) struct Source {
     pub(super) no_commands: Option<String>,
 }
 
+/// Where something stands, kept after its file is closed. By default nowhere: of no file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
+    pub(super) source: Arc<Source>,
+    /// From 1.
+    pub(super) line: usize,
+    /// From 1, in characters.
+    pub(super) column: usize,
+}
+
 pub(super) struct Document {
     pub(super) source: Arc<Source>,
     text: String,
@@ -76,6 +86,11 @@ impl Document {
             }
             None => Err(fatal(&self.source.path, Some((1, 1)), "the file is empty; write {\"mcpServers\": {}}".to_owned())),
         }
+    }
+
+    pub(super) fn place(&self, at: usize) -> Place {
+        let (line, column) = self.position(at);
+        Place { source: self.source.clone(), line, column }
     }
 
     /// Line and column, both from 1.
@@ -184,9 +199,9 @@ impl<'d> Notes<'d> {
         self.fail(at, format!("\"{label}\" restricts, but needs a later version; remove it to run without that restriction"));
     }
 
-    /// A problem at a remembered place.
-    pub(super) fn position(&self, at: usize) -> (usize, usize) {
-        self.document.position(at)
+    /// To be remembered.
+    pub(super) fn place(&self, at: usize) -> Place {
+        self.document.place(at)
     }
 
     fn push(&mut self, severity: Severity, at: usize, message: String) {

@@ -1,15 +1,17 @@
 //! One server entry of any dialect. Every field has one meaning, whatever other hosts call it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use serde_json::Map;
 
 use super::{
-    document::{Notes, Source},
+    Remote,
+    document::{Notes, Place},
     life::Life,
+    remote,
     settings::{Builtin, Launch},
     shown,
-    value::{Fault, Field, to_json},
+    value::{Fault, Field, texts, to_json},
 };
 
 /// An entry as read; names, scope and the file's defaults are still to come.
@@ -18,6 +20,8 @@ pub(super) struct Entry {
     pub(super) written: String,
     /// `None`: of no file.
     pub(super) place: Option<Place>,
+    /// Where its texts stand that may turn out wrong when it starts: those with placeholders, and `envFile`. Of equal ones the first.
+    pub(super) texts: BTreeMap<String, Place>,
     /// From a file with `tenants`, whose format has defaults of its own.
     pub(super) native: bool,
     pub(super) launch: Launch,
@@ -30,17 +34,8 @@ pub(super) struct Entry {
     pub(super) shown: Map<String, serde_json::Value>,
 }
 
-/// Where something stands, kept after its file is closed.
-#[derive(Clone)]
-pub(super) struct Place {
-    pub(super) source: Arc<Source>,
-    pub(super) line: usize,
-    pub(super) column: usize,
-}
-
 impl Entry {
     pub(super) fn read(field: &Field<'_>, native: bool, notes: &mut Notes<'_>) -> Self {
-        let (line, column) = notes.position(field.at);
         let mut draft = Draft::default();
         let shown = notes.keep(to_json(field.value)).and_then(|value| match value {
             serde_json::Value::Object(map) => Some(shown::mask(map)),
@@ -56,7 +51,8 @@ impl Entry {
         let error = notes.error.take();
         Self {
             written: field.name.to_owned(),
-            place: Some(Place { source: notes.document.source.clone(), line, column }),
+            place: Some(notes.place(field.at)),
+            texts: late_texts(field, notes),
             native,
             enabled: error.is_none() && draft.is_enabled(),
             launch: draft.launch(),
@@ -74,6 +70,7 @@ impl Entry {
         Self {
             written: builtin.as_str().to_owned(),
             place: None,
+            texts: BTreeMap::new(),
             native: false,
             launch: Launch::Builtin(builtin),
             display_name: None,
@@ -95,8 +92,9 @@ struct Draft {
     env: BTreeMap<String, Option<String>>,
     env_file: Option<String>,
     cwd: Option<String>,
-    /// Position of `url`.
-    url: Option<usize>,
+    url: Option<String>,
+    headers: BTreeMap<String, String>,
+    allow_private: bool,
     builtin: Option<Builtin>,
     /// Position, field and meaning of `transport` and of `type` when that is a transport word.
     transports: Vec<(usize, String, Transport)>,
@@ -113,17 +111,19 @@ struct Draft {
 #[derive(Clone, Copy, PartialEq)]
 enum Transport {
     Child,
-    Remote,
+    Remote(remote::Transport),
 }
+
+const HTTP: Transport = Transport::Remote(remote::Transport::Http);
 
 const TRANSPORTS: [(&str, Transport); 7] = [
     ("stdio", Transport::Child),
     ("local", Transport::Child),
-    ("http", Transport::Remote),
-    ("streamable-http", Transport::Remote),
-    ("streamableHttp", Transport::Remote),
-    ("remote", Transport::Remote),
-    ("sse", Transport::Remote),
+    ("http", HTTP),
+    ("streamable-http", HTTP),
+    ("streamableHttp", HTTP),
+    ("remote", HTTP),
+    ("sse", Transport::Remote(remote::Transport::Sse)),
 ];
 
 impl Draft {
@@ -135,11 +135,13 @@ impl Draft {
             "envFile" => self.env_file = notes.keep(field.or_null(Field::text)).flatten(),
             "cwd" => self.cwd = notes.keep(field.or_null(Field::text)).flatten(),
             "url" | "serverUrl" | "httpUrl" => {
-                if notes.keep(field.text()).is_some() && self.url.replace(field.at).is_some() {
+                let url = notes.keep(field.text().and_then(|url| web_address(field, url)));
+                if url.is_some_and(|url| self.url.replace(url).is_some()) {
                     notes.fail(field.at, "the address is given twice; keep one of \"url\", \"serverUrl\", \"httpUrl\"");
                 }
             }
-            "headers" => drop(notes.keep(field.scalars())),
+            "headers" => self.headers = notes.keep(headers(field)).unwrap_or_default(),
+            "allow_private" => self.allow_private = notes.keep(field.flag()).unwrap_or_default(),
             "builtin" => self.builtin = notes.keep(field.one_of(&[("echo", Builtin::Echo), ("math", Builtin::Math)])),
             "transport" => {
                 let transport = notes.keep(field.one_of(&TRANSPORTS));
@@ -198,30 +200,22 @@ impl Draft {
         let ways = [self.command.is_some(), self.url.is_some(), self.builtin.is_some()].into_iter().filter(|given| *given).count();
         match ways {
             0 if notes.error.is_none() => {
-                notes.fail(at, "nothing to run; write \"command\" (a program), or \"builtin\"");
+                notes.fail(at, "nothing to run; write \"command\" (a program), \"url\" (a server elsewhere), or \"builtin\"");
             }
             0 | 1 => {}
             _ => notes.fail(at, "only one of \"command\", \"url\", \"builtin\" is possible; remove the others"),
         }
-        let is = if self.url.is_some() { Transport::Remote } else { Transport::Child };
-        if let Some((transport_at, label, said)) = self.transports.iter().find(|(_, _, said)| *said != is)
+        let is_child = self.url.is_none();
+        if let Some((transport_at, label, said)) = self.transports.iter().find(|(_, _, said)| (*said == Transport::Child) != is_child)
             && ways == 1
         {
             let message = match said {
                 Transport::Child => format!("\"{label}\" names a child, but there is a \"url\"; remove one"),
-                Transport::Remote => format!("\"{label}\" names a remote server, but there is no \"url\"; remove it or write the address"),
+                Transport::Remote(_) => {
+                    format!("\"{label}\" names a remote server, but there is no \"url\"; remove it or write the address")
+                }
             };
             notes.fail(*transport_at, message);
-        }
-        if let Some(url_at) = self.url {
-            let message = "remote servers (\"url\") need a later version; this version runs servers by \"command\"";
-            // Switched off by its owner, it is no error; shown with the reason all the same.
-            if self.is_enabled() {
-                notes.fail(url_at, message);
-            } else {
-                notes.warn(url_at, message);
-                notes.error.get_or_insert_with(|| message.to_owned());
-            }
         }
     }
 
@@ -230,6 +224,20 @@ impl Draft {
     }
 
     fn launch(&mut self) -> Launch {
+        if let Some(url) = self.url.take() {
+            let said = self.transports.iter().find_map(|(_, _, said)| match said {
+                Transport::Remote(transport) => Some(*transport),
+                Transport::Child => None,
+            });
+            return Launch::Remote(Remote {
+                url,
+                headers: std::mem::take(&mut self.headers),
+                env: std::mem::take(&mut self.env),
+                env_file: self.env_file.take(),
+                transport: said.unwrap_or_default(),
+                allow_private: self.allow_private,
+            });
+        }
         match self.builtin {
             Some(builtin) => Launch::Builtin(builtin),
             None => Launch::Command {
@@ -243,6 +251,17 @@ impl Draft {
     }
 }
 
+/// What is looked into only when the server starts.
+fn late_texts(field: &Field<'_>, notes: &Notes<'_>) -> BTreeMap<String, Place> {
+    let mut found = BTreeMap::new();
+    texts(field.value, &mut |name, text, at| {
+        if (name == "envFile" || text.contains("${")) && !found.contains_key(text) {
+            found.insert(text.to_owned(), notes.place(at));
+        }
+    });
+    found
+}
+
 /// Variables for a process. An empty value is as good as `null`: take the hub's.
 pub(super) fn environment(field: &Field<'_>) -> Result<BTreeMap<String, Option<String>>, Fault> {
     let mut env = field.scalars()?;
@@ -252,6 +271,30 @@ pub(super) fn environment(field: &Field<'_>) -> Result<BTreeMap<String, Option<S
     no_nuls(field, env.values().flatten().cloned().collect())?;
     env.values_mut().for_each(|value| *value = value.take().filter(|value| !value.is_empty()));
     Ok(env)
+}
+
+/// What a placeholder stands in is looked at when it is resolved.
+fn web_address(field: &Field<'_>, url: String) -> Result<String, Fault> {
+    if !url.contains("${") {
+        remote::address(&url).map_err(|why| field.fault(why))?;
+    }
+    Ok(url)
+}
+
+/// A header without a value is not sent.
+fn headers(field: &Field<'_>) -> Result<BTreeMap<String, String>, Fault> {
+    let given = field.scalars()?.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let mut headers = BTreeMap::new();
+    for (name, value) in given {
+        let header = remote::header_name(&name).map_err(|why| field.fault(why))?;
+        if !value.contains("${") && remote::header_value(&value).is_none() {
+            return Err(field.fault(format!("holds a value of \"{name}\" that HTTP cannot carry")));
+        }
+        if headers.insert(header.as_str().to_owned(), value).is_some() {
+            return Err(field.fault(format!("holds \"{name}\" twice; remove one")));
+        }
+    }
+    Ok(headers)
 }
 
 /// The operating system cannot pass NUL to a program.

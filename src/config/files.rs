@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use jsonc_parser::common::Ranged;
+
 use super::{
     Problem,
-    document::{Document, Notes},
-    entry::{self, Entry, Place},
+    document::{Document, Notes, Place},
+    entry::{self, Entry},
     gateway::Hub,
     names,
     placeholder::Given,
@@ -96,8 +98,7 @@ impl Draft {
     /// `tenants`.
     fn tenants(&mut self, section: &Field<'_>, placed: &mut Placed, notes: &mut Notes<'_>) {
         for field in notes.keep(section.object()).unwrap_or_default() {
-            let (line, column) = notes.position(field.at);
-            let place = Place { source: notes.document.source.clone(), line, column };
+            let place = notes.place(field.at);
             let tenant = self.tenant(field.name);
             tenant.place = Some(place);
             tenant.read(&field, placed, &mut notes.within_tenant(field.name));
@@ -112,8 +113,7 @@ impl Draft {
             return notes
                 .fail(bad.at, "\"servers\" must hold entries with \"command\" or \"url\"; groups of servers belong under \"tenants\"");
         }
-        let (line, column) = notes.position(section.at);
-        let place = Place { source: notes.document.source.clone(), line, column };
+        let place = notes.place(section.at);
         let tenant = self.tenant("default");
         tenant.place.get_or_insert(place);
         for field in entries {
@@ -130,9 +130,9 @@ impl Draft {
                 notes.fail(item.at, format!("\"{}\" needs an \"id\"", item.label));
                 continue;
             };
-            let default = of("default").and_then(|default| notes.keep(default.or_null(Field::string))).flatten();
-            if let (Some(id), Some(text)) = (notes.keep(id.text()), default) {
-                self.inputs.insert(id, Given { text, source: notes.document.source.clone() });
+            let default = of("default").and_then(|field| Some((field, notes.keep(field.or_null(Field::string))??)));
+            if let (Some(id), Some((field, text))) = (notes.keep(id.text()), default) {
+                self.inputs.insert(id, Given { text, place: notes.place(field.value.start()) });
             }
         }
     }
@@ -191,10 +191,11 @@ impl Tenant {
     }
 
     fn env(&mut self, field: &Field<'_>, notes: &mut Notes<'_>) {
-        for (name, text) in notes.keep(entry::environment(field)).unwrap_or_default() {
+        let Some(mut texts) = notes.keep(entry::environment(field)) else { return };
+        for variable in notes.keep(field.entries()).unwrap_or_default() {
             // An empty value is one here: there is no layer that the tenant could mean.
-            let text = text.unwrap_or_default();
-            self.env.insert(name, Given { text, source: notes.document.source.clone() });
+            let text = texts.remove(variable.name).flatten().unwrap_or_default();
+            self.env.insert(variable.name.to_owned(), Given { text, place: notes.place(variable.value.start()) });
         }
     }
 

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     Problem, ServerSettings, TenantSettings,
-    entry::{Entry, Place},
+    document::Place,
+    entry::Entry,
     files::Tenant,
     gateway::Hub,
     names::{self, Verdict},
@@ -79,7 +80,7 @@ impl Finish<'_> {
         shown.entry("name").or_insert_with(|| id.name.as_str().into());
         shown.insert("type".to_owned(), entry.kind.clone().into());
         shown.insert("enabled".to_owned(), entry.enabled.into());
-        let source = entry.place.map(|place| place.source);
+        let source = entry.place.as_ref().map(|place| place.source.path.clone());
         let env = tenant_env.iter().map(|(name, given)| (name.as_str(), given.text.as_str())).collect();
         ServerSettings {
             fingerprint: shown::fingerprint(&id, &entry.launch, &env),
@@ -94,7 +95,7 @@ impl Finish<'_> {
             bridge_tasks: life.bridge_tasks,
             restart: Restart { max_retries, ..life.restart },
             timeouts: Timeouts { start: start_timeout, ..life.timeouts },
-            source: source.as_ref().map(|source| source.path.clone()),
+            source,
             error: entry.error,
             shown,
             scope: Arc::new(Scope {
@@ -102,7 +103,8 @@ impl Finish<'_> {
                 hub_visible,
                 tenant_env: tenant_env.clone(),
                 inputs: self.inputs.clone(),
-                source: source.unwrap_or_default(),
+                place: entry.place.unwrap_or_default(),
+                texts: entry.texts,
             }),
         }
     }

@@ -18,6 +18,7 @@ mod gateway;
 mod entry;
 mod life;
 mod names;
+pub mod remote;
 mod shown;
 
 mod finish;
@@ -29,6 +30,7 @@ pub mod placeholder;
 mod tests;
 
 pub use problem::Problem;
+pub use remote::Remote;
 pub use settings::{
     Gateway, Interactive, Launch, Listener, Pool, Restart, Scope, ServerSettings, Settings, Start, TenantSettings, Timeouts,
 };

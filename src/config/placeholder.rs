@@ -11,7 +11,17 @@ use std::{
     sync::Arc,
 };
 
-use super::{Launch, ServerSettings, command::output, document::Source, environment::Environment, settings::Builtin};
+use hyper::header::HeaderMap;
+
+use super::{
+    Launch, Problem, Remote, ServerSettings,
+    command::output,
+    document::Place,
+    environment::Environment,
+    problem::Severity,
+    remote::{self, Destination},
+    settings::Builtin,
+};
 
 /// Forms within forms, or values within values, at most.
 const PASSES_MAX: usize = 10;
@@ -32,14 +42,16 @@ pub struct Scope {
     pub(super) tenant_env: Arc<BTreeMap<String, Given>>,
     /// Defaults of `inputs`.
     pub(super) inputs: Arc<BTreeMap<String, Given>>,
-    /// The file of the entry.
-    pub(super) source: Arc<Source>,
+    /// Of the entry.
+    pub(super) place: Place,
+    /// Where texts of the entry stand.
+    pub(super) texts: BTreeMap<String, Place>,
 }
 
 impl Scope {
     /// The scope of an entry that belongs to no file, in a hub with one tenant.
     pub fn of(environment: &Environment) -> Self {
-        let world = World { environment: environment.clone(), added: BTreeMap::new() };
+        let world = World { environment: environment.clone(), ..World::default() };
         Self { world: Arc::new(world), hub_visible: true, ..Self::default() }
     }
 }
@@ -49,7 +61,7 @@ impl fmt::Debug for Scope {
         f.debug_struct("Scope")
             .field("hub_visible", &self.hub_visible)
             .field("tenant_env", &self.tenant_env.keys().collect::<Vec<_>>())
-            .field("source", &self.source.path)
+            .field("source", &self.place.source.path)
             .finish()
     }
 }
@@ -60,18 +72,27 @@ pub(super) struct World {
     pub(super) environment: Environment,
     /// `MCP_HUB_ENV`.
     pub(super) added: BTreeMap<String, String>,
+    /// Nobody beyond this machine is served.
+    pub(super) is_local: bool,
 }
 
-/// A text of the configuration, and the file it stands in.
+/// A text of the configuration, and where it stands.
 #[derive(Clone)]
 pub(super) struct Given {
     pub(super) text: String,
-    pub(super) source: Arc<Source>,
+    pub(super) place: Place,
 }
 
 /// A launch with every placeholder resolved.
+#[derive(Clone, Debug)]
+pub enum Resolved {
+    Program(Program),
+    Remote(Destination),
+}
+
+/// What to run.
 #[derive(Clone)]
-pub struct Resolved {
+pub struct Program {
     pub command: PathBuf,
     pub args: Vec<String>,
     /// The child's whole environment.
@@ -80,10 +101,10 @@ pub struct Resolved {
 }
 
 /// Arguments and values may hold secrets by now.
-impl fmt::Debug for Resolved {
+impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&String> = self.env.keys().collect();
-        f.debug_struct("Resolved").field("command", &self.command).field("args", &self.args.len()).field("env", &names).finish()
+        f.debug_struct("Program").field("command", &self.command).field("args", &self.args.len()).field("env", &names).finish()
     }
 }
 
@@ -99,7 +120,7 @@ fn failed(message: impl Into<String>) -> PlaceholderError {
     PlaceholderError::Failed { message: message.into() }
 }
 
-/// Where one variable of a child came from, for people.
+/// Where one variable of a child, or one header, came from, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub variable: String,
@@ -110,34 +131,49 @@ pub struct Origin {
 /// Resolves the entry for one start. May run `${cmd:}` (up to 30 s): call on a blocking thread. `Launch::Builtin` resolves to this
 /// program with `demo NAME`.
 pub fn resolve(server: &ServerSettings) -> Result<Resolved, PlaceholderError> {
-    assemble(server, true).map(|(resolved, _)| resolved)
+    assemble(server, true).map(|(resolved, _)| resolved).map_err(|unresolved| unresolved.error)
 }
 
 /// Resolves the entry as `resolve` does, but runs no command; `${cmd:}` stands for `***`. Also says where each variable came from.
-pub fn explain(server: &ServerSettings) -> Result<(Resolved, Vec<Origin>), PlaceholderError> {
-    assemble(server, false)
+///
+/// # Errors
+/// What cannot be resolved, and where it stands. A warning for an entry that is switched off: it may lack what it would need.
+pub fn explain(server: &ServerSettings) -> Result<(Resolved, Vec<Origin>), Box<Problem>> {
+    assemble(server, false).map_err(|Unresolved { error, place }| {
+        let is_known = !place.source.path.as_os_str().is_empty();
+        Box::new(Problem {
+            severity: if server.enabled { Severity::Entry } else { Severity::Warning },
+            file: is_known.then(|| place.source.path.clone()),
+            line: is_known.then_some(place.line),
+            column: is_known.then_some(place.column),
+            tenant: Some(server.id.tenant.to_string()),
+            server: Some(server.id.name.to_string()),
+            message: error.to_string(),
+        })
+    })
 }
 
-fn assemble(server: &ServerSettings, run_commands: bool) -> Result<(Resolved, Vec<Origin>), PlaceholderError> {
+/// An error, and where the text stands that it is in.
+struct Unresolved {
+    error: PlaceholderError,
+    place: Place,
+}
+
+fn assemble(server: &ServerSettings, run_commands: bool) -> Result<(Resolved, Vec<Origin>), Unresolved> {
     if let Some(error) = &server.error {
-        return Err(failed(error.clone()));
+        return Err(Unresolved { error: failed(error.clone()), place: server.scope.place.clone() });
     }
     match &server.launch {
         Launch::Builtin(builtin) => Ok(demo(*builtin, &server.scope)),
+        Launch::Remote(remote) => {
+            let mut resolver = Resolver::new(&server.scope, &remote.env, run_commands);
+            let destination = resolver.destination(remote);
+            destination.map_err(|error| Unresolved { error, place: resolver.at })
+        }
         Launch::Command { command, args, env, env_file, cwd } => {
             let mut resolver = Resolver::new(&server.scope, env, run_commands);
-            if let Some(path) = env_file {
-                let file = server.scope.world.environment.cwd.join(resolver.text(path)?);
-                resolver.env_file = read_env_file(&file, path)?;
-            }
-            let command = resolver.text(command)?;
-            if command.trim().is_empty() {
-                return Err(failed("\"command\" is empty once its placeholders are resolved"));
-            }
-            let args = args.iter().map(|arg| resolver.text(arg)).collect::<Result<_, _>>()?;
-            let cwd = cwd.as_ref().map(|cwd| resolver.text(cwd)).transpose()?.map(PathBuf::from);
-            let (env, origins) = resolver.environment()?;
-            Ok((Resolved { command: command.into(), args, env, cwd }, origins))
+            let launch = resolver.launch(command, args, env_file.as_deref(), cwd.as_deref());
+            launch.map_err(|error| Unresolved { error, place: resolver.at })
         }
     }
 }
@@ -147,7 +183,7 @@ fn demo(builtin: Builtin, scope: &Scope) -> (Resolved, Vec<Origin>) {
     let env: BTreeMap<String, String> = passed_on(environment).collect();
     let origins = env.keys().map(|name| Origin { variable: name.clone(), from: Layer::Hub.to_string() }).collect();
     let args = vec!["demo".to_owned(), builtin.as_str().to_owned()];
-    (Resolved { command: environment.exe.clone(), args, env, cwd: None }, origins)
+    (Resolved::Program(Program { command: environment.exe.clone(), args, env, cwd: None }), origins)
 }
 
 fn passed_on(environment: &Environment) -> impl Iterator<Item = (String, String)> {
@@ -190,17 +226,80 @@ struct Resolver<'a> {
     within: Vec<(Layer, String)>,
     /// What was found where, for one variable of the child.
     trail: Vec<String>,
+    /// Where the text stands that is being resolved: after an error, the one that it is in.
+    at: Place,
 }
 
 impl<'a> Resolver<'a> {
     fn new(scope: &'a Scope, env: &'a BTreeMap<String, Option<String>>, run_commands: bool) -> Self {
-        Self { scope, env, env_file: BTreeMap::new(), run_commands, forms: 0, within: Vec::new(), trail: Vec::new() }
+        Self {
+            scope,
+            env,
+            env_file: BTreeMap::new(),
+            run_commands,
+            forms: 0,
+            within: Vec::new(),
+            trail: Vec::new(),
+            at: scope.place.clone(),
+        }
+    }
+
+    fn launch(
+        &mut self,
+        command: &str,
+        args: &[String],
+        env_file: Option<&str>,
+        cwd: Option<&str>,
+    ) -> Result<(Resolved, Vec<Origin>), PlaceholderError> {
+        if let Some(path) = env_file {
+            let file = self.scope.world.environment.cwd.join(self.text(path)?);
+            self.env_file = read_env_file(&file, path)?;
+        }
+        let program = self.text(command)?;
+        if program.trim().is_empty() {
+            return Err(failed("\"command\" is empty once its placeholders are resolved"));
+        }
+        let args = args.iter().map(|arg| self.text(arg)).collect::<Result<_, _>>()?;
+        let cwd = cwd.map(|cwd| self.text(cwd)).transpose()?.map(PathBuf::from);
+        let (env, origins) = self.environment()?;
+        Ok((Resolved::Program(Program { command: program.into(), args, env, cwd }), origins))
+    }
+
+    fn destination(&mut self, remote: &Remote) -> Result<(Resolved, Vec<Origin>), PlaceholderError> {
+        if let Some(path) = &remote.env_file {
+            let file = self.scope.world.environment.cwd.join(self.text(path)?);
+            self.env_file = read_env_file(&file, path)?;
+        }
+        let url = self.text(&remote.url)?;
+        // A command that was not run may be the whole address.
+        let url = if !self.run_commands && url == super::shown::MASK { "https://a.command/" } else { &url };
+        let url = remote::address(url).map_err(|why| failed(format!("\"url\" {why}")))?;
+        let (mut headers, mut origins) = (HeaderMap::new(), Vec::new());
+        for (name, text) in &remote.headers {
+            self.trail.clear();
+            let value = self.text(text)?;
+            let header = remote::header_name(name).map_err(|why| failed(format!("\"headers\" {why}")))?;
+            let value =
+                remote::header_value(&value).ok_or_else(|| failed(format!("the value of header '{name}' is none that HTTP can carry")))?;
+            headers.insert(header, value);
+            origins.push(Origin { variable: name.clone(), from: self.story(Layer::Entry) });
+        }
+        let allow_loopback = self.scope.world.is_local && remote::names_loopback(&url);
+        let destination = Destination { url, headers, transport: remote.transport, allow_private: remote.allow_private, allow_loopback };
+        Ok((Resolved::Remote(destination), origins))
     }
 
     /// A text of the entry.
     fn text(&mut self, text: &str) -> Result<String, PlaceholderError> {
-        let resolved = self.expand(text, &self.scope.source, 0)?;
+        let given = self.of_entry(text);
+        self.at = given.place.clone();
+        let resolved = self.expand(text, &given.place, 0)?;
         if resolved.contains('\0') { Err(failed("a resolved value contains the character NUL")) } else { Ok(resolved) }
+    }
+
+    fn of_entry(&self, text: &str) -> Given {
+        let place = self.scope.texts.get(text).unwrap_or(&self.scope.place);
+        Given { text: text.to_owned(), place: place.clone() }
     }
 
     /// The child's whole environment, and where each variable came from.
@@ -222,9 +321,10 @@ impl<'a> Resolver<'a> {
             child.insert(name.clone(), (value, self.story(Layer::Tenant)));
         }
         for (name, text) in self.env {
+            self.at = scope.place.clone();
             match text {
                 Some(text) => {
-                    let given = Given { text: text.clone(), source: scope.source.clone() };
+                    let given = self.of_entry(text);
                     let value = self.value_of(Layer::Entry, name, &given, 0)?;
                     child.insert(name.clone(), (value, self.story(Layer::Entry)));
                 }
@@ -236,6 +336,7 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
+        self.at = scope.place.clone();
         if let Some(name) = child.iter().find(|(_, (value, _))| value.contains('\0')).map(|(name, _)| name) {
             return Err(failed(format!("the value of '{name}' contains the character NUL")));
         }
@@ -248,8 +349,16 @@ impl<'a> Resolver<'a> {
         std::iter::once(layer.to_string()).chain(self.trail.drain(..)).collect::<Vec<_>>().join(", ")
     }
 
-    /// Replaces every form in a text of `source`.
-    fn expand(&mut self, text: &str, source: &Source, depth: usize) -> Result<String, PlaceholderError> {
+    /// Replaces every form in a text that stands at `place`.
+    fn expand(&mut self, text: &str, place: &Place, depth: usize) -> Result<String, PlaceholderError> {
+        // Of what is resolved within this text, only an error is told at its own place.
+        let outer = std::mem::replace(&mut self.at, place.clone());
+        let resolved = self.expand_at(text, place, depth)?;
+        self.at = outer;
+        Ok(resolved)
+    }
+
+    fn expand_at(&mut self, text: &str, place: &Place, depth: usize) -> Result<String, PlaceholderError> {
         if depth > PASSES_MAX {
             return Err(failed(format!("placeholders are nested more than {PASSES_MAX} deep")));
         }
@@ -264,7 +373,7 @@ impl<'a> Resolver<'a> {
             if self.forms > FORMS_MAX {
                 return Err(failed(format!("more than {FORMS_MAX} placeholders in one entry")));
             }
-            out.push_str(&self.form(body, source, depth + 1)?);
+            out.push_str(&self.form(body, place, depth + 1)?);
             if out.len() > TEXT_BYTES_MAX {
                 return Err(failed(format!("a resolved value is longer than {} MiB", TEXT_BYTES_MAX >> 20)));
             }
@@ -275,31 +384,31 @@ impl<'a> Resolver<'a> {
     }
 
     /// The value of one form. Its kind is what the file says, never what a value says.
-    fn form(&mut self, body: &str, source: &Source, depth: usize) -> Result<String, PlaceholderError> {
+    fn form(&mut self, body: &str, place: &Place, depth: usize) -> Result<String, PlaceholderError> {
         match body.split_once(':') {
-            Some(("cmd", line)) => self.command(line, source, depth),
+            Some(("cmd", line)) => self.command(line, place, depth),
             Some(("file", path)) => {
                 // The path is shown as written: resolved, it may hold more than a path.
-                let file = self.scope.world.environment.cwd.join(self.expand(path.trim(), source, depth)?);
+                let file = self.scope.world.environment.cwd.join(self.expand(path.trim(), place, depth)?);
                 let text = read_text(&file).map_err(|why| failed(format!("${{{body}}}: {why}")))?;
                 self.trail.push(format!("file {path}"));
                 Ok(text.trim().to_owned())
             }
             Some(("input", id)) => {
-                let resolved = self.expand(id.trim(), source, depth)?;
+                let resolved = self.expand(id.trim(), place, depth)?;
                 self.input(&resolved, id, depth)
             }
             Some(("cred", _)) => Err(failed(format!("${{{body}}} needs a later version; use \"env\" or ${{file:…}}"))),
-            Some(("env", name)) => self.variable(name, source, depth),
-            _ => self.variable(body, source, depth),
+            Some(("env", name)) => self.variable(name, place, depth),
+            _ => self.variable(body, place, depth),
         }
     }
 
-    fn command(&mut self, line: &str, source: &Source, depth: usize) -> Result<String, PlaceholderError> {
-        if let Some(why) = &source.no_commands {
+    fn command(&mut self, line: &str, place: &Place, depth: usize) -> Result<String, PlaceholderError> {
+        if let Some(why) = &place.source.no_commands {
             return Err(failed(format!("${{cmd:…}} is not run: {why}")));
         }
-        let line = self.expand(line.trim(), source, depth)?;
+        let line = self.expand(line.trim(), place, depth)?;
         self.trail.push("a command".to_owned());
         if !self.run_commands {
             return Ok(super::shown::MASK.to_owned());
@@ -326,16 +435,16 @@ impl<'a> Resolver<'a> {
         match scope.inputs.get(id) {
             Some(given) => {
                 self.trail.push(format!("input {written} from its default"));
-                self.expand(&given.text, &given.source, depth)
+                self.expand(&given.text, &given.place, depth)
             }
             None => Err(PlaceholderError::NotFound { name: format!("input:{written}") }),
         }
     }
 
     /// `NAME` or `NAME:-default`; the default stands in for an empty value too, as in a shell.
-    fn variable(&mut self, body: &str, source: &Source, depth: usize) -> Result<String, PlaceholderError> {
+    fn variable(&mut self, body: &str, place: &Place, depth: usize) -> Result<String, PlaceholderError> {
         let (written, default) = split_default(body);
-        let name = self.expand(written, source, depth)?;
+        let name = self.expand(written, place, depth)?;
         match (self.find(&name, depth)?, default) {
             (Some((value, layer)), default) if !value.is_empty() || default.is_none() => {
                 self.trail.push(format!("{written} from {layer}"));
@@ -343,7 +452,7 @@ impl<'a> Resolver<'a> {
             }
             (_, Some(default)) => {
                 self.trail.push(format!("{written} from its default"));
-                self.expand(default, source, depth)
+                self.expand(default, place, depth)
             }
             (_, None) => Err(PlaceholderError::NotFound { name: written.to_owned() }),
         }
@@ -354,7 +463,7 @@ impl<'a> Resolver<'a> {
         let scope = self.scope;
         let busy = |layer: Layer, within: &[(Layer, String)]| within.iter().any(|(at, inside)| *at == layer && inside == name);
         if let Some(text) = self.env.get(name).and_then(Option::as_ref).filter(|_| !busy(Layer::Entry, &self.within)) {
-            let given = Given { text: text.clone(), source: scope.source.clone() };
+            let given = self.of_entry(text);
             return self.value_of(Layer::Entry, name, &given, depth).map(|value| Some((value, Layer::Entry)));
         }
         if let Some(given) = scope.tenant_env.get(name).filter(|_| !busy(Layer::Tenant, &self.within)) {
@@ -371,7 +480,7 @@ impl<'a> Resolver<'a> {
     /// The resolved value of a variable that the configuration gives.
     fn value_of(&mut self, layer: Layer, name: &str, given: &Given, depth: usize) -> Result<String, PlaceholderError> {
         self.within.push((layer, name.to_owned()));
-        let value = self.expand(&given.text, &given.source, depth);
+        let value = self.expand(&given.text, &given.place, depth);
         self.within.pop();
         value
     }

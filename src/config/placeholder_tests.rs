@@ -31,13 +31,13 @@ impl Hub {
     }
 
     /// One server `s` of the only tenant, with these fields.
-    fn resolve(&self, fields: &str) -> Result<Resolved, String> {
+    fn resolve(&self, fields: &str) -> Result<Program, String> {
         let text = format!(
             r#"{{"tenants": {{"default": {{"env": {{"TENANT": "t-${{PLAIN}}", "BOTH": "tenant"}}, "servers": {{"s": {{"command": "c", {fields}}}}}}}}},
                 "inputs": [{{"id": "api-key", "default": "default of ${{PLAIN}}"}}, {{"id": "none"}}]}}"#
         );
         let servers = self.servers(&text);
-        resolve(&servers[0]).map_err(|error| error.to_string())
+        program(&servers[0]).map_err(|error| error.to_string())
     }
 
     /// One argument, resolved.
@@ -48,6 +48,13 @@ impl Hub {
         ))
         .map(|mut resolved| resolved.args.remove(0))
     }
+}
+
+fn program(server: &ServerSettings) -> Result<Program, PlaceholderError> {
+    resolve(server).map(|resolved| match resolved {
+        Resolved::Program(program) => program,
+        Resolved::Remote(destination) => panic!("{destination:?}"),
+    })
 }
 
 fn hub() -> Hub {
@@ -188,8 +195,8 @@ fn tenants_that_share_a_hub_do_not_see_its_environment() {
         let servers = hub.servers(&format!(
             r#"{{"tenants": {{"a": {{"servers": {{"s": {{"command": "c", {fields}}}}}}}, "b": {{"servers": {{"s": {{"command": "${{mcpHub}}"}}}}}}}}}}"#
         ));
-        assert_eq!(resolve(&servers[1]).unwrap().command, Path::new("/opt/mcp-hub"), "the other one is not hurt");
-        resolve(&servers[0])
+        assert_eq!(program(&servers[1]).unwrap().command, Path::new("/opt/mcp-hub"), "the other one is not hurt");
+        program(&servers[0])
     };
     let missing = |name: &str| PlaceholderError::NotFound { name: name.to_owned() };
     assert_eq!(two(r#""args": ["${SECRET}"]"#).unwrap_err(), missing("SECRET"));
@@ -223,7 +230,7 @@ fn explaining_runs_nothing_and_shows_no_value() {
         r#"{"mcpServers": {"s": {"command": "c", "args": ["${cmd: touch ran; echo x}"], "envFile": "dot.env",
             "env": {"A": "${LINE}-${NONE:-x}", "B": "${file:secret}", "C": "${cmd: touch ran}", "LINE": null}}}}"#,
     );
-    let (resolved, origins) = explain(&servers[0]).unwrap();
+    let (Resolved::Program(resolved), origins) = explain(&servers[0]).unwrap() else { panic!() };
     assert_eq!(resolved.args, ["***"]);
     assert!(!hub.folder.path().join("ran").exists());
     let from = |name: &str| origins.iter().find(|origin| origin.variable == name).unwrap().from.clone();
@@ -239,13 +246,91 @@ fn explaining_runs_nothing_and_shows_no_value() {
 #[test]
 fn a_demo_server_is_this_program() {
     let servers = hub().servers(r#"{"mcpServers": {"m": {"builtin": "math"}}}"#);
-    let resolved = resolve(&servers[0]).unwrap();
+    let resolved = program(&servers[0]).unwrap();
     assert_eq!((resolved.command.as_path(), resolved.args), (Path::new("/opt/mcp-hub"), vec!["demo".to_owned(), "math".to_owned()]));
     assert_eq!(resolved.env.keys().collect::<Vec<_>>(), ["HOME", "PATH"]);
+}
+
+#[test]
+fn a_remote_entry_is_an_address_and_headers_with_their_values() {
+    let hub = hub();
+    let remote = |fields: &str| {
+        let servers = hub.servers(&format!(r#"{{"mcpServers": {{"r": {{{fields}}}}}}}"#));
+        match resolve(&servers[0]) {
+            Ok(Resolved::Remote(destination)) => Ok(destination),
+            Ok(resolved) => panic!("{resolved:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let there = remote(
+        r#""url": "https://${PLAIN}.example/mcp?key=${BOTH}", "type": "sse", "env": {"T": "t", "BOTH": "b"}, "envFile": "dot.env",
+           "headers": {"Authorization": "Bearer ${T}-${LINE}", "X-N": 1, "X-None": null}, "allow_private": true"#,
+    )
+    .unwrap();
+    assert_eq!(there.url, "https://p.example/mcp?key=b");
+    assert_eq!((there.transport, there.allow_private, there.allow_loopback), (remote::Transport::Sse, true, false));
+    let headers: Vec<_> = there.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    assert_eq!(headers, [("authorization", "Bearer t-dotted"), ("x-n", "1")]);
+    assert!(!format!("{there:?}").contains("Bearer"));
+    for (fields, error) in [
+        (r#""url": "https://u:p@${PLAIN}/""#, "\"url\" must hold no user name or password; use \"headers\""),
+        (r#""url": "${PLAIN}""#, "\"url\" must begin with https:// or http://"),
+        (r#""url": "https://h/", "headers": {"A": "${NONE}"}"#, "Variable 'NONE' not found"),
+        (
+            r#""url": "https://h/", "headers": {"A": "${LINES}"}, "env": {"LINES": "a\nb"}"#,
+            "the value of header 'a' is none that HTTP can carry",
+        ),
+    ] {
+        assert_eq!(remote(fields).unwrap_err(), error, "{fields}");
+    }
+}
+
+#[test]
+fn only_a_hub_that_serves_nobody_else_may_reach_its_own_machine_unasked() {
+    let hub = hub();
+    for (top, url, allowed) in [
+        ("", "http://localhost:1/mcp", true),
+        ("", "http://127.0.0.1:1/mcp", true),
+        ("", "http://h.example/mcp", false),
+        (r#""gateway": {"host": "0.0.0.0"},"#, "http://localhost:1/mcp", false),
+        (r#""gateway": {"listeners": [{"host": "10.0.0.1", "port": 9}]},"#, "http://localhost:1/mcp", false),
+        (r#""gateway": {"host": "::1", "mcp_port": 9},"#, "http://localhost:1/mcp", true),
+    ] {
+        let servers = hub.servers(&format!(r#"{{{top} "mcpServers": {{"r": {{"url": "{url}"}}}}}}"#));
+        let Resolved::Remote(there) = resolve(&servers[0]).unwrap() else { panic!() };
+        assert_eq!((there.allow_loopback, there.allow_private), (allowed, false), "{top} {url}");
+    }
 }
 
 #[test]
 fn a_bad_entry_does_not_start() {
     let servers = hub().servers(r#"{"mcpServers": {"m": {"command": "c", "args": 1}}}"#);
     assert!(matches!(resolve(&servers[0]), Err(PlaceholderError::Failed { .. })));
+}
+
+#[test]
+fn what_cannot_be_resolved_has_its_place() {
+    let hub = hub();
+    let place = |text: &str| {
+        let servers = hub.servers(text);
+        explain(&servers[0]).map(|_| ()).unwrap_err().to_string()
+    };
+    let entry = |fields: &str| place(&format!("{{\"mcpServers\": {{\n\"s\": {{{fields}}}}}}}"));
+    for (fields, told) in [
+        (r#""command": "${NONE}""#, "2:18: tenant default, server s: Variable 'NONE' not found"),
+        (r#""command": "c", "args": ["a", "b ${file:no}"]"#, "2:37: tenant default, server s: ${file:no}: No such file"),
+        (r#""command": "${VOID}""#, "2:18: tenant default, server s: \"command\" is empty once"),
+        (r#""command": "c", "cwd": "${""#, "2:30: tenant default, server s: a \"${\" has no closing"),
+        (r#""command": "c", "envFile": "gone.env""#, "2:34: tenant default, server s: envFile 'gone.env': No such file"),
+        (r#""command": "c", "env": {"A": "x", "B": "${A}${NONE}"}"#, "2:46: tenant default, server s: Variable 'NONE' not found"),
+        // Not where it is used, but where it is wrong.
+        (r#""command": "${A}", "env": {"A": "${B}", "B": "${NONE}"}"#, "2:52: tenant default, server s: Variable 'NONE' not found"),
+    ] {
+        let said = entry(fields);
+        assert!(said.starts_with(&format!("s.json:{told}")), "{fields}: {said}");
+    }
+    let said = place("{\"tenants\": {\"t\": {\"env\": {\n\"A\": \"${NONE}\"}, \"servers\": {\"s\": {\"command\": \"${A}\"}}}}}");
+    assert_eq!(said, "s.json:2:6: tenant t, server s: Variable 'NONE' not found");
+    let said = place("{\"inputs\": [{\"id\": \"i\",\n\"default\": \"${NONE}\"}], \"servers\": {\"s\": {\"command\": \"${input:i}\"}}}");
+    assert_eq!(said, "s.json:2:12: tenant default, server s: Variable 'NONE' not found");
 }

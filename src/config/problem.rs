@@ -34,6 +34,12 @@ impl Problem {
     }
 }
 
+/// As a reader goes through the files: what concerns none of them comes last.
+pub fn in_file_order(problems: &mut [Problem], files: &[PathBuf]) {
+    let place = |file: Option<&PathBuf>| files.iter().position(|known| Some(known) == file).unwrap_or(usize::MAX);
+    problems.sort_by_key(|problem| (place(problem.file.as_ref()), problem.line, problem.column));
+}
+
 /// `servers.json:4:7: tenant default, server x: …`
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,7 +15,8 @@ use super::{
     finish::Finish,
     gateway::{Hub, log_level},
     placeholder::World,
-    problem::Severity,
+    problem::{Severity, in_file_order},
+    remote,
     settings::{Gateway, Listener, Serves},
 };
 
@@ -62,10 +63,11 @@ pub fn read(files: &[PathBuf], environment: &Environment, overrides: &Overrides)
     override_by_environment(&mut draft.hub, environment, &mut problems);
     override_by_flags(&mut draft.hub, overrides);
     let gateway = gateway(&mut draft.hub, &mut problems);
+    let mut hosts = std::iter::once(&gateway.host).chain(gateway.listeners.iter().map(|listener| &listener.host));
+    let world = World { is_local: hosts.all(|host| remote::is_loopback(host)), ..world };
     let finish = Finish { hub: &draft.hub, world: Arc::new(world), inputs: Arc::new(draft.inputs), problems: &mut problems };
     let tenants = finish.tenants(draft.tenants);
-    // What concerns no file comes last.
-    problems.sort_by_key(|problem| (read.iter().position(|file| Some(file) == problem.file.as_ref()).unwrap_or(usize::MAX), problem.line));
+    in_file_order(&mut problems, &read);
     if problems.iter().any(|problem| problem.severity == Severity::Fatal) {
         return Err(problems);
     }
@@ -115,7 +117,7 @@ fn world(environment: &Environment) -> Result<World, String> {
             added.insert(name, value);
         }
     }
-    Ok(World { environment: environment.clone(), added })
+    Ok(World { environment: environment.clone(), added, ..World::default() })
 }
 
 fn override_by_environment(hub: &mut Hub, environment: &Environment, problems: &mut Vec<Problem>) {

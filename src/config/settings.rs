@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use super::{Problem, placeholder, shown::MASK};
+use super::{Problem, Remote, placeholder, shown::MASK};
 use crate::{
     limits::{BACKOFF_MAX, BACKOFF_MIN, BACKOFF_RESET, Limits},
     name::{ServerId, TenantId},
@@ -132,6 +132,7 @@ pub enum Launch {
         cwd: Option<String>,
     },
     Builtin(Builtin),
+    Remote(Remote),
 }
 
 /// Values of `env` may be secrets.
@@ -149,6 +150,7 @@ impl fmt::Debug for Launch {
                     .finish()
             }
             Self::Builtin(builtin) => f.debug_tuple("Builtin").field(builtin).finish(),
+            Self::Remote(remote) => remote.fmt(f),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::settings::Launch;
+use super::{Remote, settings::Launch};
 
 /// What stands in place of a secret.
 pub(super) const MASK: &str = "***";
@@ -40,7 +40,7 @@ fn hidden(value: Value) -> Value {
 }
 
 /// A URL without the user, query and fragment it may carry keys in.
-fn without_secrets(url: &str) -> String {
+pub(super) fn without_secrets(url: &str) -> String {
     let (address, rest) = url.split_at(url.find(['?', '#']).unwrap_or(url.len()));
     let tail = rest.get(..1).map_or_else(String::new, |mark| format!("{mark}{MASK}"));
     let Some((scheme, after)) = address.split_once("://") else { return format!("{address}{tail}") };
@@ -60,6 +60,9 @@ pub(super) fn fingerprint(id: &crate::name::ServerId, launch: &Launch, tenant_en
             serde_json::json!([id, "command", command, args, env, env_file, cwd, tenant_env])
         }
         Launch::Builtin(builtin) => serde_json::json!([id, "builtin", builtin.as_str()]),
+        Launch::Remote(Remote { url, headers, env, env_file, transport, allow_private: _ }) => {
+            serde_json::json!([id, "url", url, headers, env, env_file, transport.as_str(), tenant_env])
+        }
     };
     hex::encode(Sha256::digest(text.to_string()))
 }

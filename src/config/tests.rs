@@ -101,9 +101,23 @@ fn a_bad_entry_disables_only_itself_and_says_where_and_what() {
         (r#""command": "a", "command": "b""#, 23, "\"command\" is given twice; remove one"),
         (r#""command": "a", "env": {"A": "1", "A": "2"}"#, 41, "\"A\" is given twice; remove one"),
         (r#""command": "a", "builtin": "echo""#, 1, "only one of \"command\", \"url\", \"builtin\" is possible; remove the others"),
-        (r#""args": []"#, 1, "nothing to run; write \"command\" (a program), or \"builtin\""),
+        (r#""args": []"#, 1, "nothing to run; write \"command\" (a program), \"url\" (a server elsewhere), or \"builtin\""),
         (r#""builtin": "tea""#, 18, "\"builtin\" must be one of \"echo\", \"math\""),
-        (r#""url": "https://x.example/mcp""#, 7, "remote servers (\"url\") need a later version; this version runs servers by \"command\""),
+        (r#""url": "x.example/mcp""#, 14, "\"url\" is no address; write https://host/path"),
+        (r#""url": "ftp://x.example/mcp""#, 14, "\"url\" must begin with https:// or http://"),
+        (r#""url": "https://u:p@x.example/mcp""#, 14, "\"url\" must hold no user name or password; use \"headers\""),
+        (r#""url": "https://x.example/mcp#a""#, 14, "\"url\" must have no fragment (#…)"),
+        (
+            r#""url": "https://x", "httpUrl": "https://y""#,
+            27,
+            "the address is given twice; keep one of \"url\", \"serverUrl\", \"httpUrl\"",
+        ),
+        (r#""url": "https://x", "command": "a""#, 1, "only one of \"command\", \"url\", \"builtin\" is possible; remove the others"),
+        (r#""url": "https://x", "type": "stdio""#, 27, "\"type\" names a child, but there is a \"url\"; remove one"),
+        (r#""url": "https://x", "headers": {"Host": "y"}"#, 38, "\"headers\" holds \"Host\", which the hub writes itself; remove it"),
+        (r#""url": "https://x", "headers": {"A b": "y"}"#, 38, "\"headers\" holds a name that no header can have; rename it"),
+        (r#""url": "https://x", "headers": {"A": "y\nz"}"#, 38, "\"headers\" holds a value of \"A\" that HTTP cannot carry"),
+        (r#""url": "https://x", "headers": {"A": "1", "a": "2"}"#, 38, "\"headers\" holds \"a\" twice; remove one"),
         (
             r#""command": "a", "type": "http""#,
             23,
@@ -268,11 +282,12 @@ fn defaults_depend_on_the_form_of_the_file() {
 }
 
 #[test]
-fn a_remote_entry_that_is_switched_off_is_no_error() {
-    let settings = settings(r#"{"mcpServers": {"r": {"url": "https://u:p@h/mcp?k=v", "headers": {"A": "secret"}, "disabled": true}}}"#);
-    assert_eq!(settings.problems.iter().map(|problem| problem.severity).collect::<Vec<_>>(), [Severity::Warning]);
+fn a_remote_entry_shows_no_secret() {
+    let settings = settings(r#"{"mcpServers": {"r": {"url": "https://${U:-u}@h/mcp?k=v", "headers": {"A": "secret"}, "disabled": true}}}"#);
+    assert_eq!(settings.problems.len(), 0);
     let remote = server(&settings, "default:r");
-    assert!(!remote.enabled && remote.error.is_some());
+    assert!(!remote.enabled && remote.error.is_none());
+    assert!(!format!("{remote:?}").contains("secret"));
     let shown = serde_json::to_string(&remote.shown).unwrap();
     assert_eq!(
         shown,
@@ -340,7 +355,7 @@ fn files_merge_left_to_right() {
     let settings = folder.read(&["a.json", "none.json", "b.json"]).unwrap();
     let command = |id: &str| match &server(&settings, id).launch {
         Launch::Command { command, .. } => command.clone(),
-        Launch::Builtin(_) => panic!("builtin"),
+        other => panic!("{other:?}"),
     };
     assert_eq!(["default:one", "default:two", "default:three", "t:s"].map(command), ["1", "4", "5", "6"]);
     assert_eq!((settings.gateway.port, settings.gateway.host.as_str()), (2, "h"));
@@ -456,14 +471,14 @@ fn shipped_and_example_files_load() {
     assert_eq!(shipped.files, [PathBuf::from("config/servers.json")]);
     assert!(shipped.problems.is_empty(), "{:?}", said(&shipped));
     for (id, which) in [("default:echo", "echo"), ("default:math", "math")] {
-        let resolved = super::placeholder::resolve(server(&shipped, id)).unwrap();
+        let super::placeholder::Resolved::Program(resolved) = super::placeholder::resolve(server(&shipped, id)).unwrap() else { panic!() };
         assert_eq!((resolved.command, resolved.args), ("/bin/mcp-hub".into(), vec!["demo".to_owned(), which.to_owned()]));
     }
     let mut examples = 0;
     for file in fs::read_dir(root.join("config/examples")).unwrap() {
         let path = file.unwrap().path();
         let settings = read(std::slice::from_ref(&path), &environment, &Overrides::default()).unwrap();
-        let remote = |problem: &super::Problem| problem.message.contains("remote servers") || problem.message.contains("inputs");
+        let remote = |problem: &super::Problem| problem.message.contains("inputs");
         assert!(settings.problems.iter().all(remote), "{:?}", said(&settings));
         assert!(settings.tenants.iter().any(|tenant| tenant.servers.iter().any(|server| server.enabled)), "{}", path.display());
         examples += 1;
@@ -485,7 +500,7 @@ fn files_of_other_hosts_load() {
             "Claude Code",
             r#"{"mcpServers": {"db": {"type": "stdio", "command": "uvx", "args": ["mcp-server-sqlite"], "env": {"DB": "${DB:-/tmp/x.db}"}},
                 "sentry": {"type": "http", "url": "https://mcp.sentry.dev/mcp"}}}"#,
-            &[("db", true), ("sentry", false)],
+            &[("db", true), ("sentry", true)],
         ),
         (
             "Cursor",
@@ -497,12 +512,12 @@ fn files_of_other_hosts_load() {
             r#"{"inputs": [{"type": "promptString", "id": "key", "description": "Key", "password": true, "default": "d"}],
                 "servers": {"perplexity": {"type": "stdio", "command": "npx", "args": ["-y", "server-perplexity"], "env": {"KEY": "${input:key}"}, "dev": {"watch": "x"}},
                 "remote": {"type": "http", "url": "https://x.example/mcp"}}}"#,
-            &[("perplexity", true), ("remote", false)],
+            &[("perplexity", true), ("remote", true)],
         ),
         (
             "Windsurf",
             r#"{"mcpServers": {"a": {"command": "npx", "disabled": false, "disabledTools": []}, "r": {"serverUrl": "https://x.example/sse"}}}"#,
-            &[("a", true), ("r", false)],
+            &[("a", true), ("r", true)],
         ),
         (
             "Cline",
@@ -513,7 +528,7 @@ fn files_of_other_hosts_load() {
             "Gemini",
             r#"{"mcpServers": {"a": {"command": "python", "args": ["-m", "a"], "cwd": "./s", "timeout": 15000, "trust": false},
                 "b": {"command": "b", "includeTools": ["safe"]}, "r": {"httpUrl": "https://x.example/mcp", "headers": {"A": "b"}}}, "theme": "GitHub"}"#,
-            &[("a", true), ("b", false), ("r", false)],
+            &[("a", true), ("b", false), ("r", true)],
         ),
         (
             "native",

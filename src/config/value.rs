@@ -209,6 +209,20 @@ fn kind(value: &Value<'_>) -> &'static str {
     }
 }
 
+/// Every string in `value` at any depth, in order: the name of the field that holds it, the string, the byte at which it stands.
+pub(super) fn texts(value: &Value<'_>, tell: &mut impl FnMut(&str, &str, usize)) {
+    texts_under("", value, tell);
+}
+
+fn texts_under(name: &str, value: &Value<'_>, tell: &mut impl FnMut(&str, &str, usize)) {
+    match value {
+        Value::StringLit(text) => tell(name, &text.value, text.start()),
+        Value::Array(list) => list.elements.iter().for_each(|item| texts_under(name, item, tell)),
+        Value::Object(object) => object.properties.iter().for_each(|property| texts_under(property.name.as_str(), &property.value, tell)),
+        Value::NumberLit(_) | Value::BooleanLit(_) | Value::NullKeyword(_) => {}
+    }
+}
+
 /// The value as JSON.
 ///
 /// # Errors

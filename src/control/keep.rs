@@ -12,6 +12,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use tokio_util::task::TaskTracker;
 
+use super::demo;
 use crate::{
     catalog::{Catalog, Changed, Item, Kind, Offer, offer},
     config::{Launch, ServerSettings, Settings},
@@ -62,6 +63,7 @@ impl Keeper {
         for tenant in &settings.tenants {
             catalog.declare(&tenant.id, tenant.servers.iter().map(|server| server.id.name.clone()).collect());
             for server in &tenant.servers {
+                catalog.nickname(&server.id, demo::short_names(&server.launch));
                 let listed = tenant.enabled && server.enabled && server.error.is_none();
                 let shelf = Shelf::read(server, &store, |offer| {
                     if listed {
@@ -199,6 +201,7 @@ fn offer_of(learned: Learned, over_http: bool) -> Offer {
 const fn is_over_http(launch: &Launch) -> bool {
     match launch {
         Launch::Command { .. } | Launch::Builtin(_) => false,
+        Launch::Remote(_) => true,
     }
 }
 

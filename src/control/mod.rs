@@ -3,6 +3,7 @@
 //!
 //! No verb here is without a `&Principal`: what a caller cannot reach answers exactly as what does not exist.
 
+pub mod demo;
 pub mod error;
 pub mod keep;
 pub mod server;

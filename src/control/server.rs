@@ -8,7 +8,7 @@ use serde_json::{Map, Value, value::RawValue};
 use super::wire_time;
 use crate::{
     catalog::{Item, Kind, Offer},
-    config::{ServerSettings, Start},
+    config::{Launch, ServerSettings, Start},
     name::ServerId,
     upstream::{Status, Usable},
 };
@@ -76,8 +76,10 @@ impl ServerView {
             name: name.to_string(),
             display_name: settings.display_name.clone().or(own.title).unwrap_or_else(|| name.to_string()),
             description: settings.description.clone().or(own.description).unwrap_or_default(),
-            // Every launch of this revision of the file format is a child on a pipe.
-            transport_type: "stdio",
+            transport_type: match &settings.launch {
+                Launch::Command { .. } | Launch::Builtin(_) => "stdio",
+                Launch::Remote(remote) => remote.transport.as_str(),
+            },
             status: word(status.usable),
             error: status.error.clone().or_else(|| settings.error.clone()),
             server_info: offer.as_deref().and_then(|offer| serde_json::from_slice(&offer.server_info).ok()),
@@ -229,6 +231,7 @@ pub(super) mod tests {
             restart_count: 0,
             instances: 0,
             pids: vec![],
+            breaker: None,
             in_flight: 0,
             retry: None,
             noise: Noise::default(),

@@ -10,7 +10,7 @@ use crate::{
     access::Principal,
     config::TenantSettings,
     name::{ServerId, TenantId},
-    upstream::{Server, State, Status},
+    upstream::{Server, State, Status, Usable},
 };
 
 /// Serialises to the object itself.
@@ -63,12 +63,14 @@ impl Control {
         self.find_tenant(principal, id).map(|tenant| self.tenant_view(tenant))
     }
 
-    /// Starts every enabled server at once and waits for each.
+    /// Starts every enabled server at once and waits for each. One that was disabled by request stays so: it waits for a start of
+    /// its own.
     ///
     /// # Errors
     /// The tenant is unknown. A server that does not come up is in the answer.
     pub async fn start_tenant(&self, principal: &Principal, id: &TenantId) -> Result<TenantStart, ControlError> {
-        let servers = self.enabled(self.find_tenant(principal, id)?);
+        let mut servers = self.enabled(self.find_tenant(principal, id)?);
+        servers.retain(|server| server.status().usable != Usable::Disabled);
         let outcomes = join_all(servers.iter().map(Server::start)).await;
         let failed = servers.iter().zip(outcomes).filter_map(|(server, outcome)| {
             let error = ControlError::from(outcome.err()?).to_string();
@@ -100,12 +102,19 @@ impl Control {
     fn tenant_view(&self, tenant: &TenantSettings) -> TenantView {
         let servers: Vec<_> = tenant.servers.iter().map(|settings| (&settings.id, settings.kind.as_str(), self.status(settings))).collect();
         let tools = self.catalog.tool_names(&tenant.id).iter().map(|(_, names)| names.len()).sum();
-        TenantView::new(tenant, &servers, tools, self.opened)
+        let used = tenant.servers.iter().filter_map(|settings| self.fleet.server(&settings.id)?.used_at());
+        TenantView::new(tenant, &servers, tools, self.opened, used.max())
     }
 }
 
 impl TenantView {
-    fn new(tenant: &TenantSettings, servers: &[(&ServerId, &str, Status)], tools: usize, opened: SystemTime) -> Self {
+    fn new(
+        tenant: &TenantSettings,
+        servers: &[(&ServerId, &str, Status)],
+        tools: usize,
+        opened: SystemTime,
+        used: Option<SystemTime>,
+    ) -> Self {
         let last_start = servers.iter().filter_map(|(_, _, status)| status.started_at).max();
         Self {
             tenant_id: tenant.id.to_string(),
@@ -115,7 +124,7 @@ impl TenantView {
             active_servers: servers.iter().filter(|(_, _, status)| status.state == State::Running).count(),
             total_tools: tools,
             created_at: wire_time(opened),
-            last_activity: wire_time(last_start.map_or(opened, |start| start.max(opened))),
+            last_activity: wire_time(last_start.max(used).map_or(opened, |active| active.max(opened))),
             servers: servers.iter().map(|(id, kind, status)| TenantServer::new(id, kind, status)).collect(),
         }
     }
@@ -145,7 +154,8 @@ mod tests {
             enabled: true,
             servers: vec![Arc::clone(&github), Arc::clone(&files)],
         };
-        let view = TenantView::new(&tenant, &[(&github.id, "api", running), (&files.id, "file", idle())], 9, opened);
+        let servers = [(&github.id, "api", running), (&files.id, "file", idle())];
+        let view = TenantView::new(&tenant, &servers, 9, opened, None);
         assert_eq!(
             serde_json::to_string(&view).unwrap(),
             concat!(
@@ -155,5 +165,9 @@ mod tests {
                 r#"{"server_id":"default:files","name":"files","type":"file","state":"STOPPED"}]}"#,
             )
         );
+        for (used, active) in [(30, "2026-01-01T10:01:00.000Z"), (90, "2026-01-01T10:01:30.000Z")] {
+            let used = opened + Duration::from_secs(used);
+            assert_eq!(TenantView::new(&tenant, &servers, 9, opened, Some(used)).last_activity, active);
+        }
     }
 }

@@ -10,7 +10,6 @@ use super::{Control, ControlError};
 use crate::{
     access::Principal,
     catalog::{Names, Offer, Scope},
-    config::{Launch, settings::Builtin},
     name::{ServerId, TenantId},
     protocol::code::Reason,
     upstream::UpstreamError,
@@ -70,15 +69,6 @@ impl Control {
         Ok(offer.tools.iter().map(|tool| tool.definition.clone()).collect())
     }
 
-    /// The server's own name for a tool that it was asked for by name. Demo servers have short names beside their own.
-    ///
-    /// # Errors
-    /// The server is unknown.
-    pub fn own_name<'a>(&self, principal: &Principal, id: &ServerId, tool: &'a str) -> Result<&'a str, ControlError> {
-        let (settings, _) = self.find(principal, id)?;
-        Ok(demo_name(&settings.launch, tool).unwrap_or(tool))
-    }
-
     /// What the server offers: at once when known; else the server is started to learn it, within its start time.
     ///
     /// # Errors
@@ -98,25 +88,6 @@ impl Control {
     }
 }
 
-/// What a tool of a demo server is called, given the short name that its callers are used to.
-fn demo_name(launch: &Launch, tool: &str) -> Option<&'static str> {
-    let demo = match launch {
-        Launch::Builtin(builtin) => *builtin,
-        Launch::Command { command, args, .. } => match (command.as_str(), args.first()?.as_str(), args.get(1)?.as_str()) {
-            ("${mcpHub}", "demo", "echo") => Builtin::Echo,
-            ("${mcpHub}", "demo", "math") => Builtin::Math,
-            _ => return None,
-        },
-    };
-    match (demo, tool) {
-        (Builtin::Echo, "echo") => Some("echo_tool"),
-        (Builtin::Echo, "reverse") => Some("reverse_tool"),
-        (Builtin::Math, "add") => Some("add_tool"),
-        (Builtin::Math, "multiply") => Some("multiply_tool"),
-        _ => None,
-    }
-}
-
 fn unusable(id: &ServerId, reason: Reason, what: &str) -> ControlError {
     UpstreamError { server: id.clone(), reason, what: what.into(), retry_after_ms: None }.into()
 }
@@ -124,28 +95,6 @@ fn unusable(id: &ServerId, reason: Reason, what: &str) -> ControlError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_demo_servers_have_short_names() {
-        let command = |command: &str, args: &[&str]| Launch::Command {
-            command: command.into(),
-            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-            env: Default::default(),
-            env_file: None,
-            cwd: None,
-        };
-        for (launch, tool, want) in [
-            (Launch::Builtin(Builtin::Echo), "echo", Some("echo_tool")),
-            (Launch::Builtin(Builtin::Echo), "add", None),
-            (Launch::Builtin(Builtin::Math), "multiply", Some("multiply_tool")),
-            (command("${mcpHub}", &["demo", "math"]), "add", Some("add_tool")),
-            (command("${mcpHub}", &["demo", "echo"]), "reverse", Some("reverse_tool")),
-            (command("${mcpHub}", &["demo"]), "echo", None),
-            (command("npx", &["demo", "echo"]), "echo", None),
-        ] {
-            assert_eq!(demo_name(&launch, tool), want, "{launch:?} {tool}");
-        }
-    }
 
     #[test]
     fn a_definition_is_read_for_what_a_listing_shows_and_no_further() {

@@ -116,6 +116,7 @@ fn never_started(settings: &ServerSettings) -> Status {
         restart_count: 0,
         instances: 0,
         pids: Vec::new(),
+        breaker: None,
         in_flight: 0,
         retry: None,
         noise: Noise::default(),

@@ -13,6 +13,7 @@ use crate::{
     access::Principal,
     hub::{Crossing, Endpoint, Hub, Inbound, Outcome, Session, Step},
     limits,
+    observe::wire::{Leg, Peer},
     protocol::{
         Body, Kind, Message, Method, Refusal, ScanError, Version,
         code::{Code, Reason},
@@ -30,18 +31,21 @@ pub(super) struct Pipe {
     work: Work,
     /// Cancelled when the hub stops.
     stopping: CancellationToken,
+    wire: Leg,
 }
 
 impl Pipe {
     pub(super) fn new(hub: Arc<Hub>, endpoint: Arc<Endpoint>, principal: Arc<Principal>, outlet: Outlet) -> Self {
         let session = hub.sessions.pipe(Arc::clone(&principal), Arc::clone(&endpoint));
-        let mut work = Work::new(outlet);
+        let wire = Leg::new(Peer::Client, "pipe");
+        let mut work = Work::new(outlet.speaking_mcp(wire.clone()));
         work.background(mail(Arc::clone(&session), work.outlet()));
-        Self { hub, principal, endpoint, session, work, stopping: CancellationToken::new() }
+        Self { hub, principal, endpoint, session, work, stopping: CancellationToken::new(), wire }
     }
 
     /// One message, or a batch where there may be one. `false`: it was neither; the peer is told if it can be.
     pub(super) fn take(&mut self, bytes: Bytes) -> bool {
+        self.wire.received(&bytes);
         match Message::parse(bytes.clone()) {
             Ok(message) => self.message(message),
             Err(ScanError { fault: Fault::Batch, .. }) if self.session.version() == Some(Version::V2025_03_26) => {
@@ -223,8 +227,12 @@ mod tests {
     }
 
     const CANCELLED: &str = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":"l"},"requestId":"l"}}"#;
-    const FAREWELL: &str =
-        r#"{"jsonrpc":"2.0","id":"l","result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":"l"}}}"#;
+    const FAREWELL: &str = concat!(
+        r#"{"jsonrpc":"2.0","id":"l","result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":"l","#,
+        r#""io.modelcontextprotocol/serverInfo":{"name":"mcp-hub","version":""#,
+        env!("CARGO_PKG_VERSION"),
+        r#""}}}}"#
+    );
 
     #[tokio::test]
     async fn a_listen_that_the_hub_ends_is_cancelled_and_then_answered() {

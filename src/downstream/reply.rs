@@ -1,7 +1,7 @@
 //! What a door answers: a response whose body is nothing, a message in a few shared pieces, or a stream.
 
 use super::pulse::InService;
-use crate::protocol::Body;
+use crate::{observe::wire::Leg, protocol::Body};
 use bytes::Bytes;
 use futures_util::Stream;
 use hyper::{
@@ -160,6 +160,41 @@ pub fn standing(stream: impl Stream<Item = Body> + Send + 'static) -> Reply {
     let mut reply = events(stream);
     reply.body_mut().is_standing = true;
     reply
+}
+
+/// Has the messages of an MCP answer checked as they go out.
+#[cfg(not(feature = "check-wire"))]
+pub const fn checked(reply: Reply, _: Leg) -> Reply {
+    reply
+}
+
+/// Has the messages of an MCP answer checked as they go out. A refusal need not be one.
+#[cfg(feature = "check-wire")]
+pub fn checked(reply: Reply, wire: Leg) -> Reply {
+    let is_mcp = |body: &Body| body.pieces().concat().windows(9).any(|window| window == br#""jsonrpc""#);
+    let (head, ReplyBody { content, is_standing, in_service }) = reply.into_parts();
+    let content = match content {
+        Content::Full { body, next, left } => {
+            if head.status.is_success() || is_mcp(&body) {
+                wire.sent(body.pieces());
+            }
+            Content::Full { body, next, left }
+        }
+        Content::Stream { stream, body, next } => {
+            let mut reader = crate::protocol::sse::Reader::new(usize::MAX);
+            let mut events = Vec::new();
+            let watched = futures_util::StreamExt::inspect(stream, move |body: &Body| {
+                let read = reader.push(&body.pieces().concat(), &mut events);
+                debug_assert!(read.is_ok(), "events of any size are read");
+                for event in events.drain(..).filter(|event| !event.data.is_empty()) {
+                    wire.sent(&[event.data.into()]);
+                }
+            });
+            Content::Stream { stream: Box::pin(watched), body, next }
+        }
+        Content::Empty => Content::Empty,
+    };
+    Response::from_parts(head, ReplyBody { content, is_standing, in_service })
 }
 
 /// The classes of the one error body.

@@ -4,17 +4,39 @@
 use std::future::Future;
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::mpsc::{
+    self,
+    error::{SendError, TrySendError},
+};
 
-use crate::{limits, protocol::Body};
+use crate::{limits, observe::wire::Leg, protocol::Body};
 
 /// To the peer's writer. Waits when `limits::PIPE_QUEUE` messages are queued: a slow reader slows its own calls down and nobody
-/// else's. An error means that the peer is gone.
-pub(super) type Outlet = mpsc::Sender<Body>;
+/// else's.
+#[derive(Clone)]
+pub(super) struct Outlet {
+    queue: mpsc::Sender<Body>,
+    wire: Leg,
+}
+
+impl Outlet {
+    /// The same for a peer that speaks MCP.
+    pub(super) fn speaking_mcp(self, wire: Leg) -> Self {
+        Self { wire, ..self }
+    }
+
+    /// # Errors
+    /// The peer is gone.
+    pub(super) async fn send(&self, message: Body) -> Result<(), SendError<Body>> {
+        self.wire.sent(message.pieces());
+        self.queue.send(message).await
+    }
+}
 
 /// To be drained by the writer; ends when every outlet is dropped.
 pub(super) fn outlet() -> (Outlet, mpsc::Receiver<Body>) {
-    mpsc::channel(limits::PIPE_QUEUE)
+    let (queue, drain) = mpsc::channel(limits::PIPE_QUEUE);
+    (Outlet { queue, wire: Leg::none() }, drain)
 }
 
 pub(super) struct Work {
@@ -79,12 +101,13 @@ impl Work {
 
     /// Says it now if there is room, else when there is.
     pub(super) fn say(&mut self, message: Body) {
-        let Err(TrySendError::Full(message)) = self.outlet.try_send(message) else { return };
-        let outlet = self.outlet();
+        self.outlet.wire.sent(message.pieces());
+        let Err(TrySendError::Full(message)) = self.outlet.queue.try_send(message) else { return };
+        let queue = self.outlet.queue.clone();
         self.waiting += 1;
         self.running.push(Box::pin(async move {
             // The peer may be gone by then.
-            let _ = outlet.send(message).await;
+            let _ = queue.send(message).await;
             Kind::Message
         }));
     }

@@ -1,9 +1,11 @@
-//! The hub's log: one JSON object a line, or text, written by a thread of its own so that no caller waits for a slow reader.
-//! Lines that do not fit the writer's queue are dropped, never waited for. Logs events, never payloads or secrets.
+//! The hub's log: one JSON object a line, or text, written by threads of their own so that no caller waits for a slow reader; the
+//! same JSON lines go to a file. Lines that do not fit a writer's queue are dropped, never waited for. Logs events, never payloads
+//! or secrets.
 
 use std::{
     fmt::{self, Write as _},
     io::{self, Write},
+    path::PathBuf,
     time::SystemTime,
 };
 
@@ -12,8 +14,11 @@ use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
 };
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Layer, layer::Context, prelude::*};
+
+use super::file::Rolling;
+use crate::limits;
 
 /// Where lines go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,29 +38,66 @@ pub enum Format {
     Text,
 }
 
+/// What is logged, and where it goes.
+pub struct Plan<'a> {
+    /// trace, debug, info, warn or error, in any case.
+    pub level: &'a str,
+    /// Of what goes to `sink`.
+    pub format: Format,
+    pub sink: Sink,
+    /// Gets every line as JSON, whatever `format` says; older files stay beside it.
+    pub file: PathBuf,
+}
+
 /// The running log. Dropping it writes what is queued.
 pub struct Log {
     stdout: NonBlocking,
-    _guards: [WorkerGuard; 2],
+    file: Option<NonBlocking>,
+    _guards: Vec<WorkerGuard>,
 }
 
 impl Log {
-    /// Takes over the process's events. `level`: trace, debug, info, warn or error, in any case. Once per process; a second
-    /// call changes nothing.
-    pub fn start(level: &str, format: Format, sink: Sink) -> Self {
-        let (stdout, stdout_guard) = tracing_appender::non_blocking(io::stdout());
-        let (stderr, stderr_guard) = tracing_appender::non_blocking(io::stderr());
-        let lines = Lines { format, quiet: if sink == Sink::Split { stdout.clone() } else { stderr.clone() }, loud: stderr };
+    /// Takes over the process's events. Once per process; a second call changes nothing. A file that cannot be written is
+    /// missing, and told.
+    pub fn start(plan: &Plan<'_>) -> Self {
+        let Plan { level, format, sink, file } = plan;
+        let (stdout, stdout_guard) = writer(io::stdout());
+        let (stderr, stderr_guard) = writer(io::stderr());
+        let mut guards = vec![stdout_guard, stderr_guard];
+        let opened = Rolling::open(file.clone(), limits::LOG_FILE_BYTES_MAX, limits::LOG_FILES);
+        let (on_disk, error) = match opened.map(writer) {
+            Ok((on_disk, guard)) => {
+                guards.push(guard);
+                (Some(on_disk), None)
+            }
+            Err(error) => (None, Some(error)),
+        };
+        let quiet = if *sink == Sink::Split { stdout.clone() } else { stderr.clone() };
+        let lines = Lines { format: *format, quiet, loud: stderr, file: on_disk.clone() };
         // Libraries speak up from warnings on; their debug lines would drown the hub's.
         let filter = EnvFilter::new(format!("warn,mcp_hub={}", level.to_ascii_lowercase()));
         let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
-        Self { stdout, _guards: [stdout_guard, stderr_guard] }
+        if let Some(error) = error {
+            tracing::warn!(%error, file = %file.display(), "the log is not written to disk");
+        }
+        Self { stdout, file: on_disk, _guards: guards }
     }
 
     /// One line on stdout that is no event: the ready object, addresses for a person.
     pub fn line(&mut self, line: &str) {
         let _ = self.stdout.write_all(format!("{line}\n").as_bytes());
     }
+
+    /// One JSON object that is no event, into the file only.
+    pub fn keep(&mut self, object: &str) {
+        if let Some(file) = &mut self.file {
+            let _ = file.write_all(format!("{object}\n").as_bytes());
+        }
+    }
+}
+
+fn writer(to: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().buffered_lines_limit(limits::LOG_QUEUE).finish(to)
 }
 
 /// One error line of the same form as the log's, for failures before or outside the running hub.
@@ -67,6 +109,7 @@ struct Lines {
     format: Format,
     quiet: NonBlocking,
     loud: NonBlocking,
+    file: Option<NonBlocking>,
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
@@ -74,13 +117,14 @@ impl<S: Subscriber> Layer<S> for Lines {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let level = *event.metadata().level();
-        let mut line = match self.format {
-            Format::Json => object(kind(level), &fields.message, fields.code.as_deref(), Value::Object(fields.data)).to_string(),
-            Format::Text => text(level, &fields),
-        };
-        line.push('\n');
+        let as_text = (self.format == Format::Text).then(|| text(level, &fields) + "\n");
+        let mut json = object(kind(level), &fields.message, fields.code.as_deref(), Value::Object(fields.data)).to_string();
+        json.push('\n');
+        if let Some(mut file) = self.file.clone() {
+            let _ = file.write_all(json.as_bytes());
+        }
         let mut writer = if level <= Level::WARN { self.loud.clone() } else { self.quiet.clone() };
-        let _ = writer.write_all(line.as_bytes());
+        let _ = writer.write_all(as_text.as_ref().unwrap_or(&json).as_bytes());
     }
 }
 

@@ -70,6 +70,8 @@ pub enum Reason {
     StartFailed,
     Crashed,
     Busy,
+    /// The server wants credentials that the hub does not have.
+    Unauthorized,
     ServerExited,
     BadAnswer,
     Timeout,
@@ -85,12 +87,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Stopped,
         Self::Disabled,
         Self::StartFailed,
         Self::Crashed,
         Self::Busy,
+        Self::Unauthorized,
         Self::ServerExited,
         Self::BadAnswer,
         Self::Timeout,
@@ -109,6 +112,7 @@ impl Reason {
             Self::StartFailed => "start_failed",
             Self::Crashed => "crashed",
             Self::Busy => "busy",
+            Self::Unauthorized => "unauthorized",
             Self::ServerExited => "server_exited",
             Self::BadAnswer => "bad_answer",
             Self::Timeout => "timeout",
@@ -125,7 +129,7 @@ impl Reason {
     pub const fn retryable(self) -> bool {
         match self {
             Self::Stopped | Self::StartFailed | Self::Crashed | Self::Busy | Self::ShuttingDown => true,
-            Self::Disabled | Self::ServerExited | Self::BadAnswer | Self::Timeout => false,
+            Self::Disabled | Self::Unauthorized | Self::ServerExited | Self::BadAnswer | Self::Timeout => false,
             Self::Cancelled | Self::Internal | Self::UnknownTool | Self::Unsupported | Self::Refused => false,
         }
     }
@@ -151,7 +155,7 @@ impl Reason {
 
     const fn rest(self) -> (&'static str, u16) {
         match self {
-            Self::Stopped | Self::Disabled | Self::StartFailed | Self::Crashed | Self::Busy => ("SERVER_ERROR", 503),
+            Self::Stopped | Self::Disabled | Self::StartFailed | Self::Crashed | Self::Busy | Self::Unauthorized => ("SERVER_ERROR", 503),
             Self::ServerExited | Self::BadAnswer | Self::Cancelled => ("CONNECTION_ERROR", 502),
             Self::Timeout => ("CONNECTION_ERROR", 504),
             Self::ShuttingDown => ("HUB_ERROR", 503),

@@ -45,6 +45,11 @@ impl UpstreamError {
         Self::new(server, Reason::Busy, "has as many calls waiting as it may; try again")
     }
 
+    /// A remote server that failed again and again.
+    pub(super) fn left_alone(server: &ServerId) -> Self {
+        Self::new(server, Reason::Crashed, "failed several times in a row and is left alone for a moment; try again")
+    }
+
     pub(super) fn timed_out(server: &ServerId, wait: Duration) -> Self {
         Self::new(server, Reason::Timeout, format!("did not answer within {} s", wait.as_secs_f64()))
     }

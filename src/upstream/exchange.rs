@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{UpstreamError, child::link::Link, inbox::Inbox, instance::Use, question::Question};
+use super::{UpstreamError, inbox::Inbox, instance::Use, question::Question, wire::Wire};
 use crate::{
     mux::WireId,
     protocol::{Message, RequestId},
@@ -41,7 +41,7 @@ pub struct Exchange {
 /// A slot taken on a link.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) link: Link,
+    pub(super) link: Wire,
     pub(super) wire: WireId,
     pub(super) answered: oneshot::Receiver<Event>,
     pub(super) inbox: Option<Arc<Inbox>>,

@@ -7,10 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{News, Server, child::process::Groups};
+use super::{News, Server, child::process::Groups, starts::Starts};
 use crate::{
     config::{ServerSettings, Settings, Start},
     limits::Limits,
@@ -53,7 +52,7 @@ pub struct Fleet {
 /// What the servers of a fleet share.
 pub(super) struct Commons {
     /// `parallel_starts`.
-    pub(super) starts: Semaphore,
+    pub(super) starts: Starts,
     pub(super) limits: Limits,
     pub(super) bus: Bus,
     pub(super) learned: Arc<dyn Fn(Learned) + Send + Sync>,
@@ -74,7 +73,7 @@ impl Fleet {
         learned: Arc<dyn Fn(Learned) + Send + Sync>,
         known: impl Fn(&ServerSettings) -> Option<Version>,
     ) -> Arc<Self> {
-        let starts = Semaphore::new(settings.parallel_starts.max(1));
+        let starts = Starts::new(settings.parallel_starts, settings.tenants.iter().map(|tenant| &tenant.id));
         let commons = Commons {
             starts,
             limits,

@@ -1,4 +1,4 @@
-//! One running child that callers may use.
+//! One running child, or one connection to a remote server, that callers may use.
 
 use std::{
     sync::{
@@ -14,13 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    child::{link::Link, probe::Greeting},
-    feed::Feed,
-    logging,
-    news::Outlet,
-    pool::Key,
-};
+use super::{child::probe::Greeting, feed::Feed, logging, news::Outlet, pool::Key, wire::Wire};
 use crate::protocol::{Version, capability::Profile};
 
 /// Set in `uses` when nobody may use it any more.
@@ -28,8 +22,9 @@ const RETIRED: usize = 1 << (usize::BITS - 1);
 
 #[derive(Debug)]
 pub(super) struct Instance {
-    pub(super) link: Link,
-    pub(super) pid: u32,
+    pub(super) link: Wire,
+    /// None of a remote server.
+    pub(super) pid: Option<u32>,
     pub(super) greeting: Greeting,
     /// What it was told that its caller can do: for its life. A stateless one was told nothing; its calls say it.
     pub(super) profile: Profile,
@@ -50,11 +45,11 @@ pub(super) struct Instance {
     freed: Option<Arc<Notify>>,
 }
 
-/// A process that has answered the handshake, and how.
+/// A process, or a remote server, that has answered the handshake, and how.
 #[derive(Debug)]
 pub(super) struct Born {
-    pub(super) link: Link,
-    pub(super) pid: u32,
+    pub(super) link: Wire,
+    pub(super) pid: Option<u32>,
     pub(super) greeting: Greeting,
     pub(super) profile: Profile,
     pub(super) outlet: Arc<Outlet>,

@@ -1,9 +1,10 @@
-//! The server leg: configured servers, their pools, their children. The only room that starts processes.
+//! The server leg: configured servers, their pools, their children and connections. The only room that starts processes.
 //!
 //! Reading order: `fleet` (all servers), `server` (one, its start and stop by request), `supervise` (how an instance comes up,
 //! serves, ends and comes back), `pool` (whose it is), `learn` (what it lists), `lease` and `exchange` (what a call holds), `inbox`,
-//! `question` and `news` (what a server says by itself), `feed` and `subscription` (what it is asked to tell), `child` (process, pipes,
-//! first words). Nothing here knows public names, clients or what a tool does.
+//! `question` and `news` (what a server says by itself), `feed` and `subscription` (what it is asked to tell), `wire` (what carries
+//! it: pipes or HTTP), `child` (process, pipes, first words), `remote` (servers over HTTP). Nothing here knows public names, clients or
+//! what a tool does.
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -21,10 +22,13 @@ mod logging;
 pub mod news;
 mod pool;
 pub mod question;
+mod remote;
 pub mod server;
+mod starts;
 pub mod status;
 pub mod subscription;
 mod supervise;
+mod wire;
 
 pub use error::UpstreamError;
 pub use exchange::{Event, Exchange};

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, OwnedSemaphorePermit, watch},
     time::Instant,
 };
 
@@ -97,12 +97,14 @@ pub(super) struct Coming {
     pub(super) due: Option<Instant>,
     /// Ends that wait.
     pub(super) hurry: Arc<Notify>,
+    /// Under `pool.scope: call`, the place of the caller for whom it was begun, who may leave.
+    pub(super) place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Coming {
     pub(super) fn new(wait: Option<Duration>) -> Self {
         let due = wait.map(|wait| Instant::now() + wait);
-        Self { failed: watch::Sender::new(None), due, hurry: Arc::new(Notify::new()) }
+        Self { failed: watch::Sender::new(None), due, hurry: Arc::new(Notify::new()), place: None }
     }
 }
 

@@ -8,9 +8,9 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -26,10 +26,11 @@ use super::{
     fleet::Commons,
     instance::{Instance, Use},
     pool::{Key, Pool, Ready, Slot, least_used},
+    remote,
     status::Noise,
 };
 use crate::{
-    config::{Interactive, Scope, ServerSettings, Start},
+    config::{Interactive, Launch, Scope, ServerSettings, Start},
     mux::Deadline,
     observe::{self, ServerPhase},
     protocol::{Level, Version, capability::Profile, code::Reason},
@@ -39,6 +40,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How much later than a start's own deadline its callers give up.
 const VERDICT: Duration = Duration::from_millis(500);
+/// Not written at every call: what lies beside it is read by all threads.
+const USED_TICK_MS: u64 = 16;
 
 pub struct Server {
     pub(super) settings: Arc<ServerSettings>,
@@ -54,6 +57,8 @@ pub struct Server {
     levels: Mutex<HashMap<Key, Level>>,
     pub(super) life: Mutex<Life>,
     pub(super) stderr: Arc<Ring>,
+    /// What connections to a remote server share.
+    pub(super) remote: Arc<remote::target::Common>,
     /// Its offer is known: stored, or sent as `Learned`.
     pub(super) is_learned: AtomicBool,
     /// The first try to learn it has ended.
@@ -66,6 +71,8 @@ pub struct Server {
     turn: tokio::sync::Mutex<()>,
     /// Under `pool.scope: call`, the instances each principal may have.
     places: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
+    /// When a caller last took an instance: milliseconds since 1970, at most `USED_TICK_MS` behind; 0 for never.
+    used_ms: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -141,12 +148,14 @@ impl Server {
             levels: Mutex::default(),
             life: Mutex::new(life),
             stderr: Arc::default(),
+            remote: Arc::default(),
             is_learned: AtomicBool::new(known.is_some()),
             tried: CancellationToken::new(),
             listing: tokio::sync::Mutex::default(),
             relisting: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             places: Mutex::default(),
+            used_ms: AtomicU64::new(0),
         })
     }
 
@@ -230,11 +239,18 @@ impl Server {
             started_at: life.pool.instances().map(|instance| instance.started_at).min(),
             restart_count: life.restart_count,
             instances: life.pool.instances().count(),
-            pids: life.pool.instances().map(|instance| instance.pid).collect(),
+            pids: life.pool.instances().filter_map(|instance| instance.pid).collect(),
+            breaker: matches!(self.settings.launch, Launch::Remote(_)).then(|| self.remote.breaker()),
             in_flight: life.pool.instances().map(|instance| instance.link.in_flight()).sum(),
             retry: retry.map(|(failures, due)| (failures, SystemTime::now() + due.saturating_duration_since(now))),
             noise,
         }
+    }
+
+    /// When a caller last took an instance, to a few milliseconds.
+    pub fn used_at(&self) -> Option<SystemTime> {
+        let used_ms = Some(self.used_ms.load(Ordering::Relaxed)).filter(|used_ms| *used_ms > 0)?;
+        Some(UNIX_EPOCH + Duration::from_millis(used_ms))
     }
 
     /// By request: forgets back-off, returns after the first good handshake; running already is no error.
@@ -433,7 +449,16 @@ impl Server {
     }
 
     fn lease_by(&self, held: Use) -> Lease {
+        self.touch();
         Lease::new(held, self.deadline())
+    }
+
+    /// A caller takes an instance.
+    fn touch(&self) {
+        let now_ms = UNIX_EPOCH.elapsed().map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        if now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= USED_TICK_MS {
+            self.used_ms.store(now_ms, Ordering::Relaxed);
+        }
     }
 
     fn find(self: &Arc<Self>, sharer: &Sharer) -> Result<Found, UpstreamError> {
@@ -514,7 +539,11 @@ impl Server {
                 if key.profile != Profile::BARE || life.pool.share(&None).is_some_and(|share| share.coming.is_some()) {
                     self.launch_beside(&life, key.profile, Arc::clone(&place))
                 } else {
-                    self.launch(&mut life, &None, None, false)
+                    let failed = self.launch(&mut life, &None, None, false);
+                    if let Some(coming) = &mut life.pool.share_mut(&None).coming {
+                        coming.place = Some(Arc::clone(&place));
+                    }
+                    failed
                 }
             };
             self.wait(coming, until).await?;

@@ -38,7 +38,10 @@ pub struct Status {
     pub started_at: Option<SystemTime>,
     pub restart_count: u32,
     pub instances: usize,
+    /// Of a remote server there are none.
     pub pids: Vec<u32>,
+    /// Whether a remote server is worth asking: `closed` (it is), `open`, `half-open`. Absent for children.
+    pub breaker: Option<&'static str>,
     pub in_flight: usize,
     /// While waiting to try again: attempts so far, when.
     pub retry: Option<(u32, SystemTime)>,

@@ -30,10 +30,19 @@ use super::{
     instance::{Born, Instance},
     news::Outlet,
     pool::{Coming, Key, Slot},
+    remote::{
+        greet::{ConnectError, Dial},
+        target::Target,
+    },
     server::{Life, Run, start_failed},
+    wire::Wire,
 };
 use crate::{
-    config::{Scope, Start, placeholder},
+    config::{
+        Scope, Start,
+        placeholder::{self, Program, Resolved},
+        remote::Destination,
+    },
     observe::ServerPhase,
     protocol::{Era, Version, capability::Profile},
 };
@@ -43,18 +52,25 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 /// Looks per `idle_stop`: it ends at most a quarter late.
 const IDLE_LOOKS: u32 = 4;
 
-/// A process that has answered the handshake.
+/// What has answered the handshake.
 struct Up {
-    process: Process,
+    /// None of a remote server.
+    process: Option<Process>,
     born: Born,
-    stderr: JoinHandle<()>,
+    stderr: Option<JoinHandle<()>>,
 }
 
 /// What is started, for whom.
 struct Of<'a> {
-    resolved: &'a placeholder::Resolved,
     slot: &'a Slot,
     profile: Profile,
+}
+
+impl Of<'_> {
+    fn born(&self, link: Wire, pid: Option<u32>, greeting: Greeting, outlet: Arc<Outlet>) -> Born {
+        let profile = if greeting.version.era() == Era::Handshake { self.profile } else { Profile::BARE };
+        Born { link, pid, greeting, profile, outlet }
+    }
 }
 
 /// Why a start came to nothing: one line for the log and `last_error`.
@@ -66,6 +82,8 @@ enum StartError {
     Spawn(std::io::Error),
     #[error("{0}")]
     Greet(#[from] GreetError),
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
     #[error("was stopped while it started")]
     Stopped,
 }
@@ -77,6 +95,8 @@ enum End {
     Exited(String),
     #[error("closed its pipe")]
     Broken,
+    #[error("ended its session")]
+    Unlinked,
     #[error("asked to stop")]
     Asked,
     #[error("idle")]
@@ -205,7 +225,7 @@ impl Server {
     async fn bring_up(&self, slot: &Slot, profile: Profile, run: &Run) -> Result<Up, StartError> {
         let starting = tokio::select! {
             () = run.stop.cancelled() => return Err(StartError::Stopped),
-            starting = self.commons.starts.acquire() => starting,
+            starting = self.commons.starts.begin(&self.settings.id.tenant) => starting,
         };
         let until = Instant::now() + self.settings.timeouts.start;
         let settings = Arc::clone(&self.settings);
@@ -215,39 +235,67 @@ impl Server {
             resolved = resolving => resolved,
         };
         let resolved = resolved.map_err(|error| StartError::Spawn(error.into()))??;
-        let of = Of { resolved: &resolved, slot, profile };
+        let of = Of { slot, profile };
         let known = self.life().era.take().map(Version::era);
-        let up = match known {
+        let up = match (&resolved, known) {
+            (Resolved::Remote(destination), known) => self.connect(&of, destination, known, until, run).await,
             // What is known may be out of date: a new release of the server.
-            Some(era) => match self.try_up(&of, first_of(era), until, run).await {
-                Err(StartError::Greet(_)) if Instant::now() < until => self.probe(&of, until, run).await,
+            (Resolved::Program(program), Some(era)) => match self.try_up(&of, program, first_of(era), until, run).await {
+                Err(StartError::Greet(_)) if Instant::now() < until => self.probe(&of, program, until, run).await,
                 up => up,
             },
-            None => self.probe(&of, until, run).await,
+            (Resolved::Program(program), None) => self.probe(&of, program, until, run).await,
         }?;
         drop(starting);
         self.life().era = Some(up.born.greeting.version);
         Ok(up)
     }
 
-    async fn probe(&self, of: &Of<'_>, until: Instant, run: &Run) -> Result<Up, StartError> {
-        match self.try_up(of, First::Discover, until, run).await {
+    async fn connect(
+        &self,
+        of: &Of<'_>,
+        destination: &Destination,
+        known: Option<Era>,
+        until: Instant,
+        run: &Run,
+    ) -> Result<Up, StartError> {
+        let target = Target::new(&self.settings.id, &self.remote, &self.settings.restart, destination);
+        let outlet = self.outlet(of);
+        let dial = Dial { target, bounds: self.bounds(), outlet: Arc::clone(&outlet), profile: of.profile, until };
+        let (link, greeting) = tokio::select! {
+            biased;
+            () = run.stop.cancelled() => return Err(StartError::Stopped),
+            connected = dial.connect(known, &run.tasks) => connected?,
+        };
+        Ok(Up { process: None, born: of.born(link, None, greeting, outlet), stderr: None })
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { line_bytes: self.commons.limits.line_bytes, queue: self.commons.limits.queue }
+    }
+
+    fn outlet(&self, of: &Of<'_>) -> Arc<Outlet> {
+        let outlet = Outlet::new(self.settings.id.clone(), self.commons.news.get().cloned());
+        // Now: many ask for roots with their first breath.
+        outlet.settle(of.slot.as_ref().map(Key::owner));
+        outlet
+    }
+
+    async fn probe(&self, of: &Of<'_>, program: &Program, until: Instant, run: &Run) -> Result<Up, StartError> {
+        match self.try_up(of, program, First::Discover, until, run).await {
             // Some of the handshake era end themselves on any other first word.
-            Err(StartError::Greet(GreetError::Gone)) => self.try_up(of, First::Initialize, until, run).await,
+            Err(StartError::Greet(GreetError::Gone)) => self.try_up(of, program, First::Initialize, until, run).await,
             up => up,
         }
     }
 
-    async fn try_up(&self, of: &Of<'_>, first: First, until: Instant, run: &Run) -> Result<Up, StartError> {
-        let (process, pipes) = Process::spawn(of.resolved, &self.commons.groups).map_err(StartError::Spawn)?;
+    async fn try_up(&self, of: &Of<'_>, program: &Program, first: First, until: Instant, run: &Run) -> Result<Up, StartError> {
+        let (process, pipes) = Process::spawn(program, &self.commons.groups).map_err(StartError::Spawn)?;
         let id = self.settings.id.clone();
         let (ring, server) = (Arc::clone(&self.stderr), id.clone());
         let stderr = run.tasks.spawn(async move { stderr::drain(pipes.stderr, &ring, &server).await });
-        let bounds = Bounds { line_bytes: self.commons.limits.line_bytes, queue: self.commons.limits.queue };
-        let outlet = Outlet::new(id.clone(), self.commons.news.get().cloned());
-        // Now: many ask for roots with their first breath.
-        outlet.settle(of.slot.as_ref().map(Key::owner));
-        let link = Link::start(&id, bounds, Arc::clone(&outlet), pipes.stdout, pipes.stdin, &run.tasks);
+        let outlet = self.outlet(of);
+        let link = Link::start(&id, self.bounds(), Arc::clone(&outlet), pipes.stdout, pipes.stdin, &run.tasks);
         let mut up = Starting { process: Some(process), link, stderr };
         let greeted = tokio::select! {
             biased;
@@ -256,16 +304,15 @@ impl Server {
         };
         match (greeted, up.process.take()) {
             (Ok(greeting), Some(process)) => {
-                let profile = if greeting.version.era() == Era::Handshake { of.profile } else { Profile::BARE };
-                let born = Born { link: up.link, pid: process.id(), greeting, profile, outlet };
-                Ok(Up { process, born, stderr: up.stderr })
+                let born = of.born(Wire::Pipe(up.link), Some(process.id()), greeting, outlet);
+                Ok(Up { process: Some(process), born, stderr: Some(up.stderr) })
             }
             (greeted, process) => {
                 up.link.close(&UpstreamError::gone(&id));
                 if let Some(process) = process {
                     process.kill_and_wait().await;
                 }
-                finish_reading(up.stderr).await;
+                finish_reading(Some(up.stderr)).await;
                 Err(greeted.err().unwrap_or(StartError::Stopped))
             }
         }
@@ -307,15 +354,15 @@ impl Server {
         }
     }
 
-    async fn serve(self: Arc<Self>, instance: Arc<Instance>, mut process: Process, stderr: JoinHandle<()>, run: Run) {
+    async fn serve(self: Arc<Self>, instance: Arc<Instance>, mut process: Option<Process>, stderr: Option<JoinHandle<()>>, run: Run) {
         let link = &instance.link;
         let id = &self.settings.id;
         let end = loop {
             tokio::select! {
                 biased;
                 () = instance.stop.cancelled() => break End::Asked,
-                status = process.exited() => break End::Exited(status.map_or_else(|| "exited".into(), describe)),
-                () = link.broken() => break End::Broken,
+                status = exited(&mut process) => break End::Exited(status.map_or_else(|| "exited".into(), describe)),
+                () = link.broken() => break if instance.pid.is_some() { End::Broken } else { End::Unlinked },
                 () = self.idle(&instance) => break End::Idle,
                 () = link.list_changed() => self.relist_soon(&instance, &run),
             }
@@ -326,17 +373,21 @@ impl Server {
                 let _ = timeout(LAST_WORDS, link.drained()).await;
             }
             End::Broken => {
-                let _ = timeout(LAST_WORDS, process.exited()).await;
+                let _ = timeout(LAST_WORDS, exited(&mut process)).await;
             }
-            End::Asked | End::Idle => {}
+            End::Unlinked | End::Asked | End::Idle => {}
         }
         self.leave(&instance, &end, &run);
         let error = match end {
             End::Exited(_) | End::Broken => UpstreamError::exited(id),
+            End::Unlinked => link.lost(),
             End::Asked | End::Idle => UpstreamError::stopped_during_call(id),
         };
         link.close(&error);
-        process.stop(self.settings.timeouts.stop).await;
+        link.leave().await;
+        if let Some(process) = process {
+            process.stop(self.settings.timeouts.stop).await;
+        }
         finish_reading(stderr).await;
         self.life().noise += link.noise();
         tracing::info!(server = %id, pid = instance.pid, why = %end, "ended");
@@ -350,14 +401,14 @@ impl Server {
         }
         let slot = life.pool.remove(instance);
         self.publish(&life);
-        let (Some(slot), End::Exited(_) | End::Broken) = (slot, end) else {
+        let (Some(slot), End::Exited(_) | End::Broken | End::Unlinked) = (slot, end) else {
             life.pool.tidy(&self.settings.restart);
             self.emit(&life, ServerPhase::Stopped);
             return;
         };
         life.last_error = Some(match end {
             End::Exited(how) => how.clone(),
-            _ => "closed its pipe".to_owned(),
+            other => other.to_string(),
         });
         life.is_crashed = true;
         let share = life.pool.share_mut(&slot);
@@ -461,9 +512,18 @@ fn is_current(life: &Life, run: &Run) -> bool {
 }
 
 /// The process is gone, but somebody who left its group may hold its stderr open for ever.
-async fn finish_reading(mut stderr: JoinHandle<()>) {
+async fn finish_reading(stderr: Option<JoinHandle<()>>) {
+    let Some(mut stderr) = stderr else { return };
     if timeout(LAST_WORDS, &mut stderr).await.is_err() {
         stderr.abort();
+    }
+}
+
+/// What has no process never exits.
+async fn exited(process: &mut Option<Process>) -> Option<std::process::ExitStatus> {
+    match process {
+        Some(process) => process.exited().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -47,7 +47,11 @@ async def exercise(checks: Checks, what: str, client: Client, separator: str, ca
 
 async def main() -> int:
     url, folder, hub, config = sys.argv[1:]
-    calls = json.loads((HERE / "calls.json").read_text().replace("{dir}", folder))
+    calls = [
+        {"server": entry["name"], **entry["call"]}
+        for entry in json.loads((HERE / "servers.json").read_text().replace("{dir}", folder))
+        if entry.get("every")
+    ]
     checks = Checks()
     stdio = StdioServerParameters(command=hub, args=["stdio", "--config", config], env=dict(os.environ))
     for mode in ("legacy", "auto", "2026-07-28"):

@@ -26,35 +26,33 @@ export function scratch() {
   return { dir, remove: () => rmSync(dir, { recursive: true, force: true }) };
 }
 
-/** Six published servers, as a desktop host would write them down. */
-export function writeConfig(dir) {
-  const node = (name) => join(here, 'node_modules/.bin', name);
-  const python = (venv, name) => join(here, '.venv', venv, 'bin', name);
-  const mcpServers = {
-    everything: { command: node('mcp-server-everything'), args: ['stdio'] },
-    filesystem: { command: node('mcp-server-filesystem'), args: [join(dir, 'files')] },
-    memory: { command: node('mcp-server-memory'), env: { MEMORY_FILE_PATH: join(dir, 'memory.jsonl') } },
-    time: { command: python('servers', 'mcp-server-time') },
-    git: { command: python('servers', 'mcp-server-git'), args: ['--repository', join(dir, 'repository')] },
-    sqlite: { command: python('sqlite', 'mcp-server-sqlite'), args: ['--db-path', join(dir, 'data.db')] },
-  };
-  const path = join(dir, 'servers.json');
-  writeFileSync(path, JSON.stringify({ mcpServers }, null, 2));
+/** The published servers of servers.json, each with how a desktop host would `launch` it. `more` names values besides {dir}. */
+export function entries(dir, more = {}) {
+  const filled = Object.entries({ dir, ...more }).reduce((text, [name, value]) => text.replaceAll(`{${name}}`, value), readFileSync(join(here, 'servers.json'), 'utf8'));
+  return JSON.parse(filled).map(({ npm, python, program, args, env, ...entry }) => {
+    const command = npm ? join(here, 'node_modules/.bin', npm) : join(here, '.venv', python, 'bin', program);
+    return { ...entry, launch: { command, args, env } };
+  });
+}
+
+/** The six of them that every client is tried with. */
+export const ofEveryClient = (dir) => entries(dir).filter(({ every }) => every);
+
+export function writeConfig(dir, servers, name = 'servers') {
+  const path = join(dir, `${name}.json`);
+  writeFileSync(path, JSON.stringify({ mcpServers: servers }, null, 2));
   return path;
 }
 
-export function calls(dir) {
-  return JSON.parse(readFileSync(join(here, 'calls.json'), 'utf8').replaceAll('{dir}', dir));
-}
-
-/** The environment of a hub whose state is its own. */
-export function hubEnv(dir) {
-  return { ...process.env, XDG_STATE_HOME: join(dir, 'state'), XDG_DATA_HOME: join(dir, 'data') };
+/** The environment of a hub whose state is its own, and that of others of the same name. */
+export function hubEnv(dir, name = 'servers') {
+  return { ...process.env, XDG_STATE_HOME: join(dir, name, 'state'), XDG_DATA_HOME: join(dir, name, 'data') };
 }
 
 /** A hub on a free port; resolves when it says that it is ready. */
-export async function startHub(dir, config) {
-  const hub = spawn(hubProgram, ['--port', '0', '--config', config], { stdio: ['ignore', 'pipe', 'inherit'], env: hubEnv(dir) });
+export async function startHub(dir, servers, name = 'servers') {
+  const config = writeConfig(dir, servers, name);
+  const hub = spawn(hubProgram, ['--port', '0', '--config', config], { stdio: ['ignore', 'pipe', 'inherit'], env: hubEnv(dir, name) });
   const ended = new Promise((resolve) => hub.once('exit', (code, signal) => resolve(code ?? signal)));
   const port = await new Promise((resolve, reject) => {
     ended.then((code) => reject(new Error(`the hub ended with ${code} before it was ready`)));
@@ -67,7 +65,17 @@ export async function startHub(dir, config) {
     hub.kill('SIGTERM');
     return ended;
   };
-  return { port, pid: hub.pid, stop, url: (path) => `http://127.0.0.1:${port}${path}`, ws: (path) => `ws://127.0.0.1:${port}${path}` };
+  const url = (path) => `http://127.0.0.1:${port}${path}`;
+  /** Every server was seen to start, or to fail. */
+  const settled = async () => {
+    for (let tries = 0; tries < 120; tries += 1) {
+      const answer = await (await fetch(url('/api/servers'))).json();
+      if (!answer.servers.some(({ status }) => ['connecting', 'disconnected'].includes(status))) return;
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+    throw new Error('some servers did not start in a minute');
+  };
+  return { port, pid: hub.pid, config, stop, settled, url, ws: (path) => `ws://127.0.0.1:${port}${path}` };
 }
 
 /** Processes below `pid`, however deep. */
@@ -106,11 +114,11 @@ export class Checks {
   }
 
   /** The tools that a client must see, and that each call answers what it should. */
-  async sees(what, names, dir, separator, call) {
-    for (const { server, tool, arguments: args, expect, tools_min: least } of calls(dir)) {
+  async sees(what, names, dir, separator, ask) {
+    for (const { name: server, call: { tool, arguments: args, expect, tools_min: least } } of ofEveryClient(dir)) {
       const own = names.filter((name) => name.startsWith(server + separator));
       this.ok(own.length >= least, `${what}: ${server} lists ${own.length} tools, fewer than ${least}`);
-      const text = JSON.stringify(await call(`${server}${separator}${tool}`, args));
+      const text = JSON.stringify(await ask(`${server}${separator}${tool}`, args));
       this.ok(text.includes(expect), `${what}: ${server}.${tool} answered ${text.slice(0, 300)}`);
     }
   }

@@ -2,6 +2,7 @@
 // Published clients, in every era that each speaks, over HTTP and stdio, against six published servers behind one hub; and a
 // WebSocket client on both sockets. Ends with `N passed, N failed`.
 import { execFile } from 'node:child_process';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -11,14 +12,15 @@ import { Client as OldClient } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport as OldStdioTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport as OldHttpTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 
-import { Checks, descendants, here, hubEnv, hubProgram, scratch, startHub, writeConfig } from './lib.mjs';
+import { asking } from './asking.mjs';
+import { Checks, descendants, here, hubEnv, hubProgram, ofEveryClient, scratch, startHub } from './lib.mjs';
 import { appSocket, mcpSocket } from './sockets.mjs';
+import { whole } from './whole.mjs';
 
 const checks = new Checks();
 const { dir, remove } = scratch();
-const config = writeConfig(dir);
-const hub = await startHub(dir, config);
-const stdio = { command: hubProgram, args: ['stdio', '--config', config], env: hubEnv(dir) };
+const hub = await startHub(dir, Object.fromEntries(ofEveryClient(dir).map(({ name, launch }) => [name, launch])));
+const stdio = { command: hubProgram, args: ['stdio', '--config', hub.config], env: hubEnv(dir) };
 const me = { name: 'interop', version: '1.0.0' };
 
 /** With any client of the TypeScript SDKs: list, call each server, hear no error. */
@@ -59,7 +61,7 @@ await checks.scenario('WebSocket, app', () => appSocket(checks, hub, dir));
 
 await checks.scenario('Python', async () => {
   const python = join(here, '.venv/client/bin/python');
-  const run = promisify(execFile)(python, [join(here, 'client.py'), hub.url('/mcp'), dir, hubProgram, config], { env: hubEnv(dir) });
+  const run = promisify(execFile)(python, [join(here, 'client.py'), hub.url('/mcp'), dir, hubProgram, hub.config], { env: hubEnv(dir) });
   const { stdout } = await run.catch((error) => error);
   process.stdout.write(stdout ?? '');
   const last = (stdout ?? '').trim().split('\n').at(-1) ?? '';
@@ -82,6 +84,13 @@ await checks.scenario('no process is left', async () => {
   });
   checks.ok(alive.length === 0, `still running: ${alive}`);
 });
+
+const page = createServer((_, answer) => answer.writeHead(200, { 'content-type': 'text/html' }).end('<html><body><p>a page on loopback</p></body></html>'));
+await new Promise((resolve) => page.listen(0, '127.0.0.1', resolve));
+await whole(checks, dir, `http://127.0.0.1:${page.address().port}/`);
+page.close();
+
+await asking(checks, dir);
 
 remove();
 console.log(`${checks.passed} passed, ${checks.failed} failed`);

@@ -22,10 +22,11 @@ pub struct Builder {
     top: Map<String, Value>,
     args: Vec<String>,
     state: Option<PathBuf>,
+    variables: Vec<(String, String)>,
 }
 
 pub fn new() -> Builder {
-    Builder { tenants: BTreeMap::new(), top: Map::new(), args: Vec::new(), state: None }
+    Builder { tenants: BTreeMap::new(), top: Map::new(), args: Vec::new(), state: None, variables: Vec::new() }
 }
 
 impl Builder {
@@ -46,6 +47,12 @@ impl Builder {
 
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.into());
+        self
+    }
+
+    /// A variable of the hub's environment.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.into(), value.into()));
         self
     }
 
@@ -92,7 +99,8 @@ impl Builder {
         command
             .env("XDG_STATE_HOME", state.join("state"))
             .env("XDG_DATA_HOME", state.join("data"))
-            .env("XDG_CONFIG_HOME", state.join("config"));
+            .env("XDG_CONFIG_HOME", state.join("config"))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 }
@@ -106,8 +114,9 @@ fn start(mut hub: Command, dir: tempfile::TempDir) -> Hub {
     std::thread::spawn(move || BufReader::new(errors).lines().map_while(Result::ok).for_each(|line| also.send(line).unwrap_or_default()));
     let output = process.stdout.take().unwrap();
     std::thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).for_each(|line| told.send(line).unwrap_or_default()));
-    let mut hub = Hub { process, lines, address: SocketAddr::from(([127, 0, 0, 1], 0)), dir };
+    let mut hub = Hub { process, lines, address: SocketAddr::from(([127, 0, 0, 1], 0)), ready: Value::Null, dir };
     let ready = hub.line(|line| line["status"] == "ready");
+    hub.ready = ready.clone();
     hub.address.set_port(u16::try_from(ready["port"].as_u64().unwrap()).unwrap());
     hub
 }
@@ -120,6 +129,8 @@ pub struct Hub {
     process: Child,
     lines: mpsc::Receiver<String>,
     pub address: SocketAddr,
+    /// What it said when it was.
+    pub ready: Value,
     dir: tempfile::TempDir,
 }
 

@@ -5,6 +5,7 @@ pub mod client;
 pub mod events;
 pub mod hub;
 pub mod raw;
+pub mod remote_server;
 pub mod server;
 pub mod talk;
 

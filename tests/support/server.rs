@@ -19,6 +19,13 @@ pub fn child(words: &str) -> Server {
     Server { entry, args: words.split_whitespace().map(str::to_owned).collect() }
 }
 
+/// A server over HTTP.
+pub fn remote(url: &str) -> Server {
+    let mut server = Server { entry: Map::new(), args: Vec::new() }.with("url", url);
+    server.entry.insert("pool".into(), json!({"scope": "shared"}));
+    server
+}
+
 /// Any other program.
 pub fn program(command: &str, args: &[&str]) -> Server {
     let mut server = child("");
@@ -42,7 +49,9 @@ impl Server {
 
     pub fn entry(&self) -> Value {
         let mut entry = self.entry.clone();
-        entry.insert("args".into(), self.args.clone().into());
+        if !entry.contains_key("url") {
+            entry.insert("args".into(), self.args.clone().into());
+        }
         entry.into()
     }
 }

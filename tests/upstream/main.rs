@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use mcp_hub::{
     config::{
         Settings,
@@ -477,6 +478,33 @@ async fn a_child_killed_with_calls_in_flight_fails_each_once_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_server_that_keeps_crashing_during_calls_is_spared_by_its_back_off() {
+    let mut scene = one("echo", json!({}));
+    let server = scene.server("s");
+    let caller = principal("p");
+    for _ in 0..5 {
+        // The first waits are short enough to be waited for.
+        let lease = lease(&server).await;
+        assert_eq!(last(&mut open(&lease, "crash", json!({"status": 1}))).await.unwrap_err().reason, Reason::ServerExited);
+    }
+    let refused = server.lease(&caller).now_or_never().expect("an answer at once").unwrap_err();
+    assert_eq!((refused.reason, refused.to_string().as_str()), (Reason::Crashed, "server 's' failed and will be tried again soon"));
+    assert!(refused.retry_after_ms.is_some_and(|wait| (1000..2000).contains(&wait)), "{refused:?}");
+    assert!(server.try_lease(&caller).is_none());
+    // It is tried again by itself.
+    while server.status().state != State::Running {
+        scene.happens(ServerPhase::Started).await;
+    }
+    assert_eq!(call(&server, "echo", json!({"text": "back"})).await, "back");
+    assert_eq!(server.status().restart_count, 5);
+    // It has not proved itself yet.
+    assert_eq!(last(&mut open(&lease(&server).await, "crash", json!({"status": 1}))).await.unwrap_err().reason, Reason::ServerExited);
+    let refused = server.lease(&caller).now_or_never().expect("an answer at once").unwrap_err();
+    assert!(refused.retry_after_ms.is_some_and(|wait| wait > 2000), "{refused:?}");
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn a_start_that_fails_is_told_to_who_waits_and_tried_again_no_sooner_than_the_back_off_says() {
     let mut scene = one("exit-at-start", json!({"restart": {"wait": 30}}));
     let server = scene.server("s");
@@ -641,6 +669,23 @@ async fn at_most_so_many_start_at_once() {
 }
 
 #[tokio::test]
+async fn servers_of_one_tenant_that_hang_at_their_start_do_not_keep_others_from_starting() {
+    let mut setup = Setup::default().server("s", "", json!({}));
+    let hanging = |_| json!({"command": scripted(), "args": ["deaf"], "timeouts": {"start": 600}});
+    let servers: Map<_, _> = (0..4).map(|n| (format!("deaf{n}"), hanging(n))).collect();
+    setup.top.insert("tenants".into(), json!({"hanging": {"servers": servers}}));
+    setup.top.insert("orchestrator".into(), json!({"parallel_starts": 2}));
+    let scene = setup.run();
+    for server in scene.fleet.servers().into_iter().filter(|server| server.settings().id.tenant.as_str() == "hanging") {
+        tokio::spawn(async move { server.start().await });
+        // So that it is before the one below.
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(call(&scene.server("s"), "echo", json!({"text": "x"})).await, "x");
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn scopes_decide_who_shares_an_instance() {
     let callers = [principal("a"), principal("b"), session("a", "1"), session("a", "2"), session("b", "3"), principal("a")];
     let cases = [
@@ -778,6 +823,50 @@ async fn an_unused_instance_is_stopped_and_a_used_one_is_not() {
     let status = server.status();
     assert_eq!((status.state, status.usable, status.error), (State::Stopped, Usable::Connected, None));
     assert_eq!(call(&server, "echo", json!({"text": "again"})).await, "again");
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn starts_for_callers_who_left_make_no_room_for_more_and_nothing_of_them_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let starts = dir.path().join("starts");
+    let line = format!("echo $$ >> {}; exec {}", starts.display(), scripted().display());
+    let mut setup = Setup { known: Some(Version::STATELESS), ..Setup::default() };
+    let entry = json!({"command": "sh", "args": ["-c", line], "pool": {"scope": "call", "size": 2, "idle_stop": 0.1}});
+    setup.servers.insert("s".into(), entry);
+    let mut scene = setup.run();
+    let server = scene.server("s");
+    let started = || fs::read_to_string(&starts).unwrap_or_default().lines().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>();
+    // Each begins a start, if it has a place, and leaves; nothing comes up meanwhile.
+    for _ in 0..5 {
+        let caller = principal("p");
+        assert!(server.lease(&caller).now_or_never().is_none());
+    }
+    let (first, second) = (principal("p"), principal("p"));
+    let (one, two) = tokio::join!(server.lease(&first), server.lease(&second));
+    let mut groups = [pid(&one.unwrap()).await, pid(&two.unwrap()).await];
+    let mut all = started();
+    groups.sort_unstable();
+    all.sort_unstable();
+    assert_eq!(all, groups, "those who come next take what was started");
+
+    // Nobody comes next.
+    let third = tokio::spawn({
+        let server = Arc::clone(&server);
+        async move { lease(&server).await }
+    });
+    while started().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    third.abort();
+    while server.status().state != State::Stopped {
+        scene.happens(ServerPhase::Stopped).await;
+    }
+    for group in started() {
+        while !members(group).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
     scene.end().await;
 }
 

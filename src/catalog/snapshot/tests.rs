@@ -58,6 +58,29 @@ fn server(tenant: &TenantId, name: &str) -> ServerId {
 }
 
 #[test]
+fn a_nickname_leads_to_its_tool_in_every_form_and_gives_way_to_names() {
+    let world = World::new();
+    world.declare(&["s"]);
+    world.catalog.nickname(&server(&world.acme, "s"), &[("a.b", "long"), ("other", "long"), ("gone", "nothing")]);
+    world.publish("s", &[r#"{"name":"long"}"#, r#"{"name":"other"}"#]);
+    for (scope, name, tool) in [
+        (None, "s.a.b", Some("s/long")),
+        (None, "s__a_b", Some("s/long")),
+        (Some("s"), "a.b", Some("s/long")),
+        (None, "a.b", None),
+        (None, "s.other", Some("s/other")),
+        (Some("s"), "other", Some("s/other")),
+        (None, "s.gone", None),
+    ] {
+        assert_eq!(world.resolve(scope, name).as_deref(), tool, "{name}");
+    }
+    assert_eq!(world.list(), ["s.long", "s.other"]);
+    assert!(world.catalog.tool(&world.umbrella, "s.a.b").is_none());
+    world.publish("s", &[r#"{"name":"other"}"#]);
+    assert_eq!(world.resolve(None, "s.a.b"), None);
+}
+
+#[test]
 fn lists_follow_the_configured_order_then_the_servers_own() {
     let world = World::new();
     world.declare(&["b", "a"]);

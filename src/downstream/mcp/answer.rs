@@ -247,7 +247,12 @@ mod tests {
     async fn a_stopping_hub_ends_a_listen_with_its_result_and_a_client_by_leaving() {
         let (_steps, mut reply, stop, _place) = listen();
         stop.cancel();
-        let result = r#"{"jsonrpc":"2.0","id":7,"result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":7}}}"#;
+        let result = concat!(
+            r#"{"jsonrpc":"2.0","id":7,"result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":7,"#,
+            r#""io.modelcontextprotocol/serverInfo":{"name":"mcp-hub","version":""#,
+            env!("CARGO_PKG_VERSION"),
+            r#""}}}}"#
+        );
         let mut told = String::new();
         while let Some(part) = next(&mut reply).await {
             told.push_str(&part);

@@ -20,7 +20,10 @@ use super::{
     reply,
     route::{Access, Door, Handler, Route, Verb},
 };
-use crate::protocol::Version;
+use crate::{
+    observe::wire::{Leg, Peer},
+    protocol::Version,
+};
 use hyper::{
     HeaderMap, Method, StatusCode,
     header::{HeaderName, HeaderValue},
@@ -47,14 +50,16 @@ pub async fn handle(doors: &Arc<Doors>, request: Request) -> Reply {
         Ok(endpoint) => endpoint,
         Err(reply) => return reply,
     };
-    match request.parts.method {
-        Method::POST => post::handle(doors, endpoint, request).await,
+    let wire = Leg::new(Peer::Client, "http").speaking(|| text(&request.parts.headers, &VERSION));
+    let reply = match request.parts.method {
+        Method::POST => post::handle(doors, endpoint, request, &wire).await,
         Method::GET | Method::DELETE if is_stateless(&request.parts.headers) => wrong_verb(STATELESS_VERBS),
         Method::GET => mail::open(doors, &endpoint, &request).unwrap_or_else(|refused| refused),
         Method::DELETE => session::end(doors, &endpoint, &request).unwrap_or_else(|refused| refused),
         Method::OPTIONS => with_allow(reply::status(StatusCode::NO_CONTENT), VERBS),
         _ => wrong_verb(VERBS),
-    }
+    };
+    reply::checked(reply, wire)
 }
 
 /// The header names a revision without sessions: everything that is not one of the handshake revisions.

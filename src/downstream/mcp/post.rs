@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     hub::{Endpoint, Inbound, ParamHeaders},
+    observe::wire::Leg,
     protocol::{
         Kind, Message, Refusal, Version,
         code::Code,
@@ -18,7 +19,7 @@ use crate::{
 use hyper::{HeaderMap, StatusCode, header::HeaderName};
 use std::sync::Arc;
 
-pub(super) async fn handle(doors: &Arc<Doors>, endpoint: Arc<Endpoint>, mut request: Request) -> Reply {
+pub(super) async fn handle(doors: &Arc<Doors>, endpoint: Arc<Endpoint>, mut request: Request, wire: &Leg) -> Reply {
     if !accept::is_json(&request.parts.headers) {
         return refuse::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json", None);
     }
@@ -29,6 +30,7 @@ pub(super) async fn handle(doors: &Arc<Doors>, endpoint: Arc<Endpoint>, mut requ
         }
         Err(failure @ BodyError::Cut) => return refuse::invalid(StatusCode::BAD_REQUEST, failure.to_string(), None),
     };
+    wire.received(&bytes);
     let pulse = request.pulse.clone();
     let accept = Accept::of(&request.parts.headers);
     if batch::is_one(&bytes) {

@@ -45,7 +45,6 @@ pub(super) async fn call(doors: &Arc<Doors>, principal: &Arc<Principal>, request
     let tool = fields.text("tool", "Missing tool name")?;
     let arguments = fields.arguments()?;
     doors.control.offer(principal, &id).await?;
-    let tool = doors.control.own_name(principal, &id, &tool)?.to_owned();
     let endpoint = endpoint_of(&id, request);
     let subject = Subject { tenant: id.tenant, server: Some(id.name), tool };
     let result = call::run(doors, Call { principal, endpoint, subject, arguments, progress: false, options: Options::default() }).await?;

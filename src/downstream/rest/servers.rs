@@ -102,7 +102,6 @@ pub(super) async fn call(doors: &Arc<Doors>, principal: &Arc<Principal>, request
     let streams = wants_events(request);
     // What is known or can be started is called; anything else says why not before it becomes an unknown tool.
     doors.control.offer(principal, &id).await?;
-    let tool = doors.control.own_name(principal, &id, &tool)?.to_owned();
     let call = Call {
         principal,
         endpoint: endpoint_of(&id, request),

@@ -49,7 +49,6 @@ impl Server {
         if let Some(fault) = cannot_serve(self.stopping, &self.work) {
             return Err(fault);
         }
-        let tool = self.doors.control.own_name(&self.principal, &self.id, &tool)?.to_owned();
         let subject = Subject { tenant: self.id.tenant.clone(), server: Some(self.id.name.clone()), tool };
         let endpoint = self.endpoint.clone();
         call::start(

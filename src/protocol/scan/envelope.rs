@@ -49,7 +49,7 @@ struct Walk<'a> {
 #[derive(Clone, Copy)]
 enum Id {
     Absent,
-    Null,
+    Null(Span),
     Good(Span),
     /// Of a wrong type.
     Bad,
@@ -136,7 +136,7 @@ impl Walk<'_> {
         let (value, shape) = self.value(1)?;
         let id = match shape {
             Shape::Text | Shape::Integer => Id::Good(value),
-            Shape::Null => Id::Null,
+            Shape::Null => Id::Null(value),
             _ => {
                 self.broken("id is neither a string nor an integer", value);
                 Id::Bad
@@ -323,7 +323,7 @@ impl Walk<'_> {
                     }
                     return Ok(());
                 }
-                Err(what) => ScanError::new(Fault::Invalid, what, 0),
+                Err((what, at)) => ScanError::new(Fault::Invalid, what, at as usize),
             },
         };
         let id = match self.id {
@@ -335,26 +335,30 @@ impl Walk<'_> {
 }
 
 /// Request: `id` and `method`. Notification: `method` alone. Response: `id` and one of `result` and `error`; an error may come
-/// without an id, or with `null`, when the peer could not read that of the request.
-fn kind(found: &Scan, id: Id, jsonrpc: Option<Span>) -> Result<Kind, &'static str> {
+/// without an id, or with `null`, when the peer could not read that of the request. Else what is wrong, and where: at the start when
+/// it is something missing.
+fn kind(found: &Scan, id: Id, jsonrpc: Option<Span>) -> Result<Kind, (&'static str, u32)> {
     if jsonrpc.is_none() {
-        return Err("no jsonrpc");
+        return Err(("no jsonrpc", 0));
     }
     if found.method.is_some() {
-        return match id {
-            _ if found.result.is_some() || found.error.is_some() => Err("both a request and a response"),
-            Id::Good(_) => Ok(Kind::Request),
-            Id::Absent => Ok(Kind::Notification),
-            Id::Null => Err("id is null"),
-            Id::Bad => Err("id is neither a string nor an integer"),
+        return match (found.result.or(found.error), id) {
+            (Some(response), _) => Err(("both a request and a response", response.start)),
+            (None, Id::Good(_)) => Ok(Kind::Request),
+            (None, Id::Absent) => Ok(Kind::Notification),
+            (None, Id::Null(null)) => Err(("id is null", null.start)),
+            (None, Id::Bad) => Err(("id is neither a string nor an integer", 0)),
         };
     }
+    if let Some(params) = found.params {
+        return Err(("params without method", params.start));
+    }
     match (found.result, found.error, id) {
-        _ if found.params.is_some() => Err("params without method"),
-        (None, None, _) => Err("none of method, result and error"),
-        (Some(_), Some(_), _) => Err("both result and error"),
+        (None, None, _) => Err(("none of method, result and error", 0)),
+        (Some(_), Some(error), _) => Err(("both result and error", error.start)),
         (Some(_), None, Id::Good(_)) => Ok(Kind::Result),
-        (Some(_), None, _) => Err("result without id"),
+        (Some(_), None, Id::Null(null)) => Err(("id is null", null.start)),
+        (Some(_), None, _) => Err(("result without id", 0)),
         (None, Some(_), _) => Ok(Kind::Error),
     }
 }

@@ -110,6 +110,21 @@ fn what_is_json_but_no_message_is_refused_with_its_id() {
 }
 
 #[test]
+fn a_refusal_says_where() {
+    for (text, said) in [
+        (r#"{"jsonrpc":"2.0","id":null,"method":"m"}"#, "id is null at byte 22"),
+        (r#"{"jsonrpc":"2.0","id":null,"result":{}}"#, "id is null at byte 22"),
+        (r#"{"jsonrpc":"2.0","id":1.5,"method":"m"}"#, "id is neither a string nor an integer at byte 22"),
+        (r#"{"jsonrpc":"2.0","id":1,"params":{}}"#, "params without method at byte 33"),
+        (r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#, "both result and error at byte 44"),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"m","result":{}}"#, "both a request and a response at byte 46"),
+        (r#"{"id":1,"method":"m"}"#, "no jsonrpc at byte 0"),
+    ] {
+        assert_eq!(scan(text.as_bytes()).unwrap_err().to_string(), said, "{text}");
+    }
+}
+
+#[test]
 fn what_is_not_json_is_a_parse_error() {
     let deep =
         |levels: usize| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"a":{}{}}}}}"#, "[".repeat(levels), "]".repeat(levels));

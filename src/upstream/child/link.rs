@@ -25,7 +25,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{Notify, oneshot},
     task::AbortHandle,
-    time::{Instant, timeout},
+    time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -38,19 +38,21 @@ use crate::{
     limits,
     mux::{Connection, Deadline, Outbox, WireId},
     name::ServerId,
-    protocol::{Era, Message, Method, RequestId, Version, code::Reason},
+    observe::wire::{Leg, Peer},
+    protocol::{Era, Message, Method, RequestId, Version},
     upstream::{
-        Event, Exchange, Question, UpstreamError, What,
+        Event, Question, UpstreamError, What,
         exchange::{Opened, Wants},
         inbox::Inbox,
         instance::Use,
         news::Outlet,
         status::Noise,
+        wire::Wire,
     },
 };
 
 /// Most quiet requests of one link at a time: two listens while they change, and a log level.
-const QUIET_MAX: usize = 3;
+pub(in crate::upstream) const QUIET_MAX: usize = 3;
 
 /// A handle; the tasks hold others. The connection ends by `close`, not by dropping handles.
 #[derive(Clone, Debug)]
@@ -69,6 +71,7 @@ pub(super) struct Shared {
     pub(super) server: ServerId,
     pub(super) bounds: Bounds,
     outlet: Arc<Outlet>,
+    pub(super) wire: Leg,
     /// Set by the handshake. Before it nothing is cancelled: `initialize` cannot be.
     version: OnceLock<Version>,
     /// Lines wait, or a deadline came nearer, or the link was closed.
@@ -141,6 +144,7 @@ impl Link {
             server: server.clone(),
             bounds,
             outlet,
+            wire: Leg::new(Peer::Server, server.name.as_str()),
             version: OnceLock::new(),
             to_write: Notify::new(),
             room: Notify::new(),
@@ -197,7 +201,7 @@ impl Link {
         if was_empty {
             shared.to_write.notify_one();
         }
-        Ok(Opened { link: self.clone(), wire, answered, inbox })
+        Ok(Opened { link: Wire::Pipe(self.clone()), wire, answered, inbox })
     }
 
     /// Waits until `open` would find room. Cancel-safe.
@@ -245,31 +249,6 @@ impl Link {
     /// Of a call that the link lost with its runtime.
     pub(in crate::upstream) fn lost(&self) -> UpstreamError {
         UpstreamError::exited(&self.0.server)
-    }
-
-    /// A request of the hub's own: waits for room, then for the answer, each within `deadline.call`.
-    ///
-    /// # Errors
-    /// Nobody answered.
-    pub(in crate::upstream) async fn request(
-        &self,
-        method: &str,
-        params: &str,
-        version: Version,
-        deadline: Deadline,
-    ) -> Result<Message, UpstreamError> {
-        let opened = loop {
-            match self.open(Wants::HUBS, deadline, |wire| outgoing::own(wire, method, params, version)) {
-                Err(error) if error.reason == Reason::Busy => timeout(deadline.call, self.ready()).await.map_err(|_| error)??,
-                opened => break opened?,
-            }
-        };
-        match Exchange::new(opened, None).next().await {
-            Event::Answer(answer) => Ok(answer),
-            Event::Failed(error) => Err(error),
-            // It takes nothing else.
-            _ => Err(UpstreamError::bad_answer(&self.0.server)),
-        }
     }
 
     /// `false` when there was no room for it.

@@ -6,10 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{
-    link::Link,
-    probe::{Declared, Greeting},
-};
+use super::probe::{Declared, Greeting};
 use crate::{
     limits,
     mux::Deadline,
@@ -17,6 +14,7 @@ use crate::{
         Era, Kind, Message, Version,
         code::{Code, Reason},
     },
+    upstream::wire::Wire,
 };
 
 /// What a server lists, in its order.
@@ -90,7 +88,7 @@ impl Of {
 ///
 /// # Errors
 /// The server is gone, or the list of tools is broken.
-pub(in crate::upstream) async fn list_all(link: &Link, greeting: &Greeting, deadline: Deadline) -> Result<Listing, ListError> {
+pub(in crate::upstream) async fn list_all(link: &Wire, greeting: &Greeting, deadline: Deadline) -> Result<Listing, ListError> {
     let mut listing = Listing { public: true, ..Listing::default() };
     let mut pages = 0;
     for of in Of::ALL.into_iter().filter(|of| of.is_declared(greeting.declared)) {
@@ -130,7 +128,7 @@ pub(in crate::upstream) struct List {
     bytes: usize,
 }
 
-pub(in crate::upstream) async fn list(link: &Link, of: Of, version: Version, deadline: Deadline) -> Result<List, ListError> {
+pub(in crate::upstream) async fn list(link: &Wire, of: Of, version: Version, deadline: Deadline) -> Result<List, ListError> {
     let mut list = List { public: true, ..List::default() };
     let mut seen = HashSet::new();
     let mut params = "{}".to_owned();
@@ -152,7 +150,7 @@ pub(in crate::upstream) async fn list(link: &Link, of: Of, version: Version, dea
 
 /// Adds one page; returns the raw token of the next cursor.
 async fn page(
-    link: &Link,
+    link: &Wire,
     of: Of,
     version: Version,
     deadline: Deadline,
@@ -186,7 +184,7 @@ async fn page(
 }
 
 /// `None`: the server does not know the method.
-async fn ask(link: &Link, method: &'static str, params: &str, version: Version, deadline: Deadline) -> Result<Option<Message>, ListError> {
+async fn ask(link: &Wire, method: &'static str, params: &str, version: Version, deadline: Deadline) -> Result<Option<Message>, ListError> {
     match link.request(method, params, version, deadline).await {
         Ok(answer) if is_unknown_method(&answer) => Ok(None),
         Ok(answer) => Ok(Some(answer)),

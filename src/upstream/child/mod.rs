@@ -4,7 +4,7 @@ pub(super) mod link;
 pub(super) mod listing;
 pub(super) mod probe;
 pub(super) mod process;
-mod questions;
+pub(super) mod questions;
 pub(super) mod reader;
 pub(super) mod stderr;
 pub(super) mod writer;

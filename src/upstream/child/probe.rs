@@ -150,15 +150,7 @@ async fn initialize(link: &Link, profile: Profile, until: Instant) -> Result<Gre
     let mut version = Version::LATEST_HANDSHAKE;
     let mut refusal = None;
     for _ in 0..2 {
-        let name = env!("CARGO_PKG_NAME");
-        // Elicitation by URL came with the newest revision.
-        let profile = if version == Version::LATEST_HANDSHAKE { profile } else { profile.without(Profile::URL) };
-        let params = format!(
-            r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"{name}","version":"{}"}}}}"#,
-            version.as_str(),
-            profile.declare(version),
-            env!("CARGO_PKG_VERSION")
-        );
+        let params = initialize_params(version, profile);
         let mut asked = ask(link, "initialize", &params, version, until)?;
         let event = timeout_at(until, asked.next()).await.map_err(|_| GreetError::Silent)?;
         let message = answer(event)?;
@@ -170,6 +162,19 @@ async fn initialize(link: &Link, profile: Profile, until: Instant) -> Result<Gre
         refusal = Some(error.code);
     }
     Err(GreetError::Refused(format!("initialize failed with code {}", refusal.unwrap_or_default())))
+}
+
+/// Of `initialize`.
+pub(in crate::upstream) fn initialize_params(version: Version, profile: Profile) -> String {
+    // Elicitation by URL came with the newest revision.
+    let profile = if version == Version::LATEST_HANDSHAKE { profile } else { profile.without(Profile::URL) };
+    format!(
+        r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"{}","version":"{}"}}}}"#,
+        version.as_str(),
+        profile.declare(version),
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 fn ask(link: &Link, method: &str, params: &str, version: Version, until: Instant) -> Result<Exchange, GreetError> {
@@ -192,7 +197,7 @@ fn answer(event: Event) -> Result<Message, GreetError> {
 
 /// `None`: not a `DiscoverResult` of a revision we speak, so the server belongs to the handshake era. Some servers answer `{}` to
 /// whatever they do not know.
-fn read_discovery(message: &Message) -> Option<Greeting> {
+pub(in crate::upstream) fn read_discovery(message: &Message) -> Option<Greeting> {
     if message.kind() == Kind::Error {
         return None;
     }
@@ -204,7 +209,7 @@ fn read_discovery(message: &Message) -> Option<Greeting> {
     Some(greeting(message, Version::STATELESS, discovery.meta.server_info, discovery.capabilities, discovery.instructions))
 }
 
-fn read_initialized(message: &Message) -> Result<Greeting, GreetError> {
+pub(in crate::upstream) fn read_initialized(message: &Message) -> Result<Greeting, GreetError> {
     let refused = |what: &str| GreetError::Refused(what.into());
     let result = message.scan().result.ok_or_else(|| refused("it answered without a result"))?;
     let said: Initialized<'_> =
@@ -277,20 +282,21 @@ struct Details {
     subscribe: bool,
 }
 
+/// An error of JSON-RPC, as far as it decides what to say next.
 #[derive(Default, Deserialize)]
-struct RpcError {
+pub(in crate::upstream) struct RpcError {
     #[serde(default)]
-    code: i64,
+    pub(in crate::upstream) code: i64,
     data: Option<serde_json::Value>,
 }
 
 impl RpcError {
-    fn read(message: &Message) -> Self {
+    pub(in crate::upstream) fn read(message: &Message) -> Self {
         message.scan().error.and_then(|error| serde_json::from_slice(message.token(error)).ok()).unwrap_or_default()
     }
 
     /// The newest listed revision that has a handshake.
-    fn supported(&self) -> Option<Version> {
+    pub(in crate::upstream) fn supported(&self) -> Option<Version> {
         let listed = self.data.as_ref()?.get("supported")?.as_array()?;
         let versions = listed.iter().filter_map(|version| Version::parse(version.as_str()?));
         versions.filter(|version| *version != Version::STATELESS).max()

@@ -17,7 +17,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{config::placeholder::Resolved, limits};
+use crate::{config::placeholder::Program, limits};
 
 /// Large answers cross in one read; unprivileged users may not get it, and then the default of the system stays.
 #[cfg(target_os = "linux")]
@@ -65,7 +65,7 @@ pub(in crate::upstream) struct Pipes {
 impl Process {
     /// # Errors
     /// The program cannot be run.
-    pub(in crate::upstream) fn spawn(resolved: &Resolved, groups: &Groups) -> io::Result<(Self, Pipes)> {
+    pub(in crate::upstream) fn spawn(resolved: &Program, groups: &Groups) -> io::Result<(Self, Pipes)> {
         let mut command = Command::new(&resolved.command);
         command.args(&resolved.args).env_clear().envs(&resolved.env).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::{limits, mux::WireId, protocol::RequestId, upstream::inbox::Inbox};
 
 #[derive(Debug, Default)]
-pub(super) struct Questions {
+pub(in crate::upstream) struct Questions {
     open: HashMap<RequestId, Asked>,
     /// Whole lines.
     answers: VecDeque<Bytes>,
@@ -21,53 +21,53 @@ pub(super) struct Questions {
 }
 
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(in crate::upstream) struct Asked {
     serial: u64,
     /// `None`: the session whose connection it is.
-    pub(super) asked: Option<Weak<Inbox>>,
+    pub(in crate::upstream) asked: Option<Weak<Inbox>>,
     /// Calls that wait for the answer, or may.
-    pub(super) paused: Vec<WireId>,
+    pub(in crate::upstream) paused: Vec<WireId>,
 }
 
 impl Questions {
     /// Whether it is open now: then nobody could tell the two apart.
-    pub(super) fn is_open(&self, id: &RequestId) -> bool {
+    pub(in crate::upstream) fn is_open(&self, id: &RequestId) -> bool {
         self.open.contains_key(id)
     }
 
-    pub(super) fn has_room(&self) -> bool {
+    pub(in crate::upstream) fn has_room(&self) -> bool {
         self.open.len() + self.answers.len() < limits::SERVER_QUESTIONS_MAX
     }
 
     /// Returns its number.
-    pub(super) fn open(&mut self, id: RequestId, asked: Option<Weak<Inbox>>, paused: Vec<WireId>) -> u64 {
+    pub(in crate::upstream) fn open(&mut self, id: RequestId, asked: Option<Weak<Inbox>>, paused: Vec<WireId>) -> u64 {
         self.serial += 1;
         self.open.insert(id, Asked { serial: self.serial, asked, paused });
         self.serial
     }
 
     /// `Some` once, for the question of that number.
-    pub(super) fn close(&mut self, id: &RequestId, serial: u64) -> Option<Asked> {
+    pub(in crate::upstream) fn close(&mut self, id: &RequestId, serial: u64) -> Option<Asked> {
         if self.open.get(id)?.serial == serial { self.open.remove(id) } else { None }
     }
 
     /// The server takes it back.
-    pub(super) fn withdraw(&mut self, id: &RequestId) -> Option<Asked> {
+    pub(in crate::upstream) fn withdraw(&mut self, id: &RequestId) -> Option<Asked> {
         self.open.remove(id)
     }
 
     /// The connection has ended.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = (RequestId, Asked)> {
+    pub(in crate::upstream) fn drain(&mut self) -> impl Iterator<Item = (RequestId, Asked)> {
         self.answers.clear();
         self.open.drain()
     }
 
-    pub(super) fn answer(&mut self, line: Bytes) {
+    pub(in crate::upstream) fn answer(&mut self, line: Bytes) {
         self.answers.push_back(line);
     }
 
     /// Appends up to `max` answers, the oldest first.
-    pub(super) fn take(&mut self, lines: &mut Vec<Bytes>, max: usize) {
+    pub(in crate::upstream) fn take(&mut self, lines: &mut Vec<Bytes>, max: usize) {
         lines.extend(self.answers.drain(..max.min(self.answers.len())));
     }
 }

@@ -82,6 +82,7 @@ fn handle_line(shared: &Arc<Shared>, line: Line) {
 }
 
 fn handle_text(shared: &Arc<Shared>, bytes: Bytes) {
+    shared.wire.received(&bytes);
     let message = match Message::parse(bytes.clone()) {
         Ok(message) => message,
         Err(error) => {
@@ -108,7 +109,7 @@ fn handle_text(shared: &Arc<Shared>, bytes: Bytes) {
 
 /// The call that a line would answer if it were an answer: its result is no object, or too deep, or it has both result and error.
 /// Nothing better will come, so that call need not wait for its deadline. Off the hot path.
-fn meant_answer(line: &[u8]) -> Option<WireId> {
+pub(in crate::upstream) fn meant_answer(line: &[u8]) -> Option<WireId> {
     #[derive(serde::Deserialize)]
     struct Envelope<'a> {
         #[serde(borrow)]

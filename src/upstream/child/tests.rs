@@ -22,7 +22,7 @@ use crate::{
     limits,
     mux::Deadline,
     protocol::{Message, Version, capability::Profile, code::Reason},
-    upstream::{Event, Exchange, UpstreamError, exchange::Wants, news::Outlet, status::Noise, tests::server_id},
+    upstream::{Event, Exchange, UpstreamError, exchange::Wants, news::Outlet, status::Noise, tests::server_id, wire::Wire},
 };
 
 const DEADLINE: Deadline = Deadline { call: Duration::from_secs(60), call_max: Duration::from_secs(150) };
@@ -506,6 +506,7 @@ async fn a_slow_stateless_server_is_not_taken_for_one_of_the_handshake_era() {
 #[tokio::test(start_paused = true)]
 async fn all_pages_of_tools_are_fetched_byte_for_byte() {
     let (link, mut peer) = link();
+    let link = Wire::Pipe(link);
     let listing = tokio::spawn(async move { listing::list(&link, Of::Tools, Version::V2026_07_28, DEADLINE).await });
     let pages = [
         (Value::Null, r#"{"tools":[{"name":"a", "x": 1.0 }],"nextCursor":"","ttlMs":5000,"cacheScope":"public"}"#),
@@ -526,6 +527,7 @@ async fn all_pages_of_tools_are_fetched_byte_for_byte() {
 #[tokio::test(start_paused = true)]
 async fn endless_lists_end_at_the_limit() {
     let (link, mut peer) = link();
+    let link = Wire::Pipe(link);
     let listing = tokio::spawn(async move { listing::list(&link, Of::Tools, Version::V2025_11_25, DEADLINE).await });
     for page in 0..limits::LIST_PAGES_MAX {
         let id = peer.asked("tools/list").await;

@@ -29,6 +29,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut pipe: impl AsyncWrite + Unpin) 
             }
             if batch.is_empty() {
                 let taken = batch.refill(|lines| core.take_lines(lines, BATCH));
+                shared.wire.sent_each(&batch.lines);
                 shared.make_room(&core, taken);
             }
             let due = core.connection.poll_timeout().map(Instant::from_std);

@@ -1,0 +1,97 @@
+//! A client with its own connections. Clients share nothing, so that one server's connections never carry another's requests.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, Response, Uri, body::Incoming, header::LOCATION};
+use hyper_util::{
+    client::legacy,
+    rt::{TokioExecutor, TokioTimer},
+};
+use tokio::time::timeout;
+use tokio_rustls::rustls::ClientConfig;
+
+use super::{NetError, Reach, connect::Connector};
+use crate::limits;
+
+/// Cheap to clone; clones share connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: legacy::Client<Connector, Full<Bytes>>,
+}
+
+impl Client {
+    /// Trusts what the system trusts.
+    pub fn new(reach: Reach) -> Self {
+        Self::with_tls(reach, None)
+    }
+
+    /// `tls`: of `tls::config`; `None` is the system's.
+    pub fn with_tls(reach: Reach, tls: Option<Arc<ClientConfig>>) -> Self {
+        let inner = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(limits::IDLE_CONNECTION)
+            .pool_max_idle_per_host(limits::IDLE_CONNECTIONS_MAX)
+            .http1_max_headers(limits::HEADERS_MAX * 2)
+            .http2_max_header_list_size(limits::HEADER_BYTES_MAX as u32)
+            .http2_adaptive_window(true)
+            .build(Connector { reach, tls });
+        Self { inner }
+    }
+
+    /// Resolves when the head of the answer is there. Dropping the future, or the body of the answer, ends the exchange: the stream of
+    /// HTTP/2 is reset, the connection of HTTP/1.1 closed.
+    ///
+    /// # Errors
+    /// There was no answer, or it was a redirect, which is not followed: the address in the configuration is what was allowed.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, NetError> {
+        let uri = request.uri().clone();
+        let response = self.inner.request(request).await.map_err(|error| failure(&error, host(&uri)))?;
+        if response.status().is_redirection() {
+            let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+            return Err(NetError::Redirected { host: host(&uri), to: destination(location) });
+        }
+        Ok(response)
+    }
+
+    /// As `send`, for requests whose answer has to begin soon.
+    ///
+    /// # Errors
+    /// Also when it does not begin within `wait`.
+    pub async fn send_within(&self, request: Request<Full<Bytes>>, wait: Duration) -> Result<Response<Incoming>, NetError> {
+        let silent = NetError::Silent { host: host(request.uri()) };
+        timeout(wait, self.send(request)).await.unwrap_or(Err(silent))
+    }
+}
+
+/// For people: without port.
+pub(super) fn host(uri: &Uri) -> String {
+    uri.host().unwrap_or_default().to_owned()
+}
+
+/// Only the host: the rest may hold a secret of the server's.
+fn destination(location: Option<&str>) -> String {
+    let uri = location.and_then(|location| location.parse::<Uri>().ok());
+    uri.as_ref().and_then(Uri::host).map_or_else(|| "another path of its own".to_owned(), ToOwned::to_owned)
+}
+
+fn failure(error: &legacy::Error, host: String) -> NetError {
+    let mut cause: &dyn Error = error;
+    loop {
+        if let Some(known) = cause.downcast_ref::<NetError>() {
+            return known.clone();
+        }
+        if let Some(error) = cause.downcast_ref::<hyper::Error>()
+            && error.is_canceled()
+        {
+            return NetError::Unsent { host };
+        }
+        match cause.source() {
+            Some(source) => cause = source,
+            // The innermost cause says most.
+            None => return NetError::Lost { host, why: cause.to_string() },
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Where a remote server is, and what every request to it carries.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Uri,
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
+};
+use tokio::time::Instant;
+
+use super::{breaker::Breaker, fault::Fault};
+use crate::{
+    config::{
+        Restart,
+        remote::{Destination, Transport},
+    },
+    name::ServerId,
+    net::{Client, Reach},
+    protocol::Version,
+};
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+const STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// MCP, Streamable HTTP: every POST lists both.
+const EITHER: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("mcp-hub/", env!("CARGO_PKG_VERSION")));
+
+/// What all instances of one server share: its connections, and whether it is worth asking.
+#[derive(Debug, Default)]
+pub(in crate::upstream) struct Common {
+    client: Mutex<Option<(Reach, Client)>>,
+    breaker: Mutex<Breaker>,
+}
+
+impl Common {
+    /// `closed`, `open` or `half-open`.
+    pub(in crate::upstream) fn breaker(&self) -> &'static str {
+        lock(&self.breaker).as_str()
+    }
+
+    /// # Errors
+    /// How long the server is left alone.
+    pub(super) fn admit(&self) -> Result<(), Duration> {
+        lock(&self.breaker).admit(Instant::now())
+    }
+
+    pub(super) fn reach(&self) {
+        lock(&self.breaker).reach();
+    }
+
+    pub(super) fn succeed(&self) {
+        lock(&self.breaker).succeed();
+    }
+
+    fn client(&self, reach: Reach) -> Client {
+        let mut client = lock(&self.client);
+        match &*client {
+            Some((known, client)) if *known == reach => client.clone(),
+            _ => client.insert((reach, Client::new(reach))).1.clone(),
+        }
+    }
+}
+
+/// One server's address, as resolved for one start.
+#[derive(Clone, Debug)]
+pub(in crate::upstream) struct Target {
+    pub(super) server: ServerId,
+    pub(super) common: Arc<Common>,
+    pub(super) client: Client,
+    pub(super) url: Uri,
+    pub(super) transport: Transport,
+    restart: Restart,
+    headers: HeaderMap,
+}
+
+/// What one request carries besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Head<'a> {
+    pub(super) version: Option<Version>,
+    pub(super) session: Option<&'a HeaderValue>,
+    /// `Mcp-Method`, `Mcp-Name`, `Mcp-Param-*`.
+    pub(super) names: Option<&'a HeaderMap>,
+}
+
+impl Target {
+    pub(in crate::upstream) fn new(server: &ServerId, common: &Arc<Common>, restart: &Restart, destination: &Destination) -> Self {
+        let reach = match destination {
+            Destination { allow_private: true, .. } => Reach::Private,
+            Destination { allow_loopback: true, .. } => Reach::Loopback,
+            _ => Reach::Public,
+        };
+        let mut headers = destination.headers.clone();
+        headers.entry(USER_AGENT).or_insert(AGENT);
+        Self {
+            server: server.clone(),
+            common: Arc::clone(common),
+            client: common.client(reach),
+            url: destination.url.clone(),
+            transport: destination.transport,
+            restart: restart.clone(),
+            headers,
+        }
+    }
+
+    /// For people.
+    pub(super) fn host(&self) -> &str {
+        self.url.host().unwrap_or_default()
+    }
+
+    pub(super) fn post(&self, body: Bytes, head: Head<'_>) -> Request<Full<Bytes>> {
+        self.post_to(&self.url, body, head)
+    }
+
+    pub(super) fn post_to(&self, url: &Uri, body: Bytes, head: Head<'_>) -> Request<Full<Bytes>> {
+        let mut request = self.request(Method::POST, url, body, head);
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(ACCEPT, EITHER);
+        request
+    }
+
+    /// A stream of messages nobody asked for, or the rest of one that broke off.
+    pub(super) fn get(&self, head: Head<'_>, last_event: Option<&str>) -> Request<Full<Bytes>> {
+        let mut request = self.request(Method::GET, &self.url, Bytes::new(), head);
+        request.headers_mut().insert(ACCEPT, STREAM);
+        // One that no header can carry cannot be resumed from; the server begins anew.
+        if let Some(id) = last_event.and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok()) {
+            request.headers_mut().insert(LAST_EVENT, id);
+        }
+        request
+    }
+
+    /// The end of a session.
+    pub(super) fn delete(&self, head: Head<'_>) -> Request<Full<Bytes>> {
+        self.request(Method::DELETE, &self.url, Bytes::new(), head)
+    }
+
+    fn request(&self, method: Method, url: &Uri, body: Bytes, head: Head<'_>) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = url.clone();
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        // Revisions before 2025-06-18 do not know this header.
+        if let Some(version) = head.version.filter(|version| *version >= Version::V2025_06_18) {
+            headers.insert(VERSION, HeaderValue::from_static(version.as_str()));
+        }
+        if let Some(session) = head.session {
+            headers.insert(SESSION, session.clone());
+        }
+        headers.extend(head.names.into_iter().flatten().map(|(name, value)| (Some(name.clone()), value.clone())));
+        request
+    }
+
+    /// Logged here, once.
+    pub(super) fn fail(&self, fault: &Fault) {
+        tracing::debug!(server = %self.server, %fault, "request failed");
+        if fault.is_outage() && lock(&self.common.breaker).fail(&self.restart, Instant::now()) {
+            tracing::warn!(server = %self.server, %fault, "fails again and again; left alone for a while");
+        }
+    }
+}
+
+/// The id that an answer to `initialize` brings (visible ASCII; MCP 2025-11-25, Session Management).
+pub(super) fn session_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    let id = headers.get(SESSION)?;
+    let is_visible = !id.is_empty() && id.as_bytes().iter().all(|byte| (0x21..=0x7e).contains(byte));
+    let mut id = id.clone();
+    id.set_sensitive(true);
+    is_visible.then_some(id)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

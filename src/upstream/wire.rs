@@ -1,0 +1,177 @@
+//! A connection to a server, whatever carries it: the pipes of a child (or of what behaves like one), or HTTP.
+
+use bytes::Bytes;
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    Event, Exchange, Opening, UpstreamError, child,
+    exchange::{Opened, Wants},
+    instance::Use,
+    remote,
+    status::Noise,
+};
+use crate::{
+    bridge::outgoing,
+    mux::{Deadline, WireId},
+    protocol::{Message, Version, code::Reason},
+};
+
+/// A handle. The connection ends by `close`, not by dropping handles.
+#[derive(Clone, Debug)]
+pub(super) enum Wire {
+    Pipe(child::link::Link),
+    Http(remote::link::Link),
+}
+
+impl Wire {
+    /// Opens a request of the hub's own now, without waiting.
+    ///
+    /// # Errors
+    /// `Busy`: wait for `ready`, then try again. `Crashed`: the connection is over, or its server is known to be out of reach.
+    pub(super) fn open(&self, wants: Wants, deadline: Deadline, line: impl FnOnce(WireId) -> Bytes) -> Result<Opened, UpstreamError> {
+        match self {
+            Self::Pipe(link) => link.open(wants, deadline, line),
+            Self::Http(link) => link.open(wants, None, deadline, line),
+        }
+    }
+
+    /// The same for a caller's request; `opening` says what headers repeat.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub(super) fn open_as(
+        &self,
+        opening: &Opening<'_>,
+        wants: Wants,
+        deadline: Deadline,
+        line: impl FnOnce(WireId) -> Bytes,
+    ) -> Result<Opened, UpstreamError> {
+        match self {
+            Self::Pipe(link) => link.open(wants, deadline, line),
+            Self::Http(link) => link.open(wants, Some(opening), deadline, line),
+        }
+    }
+
+    /// A request of the hub's own: waits for room, then for the answer, each within `deadline.call`.
+    ///
+    /// # Errors
+    /// Nobody answered.
+    pub(super) async fn request(&self, method: &str, params: &str, version: Version, deadline: Deadline) -> Result<Message, UpstreamError> {
+        let opened = loop {
+            match self.open(Wants::HUBS, deadline, |wire| outgoing::own(wire, method, params, version)) {
+                Err(error) if error.reason == Reason::Busy => timeout(deadline.call, self.ready()).await.map_err(|_| error)??,
+                opened => break opened?,
+            }
+        };
+        match Exchange::new(opened, None).next().await {
+            Event::Answer(answer) => Ok(answer),
+            Event::Failed(error) => Err(error),
+            // It takes nothing else.
+            _ => Err(self.lost()),
+        }
+    }
+
+    /// Waits until `open` would find room. Cancel-safe.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub(super) async fn ready(&self) -> Result<(), UpstreamError> {
+        match self {
+            Self::Pipe(link) => link.ready().await,
+            Self::Http(link) => link.ready().await,
+        }
+    }
+
+    /// Gives a call up: its slot is free at once, and the server learns of it, once, unless the call was over already.
+    pub(super) fn cancel(&self, wire: WireId) {
+        match self {
+            Self::Pipe(link) => link.cancel(wire),
+            Self::Http(link) => link.cancel(wire),
+        }
+    }
+
+    /// The caller has left, the call goes on; `held` lives as long as the call.
+    pub(super) fn detach(&self, answered: oneshot::Receiver<Event>, held: Option<Use>) {
+        match self {
+            Self::Pipe(link) => link.detach(answered, held),
+            Self::Http(link) => link.detach(answered, held),
+        }
+    }
+
+    /// Of a call that the connection lost with its runtime.
+    pub(super) fn lost(&self) -> UpstreamError {
+        match self {
+            Self::Pipe(link) => link.lost(),
+            Self::Http(link) => link.lost(),
+        }
+    }
+
+    /// Resolves after the server said that something it lists changed.
+    pub(super) async fn list_changed(&self) {
+        match self {
+            Self::Pipe(link) => link.list_changed().await,
+            Self::Http(link) => link.list_changed().await,
+        }
+    }
+
+    /// Resolves when nothing more can be asked, or answered.
+    pub(super) async fn broken(&self) {
+        match self {
+            Self::Pipe(link) => link.broken().await,
+            Self::Http(link) => link.broken().await,
+        }
+    }
+
+    /// Resolves when it was closed: nothing is open, and nothing can be opened.
+    pub(super) async fn closed(&self) {
+        match self {
+            Self::Pipe(link) => link.closed().await,
+            Self::Http(link) => link.closed().await,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Pipe(link) => link.is_closed(),
+            Self::Http(link) => link.is_closed(),
+        }
+    }
+
+    /// Resolves when everything the server wrote has been read.
+    pub(super) async fn drained(&self) {
+        match self {
+            Self::Pipe(link) => link.drained().await,
+            Self::Http(_) => {}
+        }
+    }
+
+    /// Every open call fails with `error`, at once and once.
+    pub(super) fn close(&self, error: &UpstreamError) {
+        match self {
+            Self::Pipe(link) => link.close(error),
+            Self::Http(link) => link.close(error),
+        }
+    }
+
+    /// After `close`: the server is told that its session is over. Bounded.
+    pub(super) async fn leave(&self) {
+        if let Self::Http(link) = self {
+            link.leave().await;
+        }
+    }
+
+    /// Calls without an answer, listens and the like aside.
+    pub(super) fn in_flight(&self) -> usize {
+        match self {
+            Self::Pipe(link) => link.in_flight(),
+            Self::Http(link) => link.in_flight(),
+        }
+    }
+
+    pub(super) fn noise(&self) -> Noise {
+        match self {
+            Self::Pipe(link) => link.noise(),
+            Self::Http(link) => link.noise(),
+        }
+    }
+}

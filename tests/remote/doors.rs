@@ -1,0 +1,79 @@
+//! Through the whole hub: clients of both eras, and what never travels on.
+
+use serde_json::json;
+
+use crate::support::{
+    client, hub,
+    remote_server::{Script, Speaks},
+    server,
+};
+
+const ALL: [Speaks; 4] = [Speaks::Stateless, Speaks::Sessions("2025-11-25"), Speaks::Handshake("2025-03-26"), Speaks::Legacy];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_both_eras_list_and_call_servers_of_every_kind() {
+    for speaks in ALL {
+        let remote = Script::new(speaks).run().await;
+        let hub = hub::new().server("r", server::remote(&remote.url()).boot()).run();
+        let (new, old) = (client::stateless(&hub), client::session(&hub, "2025-11-25").await);
+        for client in [&new, &old] {
+            let tools = client.tools().await;
+            assert!(tools.contains(&"r.echo".to_owned()), "{speaks:?}: {tools:?}");
+            assert_eq!(client.text("r.echo", json!({"text": "héllo"})).await, "héllo");
+            let asked =
+                client.ask("tools/call", json!({"name": "r.progress", "arguments": {"steps": 2}, "_meta": {"progressToken": "t"}})).await;
+            let messages = asked.messages();
+            let steps = messages.iter().filter(|message| message["method"] == "notifications/progress").collect::<Vec<_>>();
+            assert_eq!(steps.len(), 2, "{messages:?}");
+            assert!(steps.iter().all(|step| step["params"]["progressToken"] == "t"));
+            assert_eq!(messages.last().unwrap()["result"]["content"][0]["text"], "done");
+        }
+        let shown = client::rest(&hub).get("/api/servers").await.json()["servers"][0].clone();
+        assert_eq!(shown["transportType"], "streamable-http", "{shown}");
+        assert!(!shown.to_string().contains("key=k"), "{shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_caller_proves_itself_with_travels_on() {
+    for speaks in ALL {
+        let remote = Script::new(speaks).run().await;
+        let hub = hub::new().server("r", server::remote(&remote.url()).boot().with("headers", json!({"X-Own": "1"}))).run();
+        let client = client::stateless(&hub);
+        client.tools().await;
+        let (headers, body) = client.message(Some(&json!(1)), "tools/call", json!({"name": "r.echo", "arguments": {"text": "x"}}));
+        let mut headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        headers.extend([("cookie", "session=caller"), ("x-forwarded-user", "caller"), ("traceparent", "00-caller")]);
+        let answer = client.post("/mcp", &headers, &body).await;
+        assert_eq!(answer.json()["result"]["content"][0]["text"], "x");
+        for seen in remote.seen() {
+            assert_eq!(seen.header("x-own"), Some("1"));
+            for (name, value) in &seen.headers {
+                assert!(!value.to_str().unwrap().contains("caller") && name != "authorization", "{name}: {value:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_cancels_its_call() {
+    for speaks in ALL {
+        let remote = Script::new(speaks).run().await;
+        let hub = hub::new().server("r", server::remote(&remote.url()).boot()).run();
+        let client = client::stateless(&hub);
+        client.tools().await;
+        {
+            let call = client.ask("tools/call", json!({"name": "r.never", "arguments": {}}));
+            tokio::select! {
+                answer = call => panic!("{answer:?}"),
+                _ = remote.sees(|seen| seen.body["params"]["name"] == "never") => {}
+            }
+        }
+        drop(client);
+        if speaks == Speaks::Stateless {
+            remote.sees_closed(1).await;
+        } else {
+            remote.sees(|seen| seen.is("notifications/cancelled")).await;
+        }
+    }
+}

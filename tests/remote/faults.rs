@@ -1,0 +1,263 @@
+//! Servers that misbehave: each call gets one answer, nothing is called twice, and what can be mended is.
+
+use std::time::Duration;
+
+use mcp_hub::protocol::code::Reason;
+use serde_json::json;
+
+use crate::{
+    scene::{call, json_of, last, scene, scene_with, text, try_call},
+    support::remote_server::{Script, Speaks},
+};
+
+const SESSIONS: Speaks = Speaks::Sessions("2025-11-25");
+
+#[tokio::test]
+async fn answers_that_are_none_fail_their_call_and_no_other() {
+    for speaks in [Speaks::Stateless, SESSIONS] {
+        let server = Script::new(speaks).run().await;
+        let scene = scene(&server);
+        let lease = scene.lease().await;
+        for (tool, arguments, reason, says) in [
+            ("html", json!({}), Reason::BadAnswer, "text/html"),
+            ("empty", json!({}), Reason::BadAnswer, "no answer"),
+            ("broken", json!({}), Reason::BadAnswer, "no answer"),
+            ("cut", json!({}), Reason::ServerExited, "broke off"),
+            ("redirect", json!({"to": "http://elsewhere.example/x?secret=1"}), Reason::BadAnswer, "'elsewhere.example'"),
+            ("redirect", json!({"to": "/other"}), Reason::BadAnswer, "another path"),
+            ("huge", json!({"bytes": 17 << 20}), Reason::BadAnswer, "more than 16777216 bytes"),
+            ("status", json!({"code": 401}), Reason::Unauthorized, "needs authorization"),
+            ("status", json!({"code": 403}), Reason::Unauthorized, "needs authorization"),
+            ("status", json!({"code": 418}), Reason::BadAnswer, "HTTP 418"),
+            ("status", json!({"code": 500}), Reason::BadAnswer, "HTTP 500"),
+            ("status", json!({"code": 429}), Reason::Busy, "HTTP 429"),
+        ] {
+            let error = last(call(&lease, tool, arguments.clone())).await.unwrap_err();
+            assert_eq!(error.reason, reason, "{tool} {arguments}: {error}");
+            assert!(error.to_string().contains(says) && !error.to_string().contains("secret"), "{error}");
+            assert_eq!(text(call(&lease, "echo", json!({"text": tool}))).await, tool);
+            let calls = server
+                .seen()
+                .into_iter()
+                .filter(|seen| seen.body["params"]["name"] == tool && seen.body["params"]["arguments"] == arguments);
+            assert_eq!(calls.count(), 1, "{tool} was called once");
+        }
+        let error = last(call(&lease, "status", json!({"code": 503, "retry_after": 7}))).await.unwrap_err();
+        assert_eq!((error.reason, error.retry_after_ms), (Reason::Busy, Some(7000)));
+    }
+}
+
+#[tokio::test]
+async fn a_forgotten_session_is_begun_anew_once_and_the_call_is_made() {
+    let server = Script::new(SESSIONS).run().await;
+    let mut scene = scene(&server);
+    let lease = scene.lease().await;
+    scene.learned().await;
+    for round in 2..5 {
+        server.forget_sessions();
+        let calls: Vec<_> = (0..5).map(|n| call(&lease, "echo", json!({"text": n.to_string()}))).collect();
+        for (n, exchange) in calls.into_iter().enumerate() {
+            assert_eq!(text(exchange).await, n.to_string());
+        }
+        assert_eq!(server.asked("initialize").len(), round, "one new session for all of them");
+        assert_eq!(server.sessions(), 1);
+    }
+    assert_eq!(scene.server().status().restart_count, 0);
+}
+
+#[tokio::test]
+async fn a_server_that_begins_no_new_session_is_started_anew() {
+    let server = Script::new(SESSIONS).run().await;
+    let scene = scene_with(&server.url(), json!({"restart": {"wait": 0.01, "wait_max": 0.02}}));
+    let lease = scene.lease().await;
+    server.refuse_sessions();
+    server.forget_sessions();
+    let error = last(call(&lease, "echo", json!({"text": "x"}))).await.unwrap_err();
+    assert!(matches!(error.reason, Reason::Crashed | Reason::ServerExited), "{error}");
+    drop(lease);
+    let calls = server.seen().into_iter().filter(|seen| seen.is("tools/call")).count();
+    assert_eq!(calls, 1, "it was not sent again");
+}
+
+#[tokio::test]
+async fn a_restarted_server_is_found_again() {
+    for speaks in [Speaks::Stateless, SESSIONS] {
+        let server = Script::new(speaks).run().await;
+        let mut scene = scene(&server);
+        let lease = scene.lease().await;
+        scene.learned().await;
+        let server = server.restart(Script::new(speaks)).await;
+        // A connection that died with the server may be met once.
+        let mut tries = 0;
+        loop {
+            match last(call(&lease, "echo", json!({"text": "again"}))).await {
+                Ok(answer) => break assert_eq!(crate::scene::text_of(&answer), "again"),
+                Err(error) => {
+                    tries += 1;
+                    assert!(tries < 3, "{error}");
+                }
+            }
+        }
+        drop(server);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_is_taken_up_where_its_events_had_ids() {
+    let server = Script::new(SESSIONS).run().await;
+    let scene = scene(&server);
+    let lease = scene.lease().await;
+    assert_eq!(text(call(&lease, "resumed", json!({}))).await, "resumed");
+    let again = server.sees(|seen| seen.header("last-event-id").is_some()).await;
+    let called = server.sees(|seen| seen.body["params"]["name"] == "resumed").await;
+    assert_eq!(again.header("last-event-id").unwrap(), called.body["id"].to_string());
+    assert!(again.header("mcp-session-id").is_some());
+    let calls = server.seen().into_iter().filter(|seen| seen.body["params"]["name"] == "resumed");
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
+async fn a_stateless_stream_that_breaks_off_is_not_taken_up() {
+    let server = Script::new(Speaks::Stateless).run().await;
+    let scene = scene(&server);
+    let lease = scene.lease().await;
+    let error = last(call(&lease, "resumed", json!({}))).await.unwrap_err();
+    assert_eq!(error.reason, Reason::ServerExited);
+    assert!(server.seen().iter().all(|seen| seen.header("last-event-id").is_none()));
+}
+
+#[tokio::test]
+async fn a_call_without_an_answer_ends_at_its_deadline_and_progress_puts_it_off() {
+    for speaks in [Speaks::Stateless, SESSIONS, Speaks::Legacy] {
+        let server = Script::new(speaks).run().await;
+        let scene = scene_with(&server.url(), json!({"timeouts": {"call": 0.2, "call_max": 0.2}}));
+        let lease = scene.lease().await;
+        for tool in if speaks == Speaks::Legacy { &["never"][..] } else { &["never", "hold"] } {
+            let error = last(call(&lease, tool, json!({}))).await.unwrap_err();
+            assert_eq!(error.reason, Reason::Timeout, "{tool}");
+        }
+        if speaks != Speaks::Stateless {
+            let told = server.sees(|seen| seen.is("notifications/cancelled")).await;
+            assert_eq!(told.body["params"]["reason"], "timeout");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_fails_again_and_again_is_left_alone_for_a_while_and_found_well_again() {
+    let server = Script::new(Speaks::Stateless).run().await;
+    let mut scene = scene_with(&server.url(), json!({"restart": {"wait": 0.3, "wait_max": 0.3}}));
+    let lease = scene.lease().await;
+    scene.learned().await;
+    server.outage(503);
+    let mut asked = 0;
+    let left_alone = loop {
+        match try_call(&lease, "echo", json!({"text": "x"})) {
+            Ok(exchange) => assert_eq!(last(exchange).await.unwrap_err().reason, Reason::BadAnswer),
+            Err(error) => break error,
+        }
+        asked += 1;
+        assert!(asked <= 5);
+    };
+    assert_eq!(left_alone.reason, Reason::Crashed);
+    assert!((1..=400).contains(&left_alone.retry_after_ms.unwrap()), "{left_alone:?}");
+    assert_eq!(scene.server().status().breaker, Some("open"));
+    server.outage(0);
+    let until = tokio::time::Instant::now() + Duration::from_secs(30);
+    let answer = loop {
+        match try_call(&lease, "echo", json!({"text": "well"})) {
+            Ok(exchange) => break text(exchange).await,
+            Err(_) => tokio::task::yield_now().await,
+        }
+        assert!(tokio::time::Instant::now() < until);
+    };
+    assert_eq!((answer.as_str(), scene.server().status().breaker), ("well", Some("closed")));
+}
+
+#[tokio::test]
+async fn no_server_an_outage_and_a_wrong_address_are_told_apart_and_decide_no_era() {
+    let server = Script::new(SESSIONS).run().await;
+    for (status, says) in [(401, "needs authorization"), (500, "HTTP 500"), (503, "HTTP 503"), (404, "no MCP server at this address")] {
+        server.outage(status);
+        let scene = scene(&server);
+        let error = scene.error().await;
+        assert_eq!(error.reason, Reason::StartFailed);
+        assert!(error.to_string().contains(says), "{error}");
+        assert_eq!(scene.server().status().state, mcp_hub::upstream::State::Crashed);
+        let is_outage = status != 404;
+        assert_eq!(server.asked("initialize").is_empty(), is_outage, "no handshake is tried while {status}");
+        scene.close().await;
+    }
+    server.outage(0);
+    let url = server.url();
+    drop(server);
+    let scene = scene_with(&url, json!({}));
+    let error = scene.error().await;
+    assert!(error.to_string().contains("cannot be connected to"), "{error}");
+}
+
+#[tokio::test]
+async fn addresses_that_nobody_allowed_are_not_connected_to() {
+    let server = Script::new(Speaks::Stateless).run().await;
+    let port = server.address.port();
+    for (url, fields, is_allowed) in [
+        (format!("http://127.0.0.1:{port}/mcp"), json!({}), true),
+        (format!("http://localhost:{port}/mcp"), json!({}), true),
+        (format!("http://0.0.0.0:{port}/mcp"), json!({}), false),
+        (format!("http://0.0.0.0:{port}/mcp"), json!({"allow_private": true}), false),
+        (format!("http://127.0.0.1:{port}/mcp"), json!({"allow_private": true}), true),
+        (format!("http://10.255.255.1:{port}/mcp"), json!({}), false),
+        (format!("http://169.254.169.254:{port}/mcp"), json!({"allow_private": true}), false),
+        (format!("http://[::ffff:127.0.0.1]:{port}/mcp"), json!({}), true),
+        (format!("http://[::ffff:10.0.0.1]:{port}/mcp"), json!({}), false),
+    ] {
+        let scene = scene_with(&url, fields.clone());
+        if is_allowed {
+            scene.lease().await;
+        } else {
+            let error = scene.error().await;
+            assert!(error.to_string().contains("allow_private"), "{url} {fields}: {error}");
+        }
+        scene.close().await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_elsewhere_is_refused() {
+    for endpoint in ["http://elsewhere.example/messages", "//127.0.0.1:1/messages"] {
+        let server = Script { endpoint: Some(endpoint.into()), ..Script::new(Speaks::Legacy) }.run().await;
+        let scene = scene_with(&server.url(), json!({"type": "sse"}));
+        let error = scene.error().await;
+        assert!(error.to_string().contains("endpoint at another place"), "{error}");
+        assert!(server.seen().iter().all(|seen| seen.verb == hyper::Method::GET), "nothing is posted anywhere");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_a_server_of_2024_11_05_does_not_take_fails_its_call_and_a_stream_that_ends_ends_the_session() {
+    let server = Script::new(Speaks::Legacy).run().await;
+    let mut scene = scene_with(&server.url(), json!({"type": "sse", "start": "boot"}));
+    let lease = scene.lease().await;
+    scene.learned().await;
+    let error = last(call(&lease, "status", json!({"code": 500}))).await.unwrap_err();
+    assert_eq!(error.reason, Reason::BadAnswer);
+    assert_eq!(text(call(&lease, "echo", json!({"text": "on"}))).await, "on");
+    let cut = call(&lease, "never", json!({}));
+    server.sees(|seen| seen.body["params"]["name"] == "never").await;
+    server.cut_connections();
+    assert_eq!(last(cut).await.unwrap_err().reason, Reason::ServerExited);
+    drop(lease);
+    server.sees_streams(2).await;
+    assert_eq!(text(call(&scene.lease().await, "echo", json!({"text": "again"}))).await, "again");
+}
+
+#[tokio::test]
+async fn headers_that_no_longer_fit_have_the_tools_listed_again() {
+    let server = Script::new(Speaks::Stateless).run().await;
+    let mut scene = scene(&server);
+    let lease = scene.lease().await;
+    scene.learned().await;
+    let answer = last(call(&lease, "mismatch", json!({}))).await.unwrap();
+    assert_eq!(json_of(&answer)["error"]["code"], -32020);
+    scene.learned().await;
+}
