@@ -403,8 +403,8 @@ impl Conversation {
             }
             Round::Retry(retry) => {
                 if let Some(task) = task.as_mut().filter(|task| task.is_watching()) {
-                    if let Err(event) = task.update(retry.responses.as_deref()) {
-                        self.end(Turn::Event(event));
+                    if let Err(error) = task.update(retry.responses.as_deref()) {
+                        self.end(Turn::Event(Event::Failed(error)));
                     }
                     return;
                 }

@@ -136,7 +136,7 @@ fn relay(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, named: 
 
 impl Held {
     /// The connection of a task, or one on which its server may know it.
-    async fn find(hub: &Arc<Hub>, inbound: &Inbound, named: &Named, held: Option<Arc<Held>>) -> Result<Arc<Self>, Refusal> {
+    async fn find(hub: &Arc<Hub>, inbound: &Inbound, named: &Named, held: Option<Arc<Self>>) -> Result<Arc<Self>, Refusal> {
         if let Some(held) = held {
             held.touch();
             return Ok(held);

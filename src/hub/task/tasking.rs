@@ -17,7 +17,7 @@ use crate::{
         task::Held,
     },
     protocol::{Era, Kind, Message, Method, RequestId, Version, capability::Profile, code::Reason},
-    upstream::{Event, Exchange, Lease, Server},
+    upstream::{Event, Exchange, Lease, Server, UpstreamError},
 };
 
 /// What is to become of a call. Most servers make no tasks.
@@ -155,11 +155,14 @@ impl Tasking {
     }
 
     /// Sends what a stateless server's task asked for.
-    pub(in crate::hub) fn update(&mut self, responses: Option<&str>) -> Result<(), Event> {
+    ///
+    /// # Errors
+    /// It could not be sent.
+    pub(in crate::hub) fn update(&mut self, responses: Option<&str>) -> Result<(), UpstreamError> {
         let Some(watched) = &mut self.watched else { return Ok(()) };
         let say = Say::plainly(self.profile);
         let sent = open(&self.lease, Method::TasksUpdate, &watched.task.id, Some(responses.unwrap_or("{}")), say);
-        watched.asking = Some(sent.map_err(Event::Failed)?);
+        watched.asking = Some(sent?);
         watched.asks = false;
         Ok(())
     }
