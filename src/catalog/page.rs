@@ -18,7 +18,8 @@ use crate::{limits::LIST_PAGE_TOOLS, protocol::Era};
 /// What an aggregated endpoint says of itself.
 pub(super) const HUB_INFO: &[u8] = concat!(r#"{"name":"mcp-hub","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#).as_bytes();
 
-/// A whole list. Never without a page.
+/// A whole list. Never without a page, once rendered.
+#[derive(Default)]
 pub(super) struct Pages(Vec<Bytes>);
 
 /// What the pages of one list share.

@@ -1,8 +1,6 @@
 //! Renderings of lists: each made by the first who asks for it, then shared, and gone with the list. Nobody asks, nothing is made.
 
-use std::sync::{Arc, OnceLock};
-
-use arc_swap::ArcSwapOption;
+use std::sync::OnceLock;
 
 use super::{Kind, Names, page::Pages, uri::Uris};
 use crate::{
@@ -46,34 +44,62 @@ impl Variant {
     }
 }
 
-type Cell = (Variant, Arc<OnceLock<Pages>>);
-
-/// Readers take no lock; a new rendering is a new, short list of them.
+/// A few at a time: places are taken in order and never given up, so readers need no lock and most find theirs at once.
 #[derive(Default)]
-pub(super) struct Rendered(ArcSwapOption<Vec<Cell>>);
+pub(super) struct Rendered {
+    places: [OnceLock<(Variant, OnceLock<Pages>)>; PLACES],
+    more: OnceLock<Box<Self>>,
+}
+
+/// One client of each kind, with one style of names, in both eras.
+const PLACES: usize = 8;
 
 impl Rendered {
     /// Reads one rendering, which is made if need be. Beyond `limits::LIST_RENDERINGS_MAX` it is made and not kept.
     pub(super) fn read<T>(&self, variant: Variant, make: impl FnOnce() -> Pages, read: impl FnOnce(&Pages) -> T) -> T {
-        let find = |cells: Option<&Arc<Vec<Cell>>>| {
-            let cell = cells?.iter().find(|(known, _)| *known == variant)?;
-            Some(Arc::clone(&cell.1))
+        let mut part = self;
+        for _ in 0..LIST_RENDERINGS_MAX / PLACES {
+            for place in &part.places {
+                let (taken_by, pages) = place.get_or_init(|| (variant, OnceLock::new()));
+                if *taken_by == variant {
+                    return read(pages.get_or_init(make));
+                }
+            }
+            part = part.more.get_or_init(Box::default);
+        }
+        read(&make())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn each_variant_is_made_once_and_those_beyond_the_bound_each_time() {
+        let (rendered, made) = (Rendered::default(), Cell::new(0));
+        let all: Vec<_> = (0..=LIST_RENDERINGS_MAX)
+            .map(|n| {
+                let capabilities = [(1, r#""roots":{}"#), (2, r#""sampling":{}"#), (4, r#""elicitation":{"url":{}}"#)];
+                let declared: Vec<_> = capabilities.iter().filter(|(bit, _)| (n / 16) & bit != 0).map(|(_, text)| *text).collect();
+                let profile = Profile::read(format!("{{{}}}", declared.join(",")).as_bytes());
+                let kind = Kind::ALL[n % 4];
+                let uris = if n & 4 == 0 { Uris::Raw } else { Uris::Prefixed };
+                Variant { execution: n & 8 != 0, ..Variant::own(kind, uris, Version::STATELESS, profile) }
+            })
+            .collect();
+        let read = |variant| {
+            let make = || {
+                made.set(made.get() + 1);
+                Pages::default()
+            };
+            rendered.read(variant, make, |_| ());
         };
-        if let Some(cells) = &*self.0.load()
-            && let Some((_, cell)) = cells.iter().find(|(known, _)| *known == variant)
-        {
-            return read(cell.get_or_init(make));
-        }
-        let new = Arc::new(OnceLock::new());
-        self.0.rcu(|cells| {
-            let known = cells.as_ref().map_or(&[][..], |cells| cells);
-            let is_there = known.len() >= LIST_RENDERINGS_MAX || known.iter().any(|(known, _)| *known == variant);
-            let new = (!is_there).then(|| (variant, Arc::clone(&new)));
-            Some(Arc::new(known.iter().cloned().chain(new).collect()))
-        });
-        match find(self.0.load().as_ref()) {
-            Some(cell) => read(cell.get_or_init(make)),
-            None => read(&make()),
-        }
+        all.iter().copied().for_each(read);
+        assert_eq!(made.get(), LIST_RENDERINGS_MAX + 1);
+        all.iter().copied().for_each(read);
+        assert_eq!(made.get(), LIST_RENDERINGS_MAX + 2, "all but the last are kept");
     }
 }

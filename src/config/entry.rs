@@ -163,7 +163,6 @@ impl Draft {
             "tools" | "includeTools" | "excludeTools" | "disabledTools" | "disabled_tools" | "prompts" | "resources" | "quotas"
             | "limits" => notes.restricting(field.at, &field.label),
             "roots"
-            | "bridge_tasks"
             | "keepalive"
             | "dev"
             | "passthrough_headers"

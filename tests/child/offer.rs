@@ -45,6 +45,7 @@ impl Offer {
         if script.text("no-tools").is_some() {
             capabilities = json!({});
         }
+        super::task::declare(script, &mut capabilities);
         if script.is("full") {
             capabilities["prompts"] = json!({"listChanged": true});
             capabilities["resources"] = json!({"listChanged": true, "subscribe": script.text("no-subscribe").is_none()});

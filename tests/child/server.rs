@@ -20,6 +20,7 @@
 //! | `changes` | says `list_changed` right after the handshake, four times |
 //! | `full` | offers prompts, resources, templates, subscriptions, logging and completion too, and lists the tools for all that |
 //! | `by-profile` | lists only those tools that ask which the client can answer |
+//! | `tasks` | makes tasks of calls of `task_required` and `task_optional` (see `task.rs`) |
 //! | `roots-first` | asks `roots/list` right after the handshake |
 //!
 //! | Option | Default | |
@@ -52,6 +53,7 @@
 
 mod ask;
 mod offer;
+mod task;
 
 use std::{
     borrow::Cow,
@@ -73,6 +75,7 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use offer::Offer;
+use task::Tasks;
 
 const STATELESS: &str = "2026-07-28";
 
@@ -199,6 +202,7 @@ struct Server {
     replied: Condvar,
     asked: AtomicUsize,
     offer: Offer,
+    tasks: Tasks,
     /// The client's capabilities, as `initialize` had them.
     declared: Mutex<Value>,
     /// The question asked outside any call.
@@ -220,6 +224,7 @@ impl Server {
             replied: Condvar::new(),
             asked: AtomicUsize::new(0),
             offer: Offer::default(),
+            tasks: Tasks::default(),
             declared: Mutex::default(),
             outside: Mutex::default(),
         }
@@ -245,6 +250,8 @@ impl Server {
                     "subscriptions/listen" if self.is_stateless() => {
                         self.offer.listen(&self.script, id.get(), &serde_json::from_str(params).unwrap_or_default(), out);
                     }
+                    _ if method.starts_with("tasks/")
+                        && self.task_request(method, id.get(), &serde_json::from_str(params).unwrap_or_default(), out) => {}
                     _ => self.request(method, id.get(), params, out),
                 }
             }
@@ -395,7 +402,12 @@ impl Server {
         let is_listed = |tool: &&str| self.script.is("full") && (!self.script.is("by-profile") || ask::is_for(tool, &declared));
         let full = full.iter().copied().chain(ask::TOOLS.into_iter().filter(is_listed)).map(str::to_owned);
         let names = own.into_iter().map(str::to_owned).chain(full).chain(more).chain(also).chain(grown);
-        offer::page(&self.script, "tools", names.map(|name| describe(&name)).collect(), params)
+        let of_tasks = task::TOOLS.into_iter().filter(|_| self.script.is("tasks")).map(|(name, support)| {
+            let mut tool = describe(name);
+            tool["execution"] = json!({"taskSupport": support});
+            tool
+        });
+        offer::page(&self.script, "tools", names.map(|name| describe(&name)).chain(of_tasks).collect(), params)
     }
 
     fn also(&self) -> impl Iterator<Item = &str> {
@@ -413,6 +425,10 @@ impl Server {
         let arguments = &call.arguments;
         let number = |name: &str, default: u64| arguments[name].as_u64().unwrap_or(default);
         let said = match &*call.name {
+            name if name.starts_with("task_") && self.start_task(name, id, &serde_json::from_str(params).unwrap_or_default(), out) => {
+                return;
+            }
+            "task_optional" => "worked at once".to_owned(),
             "echo" => arguments["text"].as_str().unwrap_or_default().to_owned(),
             "label" => format!("{}/{}", self.script.text("label").unwrap_or_default(), arguments["text"].as_str().unwrap_or_default()),
             name if name.starts_with("tool") || name.starts_with("grown") || self.also().any(|also| also == name) => name.to_owned(),

@@ -158,13 +158,14 @@ impl Client {
             Dialect::Stateless => {
                 headers.push(("mcp-protocol-version", "2026-07-28".to_owned()));
                 headers.push(("mcp-method", method.to_owned()));
-                if let Some(name) = params["name"].as_str() {
+                if let Some(name) = params["name"].as_str().or(params["taskId"].as_str()) {
                     headers.push(("mcp-name", name.to_owned()));
                 }
-                let own =
-                    json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
                 let meta = params.as_object_mut().unwrap().entry("_meta").or_insert_with(|| json!({}));
-                meta.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+                meta["io.modelcontextprotocol/protocolVersion"] = "2026-07-28".into();
+                if meta.get("io.modelcontextprotocol/clientCapabilities").is_none() {
+                    meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+                }
             }
             Dialect::Handshake { version, session } => {
                 headers.push(("mcp-protocol-version", version.clone()));
