@@ -80,7 +80,7 @@ mod off {
 #[cfg(feature = "check-wire")]
 mod on {
     use std::{
-        collections::HashSet,
+        collections::{HashMap, HashSet},
         fs::File,
         io::{self, Write},
         path::Path,
@@ -94,7 +94,11 @@ mod on {
     use bytes::Bytes;
     use serde_json::{Value, json};
 
-    use super::{Peer, conversation::Conversation, schema::Schemas};
+    use super::{
+        Peer,
+        conversation::Conversation,
+        schema::{Schemas, Subject},
+    };
 
     static CHECKER: OnceLock<Arc<Checker>> = OnceLock::new();
 
@@ -105,6 +109,8 @@ mod on {
         report: Option<Mutex<File>>,
         /// Method and path of what peers sent wrong.
         excused: Mutex<HashSet<(String, String)>>,
+        /// Methods of the hub's questions by id. Over HTTP a client's answer comes in an exchange of its own.
+        questions: Mutex<HashMap<String, String>>,
         checked: AtomicU64,
         violations: AtomicU64,
     }
@@ -112,7 +118,11 @@ mod on {
     impl Checker {
         fn new(schemas: Schemas, report: Option<Mutex<File>>) -> Self {
             let (checked, violations) = (AtomicU64::new(0), AtomicU64::new(0));
-            Self { schemas, report, excused: Mutex::default(), checked, violations }
+            Self { schemas, report, excused: Mutex::default(), questions: Mutex::default(), checked, violations }
+        }
+
+        fn lock_questions(&self) -> MutexGuard<'_, HashMap<String, String>> {
+            self.questions.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
         fn lock_excused(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
@@ -191,7 +201,10 @@ mod on {
 
         /// What came in wrong may go out wrong: the hub relays, it does not mend.
         fn note(&self, message: &Value) {
-            let (subject, version) = self.lock().received(message, &self.checker.schemas);
+            let (mut subject, version) = self.lock().received(message, &self.checker.schemas);
+            if let Subject::Result { method: method @ None } = &mut subject {
+                *method = self.checker.lock_questions().get(&message["id"].to_string()).cloned();
+            }
             if let Err(misfit) = self.checker.schemas.check(&version, &subject, message) {
                 tracing::debug!(from = %self.name, method = subject.method(), version, misfit.path, misfit.reason, "WIRE_PEER_VIOLATION");
                 self.checker.lock_excused().insert((subject.method().to_owned(), misfit.path));
@@ -201,6 +214,9 @@ mod on {
         fn check(&self, message: &Value) {
             let (subject, version) = self.lock().sent(message, &self.checker.schemas);
             self.checker.checked.fetch_add(1, Ordering::Relaxed);
+            if let Subject::Request { to: Peer::Client, method } = &subject {
+                self.checker.lock_questions().insert(message["id"].to_string(), method.clone());
+            }
             if let Err(misfit) = self.checker.schemas.check(&version, &subject, message)
                 && !self.checker.lock_excused().contains(&(subject.method().to_owned(), misfit.path.clone()))
             {
@@ -263,8 +279,17 @@ mod on {
             client.sent(&pieces);
             assert_eq!(counts(), (3, 1), "the server answered so");
 
+            let question = Bytes::from_static(br#"{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"message":"m"}}"#);
+            let answer = Bytes::from_static(br#"{"jsonrpc":"2.0","id":7,"result":{}}"#);
+            server.received(&question);
+            client.sent_each(&[question]);
+            let elsewhere = Leg(Some(Watched::new(&checker, Peer::Client, "http"))).speaking(|| Some("2025-06-18"));
+            elsewhere.received(&answer);
+            server.sent_each(&[answer]);
+            assert_eq!(counts(), (5, 1), "the client answered so, in another exchange");
+
             client.sent(&[Bytes::from_static(b"{")]);
-            assert_eq!(counts(), (3, 2), "no JSON is a fault too");
+            assert_eq!(counts(), (5, 2), "no JSON is a fault too");
             let lines = std::fs::read_to_string(report.path()).unwrap();
             let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
             assert_eq!(lines.lines().count(), 2);

@@ -84,6 +84,6 @@ try {
   await act(client);
   await client.close();
 } finally {
-  for (const complaint of await hub.stop()) appendFileSync(complaints, `${scenario}: ${complaint}\n`);
+  for (const complaint of await hub.stop()) appendFileSync(complaints, `${JSON.stringify(`${scenario}: ${complaint}`)}\n`);
   back.close();
 }

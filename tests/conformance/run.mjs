@@ -45,7 +45,7 @@ async function asClient(set) {
   const env = { CONFORMANCE_COMPLAINTS: complaints, ...(options.wire && { CONFORMANCE_WIRE: options.wire }) };
   const command = [process.execPath, path.join(here, 'client.mjs')].map((word) => JSON.stringify(word)).join(' ');
   const ran = await runClientSet(set, command, only, env);
-  const said = existsSync(complaints) ? readFileSync(complaints, 'utf8').trim().split('\n') : [];
+  const said = existsSync(complaints) ? readFileSync(complaints, 'utf8').trim().split('\n').map((line) => JSON.parse(line)) : [];
   rmSync(complaints, { force: true });
   return { ...ran, complaints: said };
 }

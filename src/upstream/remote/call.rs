@@ -162,6 +162,7 @@ async fn refusal(shared: &Shared, wire: WireId, response: Response<Incoming>, se
 }
 
 fn read_json(shared: &Arc<Shared>, wire: WireId, status: StatusCode, bytes: Bytes) -> Result<Message, Fault> {
+    shared.dial.target.wire.received(&bytes);
     let messages = messages(bytes).map_err(|error| {
         tracing::debug!(server = %shared.dial.server(), %error, "answer is no message");
         Fault::NoAnswer
@@ -227,6 +228,7 @@ async fn read(shared: &Arc<Shared>, wire: WireId, events: &mut Events) -> Result
 /// It was meant to be the answer to `wire`.
 pub(super) fn read_event(shared: &Shared, data: String, wire: Option<WireId>) -> Result<impl IntoIterator<Item = Message> + use<>, Fault> {
     let bytes = Bytes::from(data);
+    shared.dial.target.wire.received(&bytes);
     match messages(bytes.clone()) {
         Ok(messages) => Ok(messages),
         Err(error) => {

@@ -21,6 +21,7 @@ use crate::{
     },
     name::ServerId,
     net::{Client, Reach},
+    observe::wire::{Leg, Peer},
     protocol::Version,
 };
 
@@ -79,6 +80,7 @@ pub(in crate::upstream) struct Target {
     pub(super) transport: Transport,
     restart: Restart,
     headers: HeaderMap,
+    pub(super) wire: Leg,
 }
 
 /// What one request carries besides.
@@ -107,6 +109,7 @@ impl Target {
             transport: destination.transport,
             restart: restart.clone(),
             headers,
+            wire: Leg::new(Peer::Server, server.name.as_str()),
         }
     }
 
@@ -116,6 +119,7 @@ impl Target {
     }
 
     pub(super) fn post(&self, body: Bytes, head: Head<'_>) -> Request<Full<Bytes>> {
+        self.wire.clone().speaking(|| head.version.map(Version::as_str)).sent(std::slice::from_ref(&body));
         self.post_to(&self.url, body, head)
     }
 

@@ -50,7 +50,8 @@ export async function startHub(mcpServers, { wire } = {}) {
       child.kill('SIGTERM');
       const code = await ended;
       rmSync(dir, { recursive: true, force: true });
-      return code === 0 ? [] : [`the hub ended with ${code}: ${said.trim()}`];
+      const errors = said.split('\n').filter((line) => !/^\{"type":"(info|warn)"/.test(line));
+      return code === 0 ? [] : [`the hub ended with ${code}: ${errors.join('\n').trim()}`];
     },
   };
 }
