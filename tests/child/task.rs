@@ -170,7 +170,7 @@ impl Server {
     fn task_result(self: &Arc<Self>, task: &str, id: &str) {
         loop {
             let waiting =
-                |all: &mut BTreeMap<String, Task>| !all[task].is_over() && !(all[task].status == "input_required" && !all[task].is_asked);
+                |all: &mut BTreeMap<String, Task>| !all[task].is_over() && (all[task].status != "input_required" || all[task].is_asked);
             let mut all = self.tasks.changed.wait_while(self.tasks.all.lock().unwrap(), waiting).unwrap();
             let state = all.get_mut(task).expect("a task");
             if let Some(outcome) = &state.outcome {
