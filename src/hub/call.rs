@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{
     Answer, Crossing, Hub, Inbound, Outcome,
     aim::{self, Found},
-    carried::{Aim, Call, Kept},
+    carried::{Aim, Asker, Call, Kept},
     crossing::{Claim, OnWire},
     resume, seal,
     talk::Talk,
@@ -79,25 +79,31 @@ fn aimed(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, aim: Ai
     match on_wire {
         Some(mut on_wire) => {
             let call = Call::new(hub, &inbound, aim.clone(), permit);
-            if may_talk(&inbound, &on_wire) {
-                let kept = Kept::new(hub, inbound, aim, server);
-                on_wire.talk = Some(Talk::new(Arc::new(kept), again.refusals, on_wire.task.take()));
-            }
+            prepare(hub, inbound, aim, server, &mut on_wire, again.refusals);
             Crossing::carrying(claim, call, on_wire)
         }
         None => later(hub, inbound, claim, permit, again, Some((aim, server))),
     }
 }
 
-/// Whether somebody may be asked something before the answer. Most calls: nobody.
-fn may_talk(inbound: &Inbound, on_wire: &OnWire) -> bool {
-    match (inbound.client.era(), on_wire.version.era()) {
+/// Keeps what is needed should somebody be asked before the answer. For most calls: nothing.
+fn prepare(hub: &Arc<Hub>, inbound: Inbound, aim: Aim, server: Arc<Server>, on_wire: &mut OnWire, refusals: u32) {
+    let method = inbound.message.method();
+    let may_talk = match (inbound.client.era(), on_wire.version.era()) {
         _ if on_wire.task.is_some() => true,
-        // Its result may be a question, or only say to come back.
-        (_, Era::Stateless) => round::may_ask(inbound.message.method()),
+        (Era::Handshake, Era::Stateless) => round::may_ask(method),
         (Era::Handshake, Era::Handshake) => inbound.profile().can_be_asked(),
         // By questions, or by an error that names a page to open (2025-11-25).
-        (Era::Stateless, Era::Handshake) => inbound.profile().can_be_asked() && round::may_ask(inbound.message.method()),
+        (Era::Stateless, Era::Handshake) => inbound.profile().can_be_asked() && round::may_ask(method),
+        // Its result may be a question, or only say to come back: that is between the two, and the hub keeps no more than the request.
+        (Era::Stateless, Era::Stateless) => {
+            on_wire.asker = round::may_ask(method).then(|| Asker::new(hub, &inbound));
+            false
+        }
+    };
+    if may_talk {
+        let task = on_wire.task.take();
+        on_wire.talk = Some(Talk::new(Arc::new(Kept::new(hub, inbound, aim, server)), refusals, task));
     }
 }
 
@@ -117,10 +123,7 @@ fn later(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, again: 
         };
         let mut on_wire = open(&server, &inbound, &aim, again.inputs()).await?;
         let call = Call::new(&hub, &inbound, aim.clone(), permit);
-        if may_talk(&inbound, &on_wire) {
-            let task = on_wire.task.take();
-            on_wire.talk = Some(Talk::new(Arc::new(Kept::new(&hub, inbound, aim, server)), again.refusals, task));
-        }
+        prepare(&hub, inbound, aim, server, &mut on_wire, again.refusals);
         Ok((call, on_wire))
     };
     Crossing::opening(claim, client, Box::pin(opening))
@@ -203,7 +206,7 @@ fn put(lease: &Lease, server: &Server, inbound: &Inbound, aim: &Aim, inputs: Inp
             &Outgoing { name, uri, task_id, profile, level, task: task.as_deref(), inputs, span, ..Outgoing::new(wire, version) },
         )
     })?;
-    Ok(OnWire { exchange, version, talk: None, task: Tasking::new(plan, lease, profile) })
+    Ok(OnWire { exchange, version, talk: None, asker: None, task: Tasking::new(plan, lease, profile) })
 }
 
 /// Whose instance may be used. Stateless clients have no session, wherever they come from.

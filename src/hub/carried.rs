@@ -313,6 +313,44 @@ impl Kept {
     }
 }
 
+/// What is left of a request between stateless peers, for an answer that asks for input: that is rare, so the request is read again
+/// then, and nothing is made before.
+pub(super) struct Asker {
+    hub: Arc<Hub>,
+    request: Bytes,
+    principal: Arc<Principal>,
+    endpoint: Arc<Endpoint>,
+}
+
+impl Asker {
+    pub(super) fn new(hub: &Arc<Hub>, inbound: &Inbound) -> Self {
+        Self {
+            hub: Arc::clone(hub),
+            request: inbound.message.bytes().clone(),
+            principal: Arc::clone(&inbound.principal),
+            endpoint: Arc::clone(&inbound.endpoint),
+        }
+    }
+
+    pub(super) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// `None` when the server is none any more.
+    pub(super) fn kept(&self, call: &Call) -> Option<Kept> {
+        let inbound = Inbound {
+            principal: Arc::clone(&self.principal),
+            endpoint: Arc::clone(&self.endpoint),
+            message: Message::parse(self.request.clone()).ok()?,
+            client: call.client,
+            session: None,
+            param_headers: None,
+        };
+        let server = self.hub.fleet.server(call.aim.server())?;
+        Some(Kept::new(&self.hub, inbound, call.aim.clone(), server))
+    }
+}
+
 /// What a request is about, however a client writes it: its endpoint, method, target and arguments.
 pub(super) fn digest(inbound: &Inbound) -> Digest {
     let message = &inbound.message;

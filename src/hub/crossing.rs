@@ -8,7 +8,15 @@ use std::{future::Future, pin::Pin};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Inbound, Outcome, carried::Call, listen::Listening, park::Waiter, session::CallEntry, talk::Talk, task::Tasking};
+use super::{
+    Answer, Inbound, Outcome,
+    carried::{Asker, Call},
+    listen::Listening,
+    park::Waiter,
+    session::CallEntry,
+    talk::{self, Talk},
+    task::Tasking,
+};
 use crate::{
     bridge::incoming,
     protocol::{Body, Refusal, RequestId, Version, code::Code},
@@ -82,6 +90,8 @@ pub(super) struct OnWire {
     pub(super) version: Version,
     /// For calls that may ask.
     pub(super) talk: Option<Box<Talk>>,
+    /// For calls between stateless peers, whose answer may be a question.
+    pub(super) asker: Option<Asker>,
     /// For calls that may become tasks, until the talk has it.
     pub(super) task: Option<Box<Tasking>>,
 }
@@ -188,7 +198,7 @@ async fn advance(state: &mut State, id: &RequestId) -> Step {
                     }
                     // Nobody can be asked: the server learns it as its question is dropped.
                     Event::Question(_) | Event::Withdrawn(_) => {}
-                    Event::Answer(_) | Event::Failed(_) => return Step::Answer(call.answer(event, id, on_wire.version)),
+                    Event::Answer(_) | Event::Failed(_) => return Step::Answer(talk::answer(event, call, on_wire, id)),
                 }
             }
             State::Parked(waiter) => return waiter.next().await,

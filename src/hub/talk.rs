@@ -173,6 +173,17 @@ pub(super) fn follow(
     }
 }
 
+/// The last event of a call in which nobody else can be asked.
+pub(super) fn answer(event: Event, call: &Call, on_wire: &OnWire, id: &RequestId) -> Answer {
+    if let (Event::Answer(answer), Some(asker)) = (&event, &on_wire.asker)
+        && Outcome::of(answer) == Outcome::InputRequired
+        && let Some(kept) = asker.kept(call)
+    {
+        return relay(asker.hub(), &kept, answer, id).unwrap_or_else(|refusal| call.refused(refusal, id));
+    }
+    call.answer(event, id, on_wire.version)
+}
+
 /// The last event of a call as the answer to its client, which may be to ask it something, or to tell it of a task.
 #[expect(clippy::too_many_arguments, reason = "the parts of one call, which two have in different places")]
 pub(super) fn last(

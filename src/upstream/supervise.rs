@@ -134,7 +134,7 @@ impl Server {
         life.run.tasks.spawn(async move {
             let _place = place;
             match server.bring_up(&None, profile, &run).await {
-                Ok(up) => server.join(&None, up, &run),
+                Ok(up) => server.join(&None, up, &run, Begun::Beside),
                 Err(error) => {
                     let mut life = server.life();
                     if !is_current(&life, &run) {
@@ -170,7 +170,7 @@ impl Server {
             let profile = slot.as_ref().map_or(Profile::BARE, |key| key.profile);
             let error = match self.bring_up(&slot, profile, &run).await {
                 Ok(up) => {
-                    self.join(&slot, up, &run);
+                    self.join(&slot, up, &run, Begun::ForAll);
                     return;
                 }
                 Err(error) => error,
@@ -318,7 +318,7 @@ impl Server {
         }
     }
 
-    fn join(self: &Arc<Self>, slot: &Slot, up: Up, run: &Run) {
+    fn join(self: &Arc<Self>, slot: &Slot, up: Up, run: &Run, begun: Begun) {
         let Up { process, born, stderr } = up;
         let is_for_one = self.settings.pool.scope == Scope::Call;
         let (version, profile) = (born.greeting.version, born.profile);
@@ -337,7 +337,9 @@ impl Server {
         life.is_stateless = version.era() == Era::Stateless;
         life.is_known = true;
         let is_first = life.pool.one_of(profile).is_none();
-        life.pool.share_mut(slot).coming = None;
+        if begun == Begun::ForAll {
+            life.pool.share_mut(slot).coming = None;
+        }
         // Stateless after all: it is of use to more than those it was started for, so whoever looks first takes it.
         let slot = slot.clone().filter(|key| key.profile == profile);
         instance.bind(slot.as_ref());
@@ -464,6 +466,15 @@ impl Server {
             let _ = server.learn_from(&instance).await;
         });
     }
+}
+
+/// How a start was begun.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    /// As the one that everybody may join (`Share::coming`).
+    ForAll,
+    /// For one caller, beside that.
+    Beside,
 }
 
 /// A process that has not answered yet.

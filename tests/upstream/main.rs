@@ -6,7 +6,7 @@ mod offers;
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -826,17 +826,22 @@ async fn an_unused_instance_is_stopped_and_a_used_one_is_not() {
     scene.end().await;
 }
 
-#[tokio::test]
-async fn starts_for_callers_who_left_make_no_room_for_more_and_nothing_of_them_stays() {
-    let dir = tempfile::tempdir().unwrap();
-    let starts = dir.path().join("starts");
+/// A server of which every process is one caller's, and a file to which each of its processes writes its id.
+fn counted(dir: &Path, idle_stop: &Value) -> (Scene, impl Fn() -> Vec<u32> + use<>) {
+    let starts = dir.join("starts");
     let line = format!("echo $$ >> {}; exec {}", starts.display(), scripted().display());
     let mut setup = Setup { known: Some(Version::STATELESS), ..Setup::default() };
-    let entry = json!({"command": "sh", "args": ["-c", line], "pool": {"scope": "call", "size": 2, "idle_stop": 0.1}});
+    let entry = json!({"command": "sh", "args": ["-c", line], "pool": {"scope": "call", "size": 2, "idle_stop": idle_stop}});
     setup.servers.insert("s".into(), entry);
-    let mut scene = setup.run();
+    let started = move || fs::read_to_string(&starts).unwrap_or_default().lines().map(|pid| pid.parse().unwrap()).collect();
+    (setup.run(), started)
+}
+
+#[tokio::test]
+async fn starts_for_callers_who_left_make_no_room_for_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (scene, started) = counted(dir.path(), &json!(null));
     let server = scene.server("s");
-    let started = || fs::read_to_string(&starts).unwrap_or_default().lines().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>();
     // Each begins a start, if it has a place, and leaves; nothing comes up meanwhile.
     for _ in 0..5 {
         let caller = principal("p");
@@ -844,21 +849,27 @@ async fn starts_for_callers_who_left_make_no_room_for_more_and_nothing_of_them_s
     }
     let (first, second) = (principal("p"), principal("p"));
     let (one, two) = tokio::join!(server.lease(&first), server.lease(&second));
-    let mut groups = [pid(&one.unwrap()).await, pid(&two.unwrap()).await];
-    let mut all = started();
+    let mut groups = vec![pid(&one.unwrap()).await, pid(&two.unwrap()).await];
+    let mut all: Vec<u32> = started();
     groups.sort_unstable();
     all.sort_unstable();
     assert_eq!(all, groups, "those who come next take what was started");
+    scene.end().await;
+}
 
-    // Nobody comes next.
-    let third = tokio::spawn({
+#[tokio::test]
+async fn nothing_stays_of_a_start_whose_caller_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut scene, started) = counted(dir.path(), &json!(0.1));
+    let server = scene.server("s");
+    let caller = tokio::spawn({
         let server = Arc::clone(&server);
         async move { lease(&server).await }
     });
-    while started().len() < 3 {
+    while started().is_empty() {
         tokio::task::yield_now().await;
     }
-    third.abort();
+    caller.abort();
     while server.status().state != State::Stopped {
         scene.happens(ServerPhase::Stopped).await;
     }
