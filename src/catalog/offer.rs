@@ -54,6 +54,18 @@ impl Item {
 }
 
 impl Offer {
+    /// `serverInfo`, if it is one: servers need not say who they are (MCP 2026-07-28), but what is said has a name and a version.
+    pub fn own_info(&self) -> Option<&RawValue> {
+        #[derive(Deserialize)]
+        struct Implementation {
+            #[serde(rename = "name")]
+            _name: String,
+            #[serde(rename = "version")]
+            _version: String,
+        }
+        serde_json::from_slice::<Implementation>(&self.server_info).ok().and_then(|_| raw(&self.server_info))
+    }
+
     pub fn items(&self, kind: Kind) -> &[Item] {
         match kind {
             Kind::Tools => &self.tools,
@@ -328,6 +340,15 @@ pub(super) mod tests {
             assert!(from_stored(text.replacen(from, to, 1).as_bytes()).is_none(), "{to}");
         }
         assert!(from_stored(b"\xff").is_none());
+    }
+
+    #[test]
+    fn a_server_that_does_not_say_who_it_is_says_nothing() {
+        let cases = [("{}", false), ("", false), ("[]", false), (r#"{"name":"a"}"#, false), (r#"{"name":"a","version":1}"#, false)];
+        for (info, said) in cases.into_iter().chain([(r#"{"title":"A","name":"a","version":"1"}"#, true)]) {
+            let offer = Offer { server_info: Bytes::from_static(info.as_bytes()), ..offer(&[]) };
+            assert_eq!(offer.own_info().map(RawValue::get), said.then_some(info));
+        }
     }
 
     #[test]

@@ -10,7 +10,6 @@ use super::{
     definition::Dress,
     kind::PerKind,
     merge::{AllForms, Forms, Listed, Nicknames, merge, nickname},
-    offer::raw,
     offered::{Entry, Offered, Offers, asked},
     page::{Frame, HUB_INFO, Line, Pages},
     rendered::{Rendered, Variant},
@@ -302,8 +301,7 @@ impl Catalog {
         };
         let lines: Vec<_> = offered.list(variant.kind).iter().map(line).collect();
         let ttl_ms = ttl_ms(&offered.offer).map_or(self.ttl_ms, |ttl_ms| ttl_ms.min(self.ttl_ms));
-        let server_info = raw(&offered.offer.server_info).map(|info| info.get().as_bytes()).filter(|info| info.starts_with(b"{"));
-        let server_info = server_info.unwrap_or(HUB_INFO);
+        let server_info = offered.offer.own_info().map_or(HUB_INFO, |info| info.get().as_bytes());
         let generation = *offered.generations.get(variant.kind);
         Pages::render(&Frame { scope, variant, generation, ttl_ms, server_info, key: &self.key }, &lines)
     }

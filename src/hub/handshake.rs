@@ -115,7 +115,7 @@ fn identity(hub: &Hub, endpoint: &Endpoint) -> Identity {
     match &endpoint.server {
         Some(name) => {
             let offer = hub.catalog.offer(&ServerId { tenant: endpoint.tenant.clone(), name: name.clone() });
-            let info = offer.as_ref().and_then(|offer| serde_json::from_slice(&offer.server_info).ok());
+            let info = offer.as_ref().and_then(|offer| serde_json::from_str(offer.own_info()?.get()).ok());
             Identity {
                 info: info.unwrap_or_else(|| json!({"name": name, "version": env!("CARGO_PKG_VERSION")})),
                 instructions: offer.and_then(|offer| offer.instructions.clone()),

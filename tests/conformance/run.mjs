@@ -12,7 +12,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { here, startHub } from './lib/hub.mjs';
-import { CLIENT_SETS, runClientSet, runServerSet, table, worse, worseAcross, worseClient } from './lib/suite.mjs';
+import { CLIENT_SETS, TIMED, runClientSet, runServerSet, table, worse, worseAcross, worseClient } from './lib/suite.mjs';
 
 const { values: options } = parseArgs({
   options: { set: { type: 'string' }, only: { type: 'string' }, jobs: { type: 'string' }, wire: { type: 'string' }, list: { type: 'boolean' } },
@@ -29,7 +29,7 @@ const serverSets = [
   ...Object.entries(baseline.skills).map(([set, want]) => ['skills', 'skills', set, (results) => worse(results, want, only)]),
 ];
 
-async function throughHub(server, set) {
+async function throughHub(server, set, only) {
   const hub = await startHub({ [server]: node(`${server}-server.mjs`) }, options);
   let ran;
   try {
@@ -40,7 +40,7 @@ async function throughHub(server, set) {
   return ran;
 }
 
-async function asClient(set) {
+async function asClient(set, only) {
   const complaints = path.join(tmpdir(), `conformance-complaints-${process.pid}-${set}`);
   const env = { CONFORMANCE_COMPLAINTS: complaints, ...(options.wire && { CONFORMANCE_WIRE: options.wire }) };
   const command = [process.execPath, path.join(here, 'client.mjs')].map((word) => JSON.stringify(word)).join(' ');
@@ -51,11 +51,11 @@ async function asClient(set) {
 }
 
 const jobs = [
-  ...serverSets.map(([name, server, set, judge]) => ({ name, judge, run: () => throughHub(server, set) })),
+  ...serverSets.map(([name, server, set, judge]) => ({ name, judge, run: (only) => throughHub(server, set, only) })),
   ...Object.entries(CLIENT_SETS).map(([set, scenarios]) => ({
     name: `client/${set}`,
     judge: (results) => worseClient(results, only ?? scenarios),
-    run: () => asClient(set),
+    run: (only) => asClient(set, only),
   })),
 ];
 const wanted = options.set?.split(',');
@@ -69,26 +69,38 @@ if (options.wire) {
   rmSync(options.wire, { force: true });
 }
 
-let passed = 0;
-let failed = 0;
-const tables = [];
-async function next(queue) {
+const broken = (error) => ({ results: {}, out: '', complaints: [String(error?.stack ?? error)] });
+
+async function runNext(queue) {
   for (let job = queue.shift(); job; job = queue.shift()) {
     const began = Date.now();
-    const { results, out, complaints } = await job.run().catch((error) => ({ results: {}, out: '', complaints: [String(error?.stack ?? error)] }));
-    const bad = job.judge(results);
-    const wrong = Object.keys(bad).length + complaints.length;
-    failed += wrong;
-    passed += Object.keys(results).filter((scenario) => !(scenario in bad)).length;
+    Object.assign(job, await job.run(only).catch(broken));
+    const wrong = Object.keys(job.judge(job.results)).length + job.complaints.length;
     console.error(`${wrong ? 'FAIL' : 'ok  '} ${job.name}: ${wrong} wrong, ${Math.round((Date.now() - began) / 1000)} s`);
-    const silent = Object.keys(results).length ? [] : [out.slice(-2000)];
-    tables.push([job.name, [table(job.name, results, bad), ...complaints.map((complaint) => `COMPLAINT ${complaint}`), ...silent].join('\n')]);
   }
 }
 const queue = [...chosen];
 const workers = Math.max(1, Number(options.jobs ?? (options.wire ? 1 : availableParallelism() + 1)));
-await Promise.all(Array.from({ length: workers }, () => next(queue)));
+await Promise.all(Array.from({ length: workers }, () => runNext(queue)));
 
-for (const { name } of chosen) console.log(tables.find(([title]) => title === name)[1]);
+// What measures time is asked once more when nothing else runs.
+for (const job of chosen) {
+  for (const scenario of Object.keys(job.judge(job.results)).filter((scenario) => TIMED.includes(scenario) && workers > 1)) {
+    const again = await job.run([scenario]).catch(broken);
+    console.error(`${job.name}: ${scenario} again, alone`);
+    Object.assign(job.results, again.results);
+    job.complaints.push(...again.complaints);
+  }
+}
+
+let passed = 0;
+let failed = 0;
+for (const { name, judge, results, out, complaints } of chosen) {
+  const bad = judge(results);
+  failed += Object.keys(bad).length + complaints.length;
+  passed += Object.keys(results).filter((scenario) => !(scenario in bad)).length;
+  console.log([table(name, results, bad), ...complaints.map((complaint) => `COMPLAINT ${complaint}`)].join('\n'));
+  if (!Object.keys(results).length) console.log(out.slice(-2000));
+}
 console.log(`\n${passed} passed, ${failed} failed`);
 process.exit(failed || !passed ? 1 : 0);

@@ -33,6 +33,9 @@ export const CLIENT_SETS = {
     'http-invalid-tool-headers', 'json-schema-ref-no-deref', 'json-schema-2020-12-preservation'],
 };
 
+/** These have milliseconds to answer in, or measure them; a new process of a server may take longer while all cores are busy. */
+export const TIMED = ['server-stateless', 'sse-retry'];
+
 /** What the suite prints; killed after `seconds`. */
 const run = (release, args, seconds, env = {}) =>
   new Promise((resolve) => {
