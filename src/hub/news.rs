@@ -5,12 +5,12 @@ use std::sync::{Arc, Weak};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hub, Session};
+use super::{Hub, Session, session::Asked as SessionAsked};
 use crate::{
     bridge::{
         incoming,
         park::completed_elicitation,
-        question::{self, Asked},
+        question::{self, Asked, Kind},
     },
     limits,
     name::ServerId,
@@ -83,7 +83,7 @@ fn ask(hub: &Arc<Hub>, session: &Arc<Session>, server: &ServerId, question: Ques
         Ok(read) => read.kind,
         Err(refusal) => return question.answer(refusal.to_body().to_bytes()),
     };
-    let Some(mut asked) = session.ask() else { return refuse(question, "the client has too many questions open") };
+    let Some(asked) = session.ask() else { return refuse(question, "the client has too many questions open") };
     let revision = hub.catalog.offer(server).map_or(Version::LATEST_HANDSHAKE, |offer| offer.version);
     let body = match question::forward(question.message(), asked.id(), (client.version, client.profile), revision, None) {
         Ok(body) => body,
@@ -92,26 +92,43 @@ fn ask(hub: &Arc<Hub>, session: &Arc<Session>, server: &ServerId, question: Ques
     if !session.post_question(body) {
         return refuse(question, "the client has too much to read");
     }
-    let (hub, session) = (Arc::clone(hub), Arc::clone(session));
     let place = (server.clone(), question.id());
     let withdrawn = CancellationToken::new();
     hub.asking.insert(place.clone(), withdrawn.clone());
+    let (hub, session) = (Arc::clone(hub), Arc::clone(session));
+    let gone = question::withdrawn(asked.id(), "the server withdrew it");
+    let open = Open { asked, question, kind, revision };
     hub.tasks.clone().spawn(async move {
-        let answer = tokio::select! {
-            answer = timeout(limits::PARK, asked.answer()) => answer.ok().flatten(),
-            () = hub.stop.cancelled() => None,
-            () = withdrawn.cancelled() => {
-                session.post(question::withdrawn(asked.id(), "the server withdrew it"));
-                return;
-            }
-        };
+        tokio::select! {
+            () = open.see_through(&hub) => {}
+            () = withdrawn.cancelled() => session.post(gone),
+        }
         hub.asking.remove(&place);
-        let response = match answer {
-            Some(said) => question::answer(&said, kind, &question.id(), revision),
-            None => kind.closing(&question.id()),
-        };
-        question.answer(response);
     });
+}
+
+/// A question of a server that its client has and has not answered.
+pub(super) struct Open {
+    pub(super) asked: SessionAsked,
+    pub(super) question: Question,
+    pub(super) kind: Kind,
+    /// Of the server.
+    pub(super) revision: Version,
+}
+
+impl Open {
+    /// Waits for the client's answer, and for no longer than a person may take.
+    pub(super) async fn see_through(mut self, hub: &Hub) {
+        let said = tokio::select! {
+            said = timeout(limits::PARK, self.asked.answer()) => said.ok().flatten(),
+            () = hub.stop.cancelled() => None,
+        };
+        let response = match said {
+            Some(said) => question::answer(&said, self.kind, &self.question.id(), self.revision),
+            None => self.kind.closing(&self.question.id()),
+        };
+        self.question.answer(response);
+    }
 }
 
 fn refuse(question: Question, why: &str) {

@@ -15,6 +15,7 @@ use super::{
     Answer, Hub, Session, Step,
     carried::{Call, Kept},
     crossing::{OnWire, Turn},
+    news,
     park::{self, Parking, Waiter},
     seal,
     session::Asked,
@@ -57,6 +58,7 @@ enum Whose {
 type Reopening = Pin<Box<dyn Future<Output = Result<OnWire, Refusal>> + Send>>;
 
 struct Conversation {
+    hub: Arc<Hub>,
     session: Arc<Session>,
     /// To be said before anything else; then how the call ends, if it does.
     out: VecDeque<crate::protocol::Body>,
@@ -77,7 +79,7 @@ struct Open {
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and there are few")]
 enum From {
     /// A handshake server, while it works.
-    Server(Question, question::Kind),
+    Server(Question, question::Kind, Version),
     /// A stateless server's result.
     Round(Number),
 }
@@ -95,6 +97,7 @@ impl Talk {
         let whose = match &kept.session {
             None => Whose::Stateless,
             Some(session) => Whose::Session(Box::new(Conversation {
+                hub: Arc::clone(kept.hub()),
                 session: Arc::clone(session),
                 out: VecDeque::new(),
                 end: None,
@@ -335,7 +338,7 @@ impl Conversation {
         match question::forward(question.message(), asked.id(), (kept.client, kept.profile), server, publish.as_deref()) {
             Ok(body) => {
                 self.out.push_back(body);
-                self.open.push(Open { asked, until: Instant::now() + limits::PARK, from: From::Server(question, kind) });
+                self.open.push(Open { asked, until: Instant::now() + limits::PARK, from: From::Server(question, kind, server) });
             }
             Err(refusal) => refuse(question, refusal),
         }
@@ -343,7 +346,7 @@ impl Conversation {
 
     /// The server takes its question back; the client is told.
     fn withdraw(&mut self, theirs: &RequestId) {
-        let is_it = |open: &Open| matches!(&open.from, From::Server(question, _) if question.id() == *theirs);
+        let is_it = |open: &Open| matches!(&open.from, From::Server(question, ..) if question.id() == *theirs);
         if let Some(at) = self.open.iter().position(is_it) {
             let open = self.open.swap_remove(at);
             self.out.push_back(question::withdrawn(open.asked.id(), "the server withdrew it"));
@@ -379,11 +382,11 @@ impl Conversation {
             self.out.push_back(question::withdrawn(asked.id(), "it took too long"));
         }
         match (from, said) {
-            (From::Server(theirs, kind), Some(said)) => {
+            (From::Server(theirs, kind, _), Some(said)) => {
                 let response = question::answer(&said, kind, &theirs.id(), server);
                 theirs.answer(response);
             }
-            (From::Server(theirs, kind), None) => {
+            (From::Server(theirs, kind, _), None) => {
                 let response = kind.closing(&theirs.id());
                 theirs.answer(response);
             }
@@ -437,10 +440,36 @@ impl Conversation {
 
     /// The call ends: what the client was asked it need not answer any more.
     fn end(&mut self, end: Turn) {
-        for open in self.open.drain(..) {
-            self.out.push_back(question::withdrawn(open.asked.id(), "the request it belonged to has ended"));
+        for asked in self.leave() {
+            self.out.push_back(question::withdrawn(asked.id(), "the request it belonged to has ended"));
         }
         self.end = Some(end);
+    }
+
+    /// Gives up what is open, but for questions that may belong to another call of this session: nothing tells which one a handshake
+    /// server means, so those wait for their answers without this one.
+    fn leave(&mut self) -> Vec<Asked> {
+        let is_alone = self.session.open_calls() <= 1;
+        let mut given_up = Vec::new();
+        for Open { asked, from, .. } in self.open.drain(..) {
+            match from {
+                From::Server(question, kind, revision) if !is_alone => {
+                    let (hub, open) = (Arc::clone(&self.hub), news::Open { asked, question, kind, revision });
+                    self.hub.tasks.spawn(async move { open.see_through(&hub).await });
+                }
+                _ => given_up.push(asked),
+            }
+        }
+        given_up
+    }
+}
+
+/// The client cancelled, or is gone.
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        for asked in self.leave() {
+            self.session.post(question::withdrawn(asked.id(), "the request it belonged to has ended"));
+        }
     }
 }
 

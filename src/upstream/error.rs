@@ -45,6 +45,15 @@ impl UpstreamError {
         Self::new(server, Reason::Busy, "has as many calls waiting as it may; try again")
     }
 
+    /// Each process that may ask its caller has one.
+    pub(super) fn in_use(server: &ServerId, size: usize) -> Self {
+        Self::new(
+            server,
+            Reason::Busy,
+            format!("has {size} processes that may ask their caller (pool.size), and each is in use; try again"),
+        )
+    }
+
     /// A remote server that failed again and again.
     pub(super) fn left_alone(server: &ServerId) -> Self {
         Self::new(server, Reason::Crashed, "failed several times in a row and is left alone for a moment; try again")

@@ -112,6 +112,8 @@ enum Found {
     Lease(Lease),
     /// The next failed try is told here; gone when it is worth looking again.
     Coming(watch::Receiver<Option<UpstreamError>>),
+    /// Each of as many instances as there may be has a caller that can be asked.
+    InUse,
 }
 
 impl Server {
@@ -172,14 +174,10 @@ impl Server {
         let ready = self.ready.load();
         let key = Key::new(pool, ready.is_stateless, sharer);
         let instances = ready.shares.get(&key)?;
-        let may_grow = instances.len() < pool.size;
         if key.is_exclusive() {
-            return match alone(instances) {
-                Some(held) => Some(self.lease_by(held)),
-                None if may_grow => None,
-                None => self.lease_of(least_used(instances)?),
-            };
+            return alone(instances).map(|held| self.lease_by(held));
         }
+        let may_grow = instances.len() < pool.size;
         let instance = least_used(instances)?;
         // One more instance may take what this one cannot: `lease` decides.
         let is_busy = instance.uses() >= self.commons.limits.queue;
@@ -188,7 +186,8 @@ impl Server {
 
     /// Starts what is needed and waits for it (bounded by `timeouts.start`). Dropping the future leaves the start under way.
     ///
-    /// Whoever can be asked and has no session gets an instance that nobody else uses now, as long as `pool.size` allows it.
+    /// Whoever can be asked and has no session gets an instance that nobody else uses, and waits for one where `pool.size` are in use:
+    /// nothing tells which of two calls a question belongs to, and it may be read by one caller only.
     ///
     /// # Errors
     /// It may not be started, cannot be, or was not ready in time.
@@ -197,6 +196,7 @@ impl Server {
         if self.settings.pool.scope == Scope::Call {
             return self.lease_fresh(sharer, until).await;
         }
+        let call_until = Instant::now() + self.settings.timeouts.call;
         loop {
             let mut freed = pin!(self.freed.notified());
             // Before the look: what is given back after it must not be missed.
@@ -204,6 +204,10 @@ impl Server {
             let coming = match self.find(sharer)? {
                 Found::Lease(lease) => return Ok(lease),
                 Found::Coming(coming) => coming,
+                Found::InUse => {
+                    timeout_at(call_until, freed).await.map_err(|_| UpstreamError::in_use(&self.settings.id, self.settings.pool.size))?;
+                    continue;
+                }
             };
             let waited = tokio::select! {
                 waited = self.wait(coming, until) => waited,
@@ -470,13 +474,15 @@ impl Server {
         let share = life.pool.share(&slot);
         let (instances, coming) = share.map_or((&[][..], None), |share| (&share.instances, share.coming.as_ref()));
         let may_grow = instances.len() < self.settings.pool.size && coming.is_none_or(|coming| coming.due.is_none());
-        if key.is_exclusive()
-            && let Some(held) = alone(instances)
-        {
-            return Ok(Found::Lease(self.lease_by(held)));
-        }
-        if let Some(instance) = least_used(instances) {
-            let is_busy = key.is_exclusive() || instance.uses() >= self.commons.limits.queue;
+        if key.is_exclusive() {
+            if let Some(held) = alone(instances) {
+                return Ok(Found::Lease(self.lease_by(held)));
+            }
+            if !may_grow && !instances.is_empty() {
+                return Ok(Found::InUse);
+            }
+        } else if let Some(instance) = least_used(instances) {
+            let is_busy = instance.uses() >= self.commons.limits.queue;
             if !(is_busy && may_grow)
                 && let Some(lease) = self.lease_of(instance)
             {
@@ -507,7 +513,8 @@ impl Server {
     fn any_lease(&self, sharer: &Sharer) -> Option<Lease> {
         let ready = self.ready.load();
         let key = Key::new(&self.settings.pool, ready.is_stateless, sharer);
-        self.lease_of(least_used(ready.shares.get(&key)?)?)
+        let instances = ready.shares.get(&key)?;
+        if key.is_exclusive() { alone(instances).map(|held| self.lease_by(held)) } else { self.lease_of(least_used(instances)?) }
     }
 
     /// `pool.scope: call`: an instance that nobody used before.

@@ -173,24 +173,24 @@ async fn callers_without_a_session_are_asked_on_instances_of_their_own_up_to_the
         answer(question, json!({"to": message}));
     }
     assert_ne!(pid(&first).await, pid(&second).await);
-    // One more shares, and the newest call is asked.
-    let third = server.try_lease(&caller).expect("a busy one is better than none");
-    let shared = pid(&third).await;
-    let other = if shared == pid(&first).await { &first } else { &second };
-    let older = ask(other, "hold", json!({"file": "/nonexistent"}));
-    let mut newest = ask(&third, "ask_form", json!({"message": "c"}));
-    answer(question(&mut newest).await, json!({"to": "c"}));
-    assert_eq!(said(&mut newest).await, json!({"to": "c"}));
     for (exchange, message) in exchanges.iter_mut().zip(["a", "b"]) {
         assert_eq!(said(exchange).await, json!({"to": message}));
     }
+    drop(exchanges);
+    // One more waits: it must not be asked what belongs to another, nor another what belongs to it.
+    assert!(server.try_lease(&caller).is_none());
+    let waiting = tokio::spawn({
+        let (server, caller) = (Arc::clone(&server), caller.clone());
+        async move { server.lease(&caller).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    let given_back = pid(&first).await;
+    drop(first);
+    let third = waiting.await.unwrap().unwrap();
+    assert_eq!(pid(&third).await, given_back);
     assert_eq!(server.status().instances, 2);
-    drop((older, newest, exchanges));
-    drop((first, third));
-    // Given back: the next one has it alone.
-    let again = server.try_lease(&caller).expect("one that nobody uses");
-    assert_ne!(pid(&again).await, pid(&second).await);
-    drop((second, again));
+    drop((second, third));
     scene.end().await;
 }
 
