@@ -197,6 +197,8 @@ fn put(lease: &Lease, server: &Server, inbound: &Inbound, aim: &Aim, inputs: Inp
     if let Some(level) = level.filter(|_| version.era() == Era::Handshake) {
         lease.set_level(level);
     }
+    // A handshake server knows neither answers nor states.
+    let inputs = if version.era() == Era::Handshake { Inputs::Take } else { inputs };
     let exchange = lease.open(&opening, |wire| {
         let (name, uri, task_id) = aim.tokens();
         let span = trace::is_sent(message).then(seal::span);
