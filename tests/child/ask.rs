@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Server, error, result};
+use super::{Server, await_file, error, result};
 
 /// Every tool here.
-pub(crate) const TOOLS: [&str; 8] =
-    ["ask_form", "ask_url", "ask_sampling", "ask_roots", "ask_two", "ask_again", "ask_withdrawn", "need_url"];
+pub(crate) const TOOLS: [&str; 10] =
+    ["ask_form", "ask_url", "ask_sampling", "ask_roots", "ask_two", "ask_again", "ask_withdrawn", "ask_held", "ask_given_up", "need_url"];
 
 /// What a tool asks, in order; all of one inner list at once.
 fn questions(tool: &str, arguments: &Value) -> Vec<Vec<Value>> {
@@ -61,12 +61,17 @@ pub(crate) fn is_for(tool: &str, declared: &Value) -> bool {
 
 impl Server {
     /// On a thread of its own. Answers `id` when all was answered.
-    pub(crate) fn ask_in_turn(self: &Arc<Self>, tool: &str, id: &str, arguments: &Value, out: &mut Vec<u8>) {
+    pub(crate) fn ask_in_turn(self: &Arc<Self>, tool: &str, id: &str, arguments: &Value, meta: &Value, out: &mut Vec<u8>) {
         if tool == "ask_withdrawn" {
             let asked = self.send_question(&questions(tool, arguments)[0][0]);
             let params = json!({"requestId": asked, "reason": "never mind"});
             self.write(format!("{}\n", json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})).as_bytes());
             return self.answer_call(id, "withdrawn", out);
+        }
+        if tool == "ask_given_up" {
+            self.send_question(&questions(tool, arguments)[0][0]);
+            await_file(arguments);
+            return self.answer_call(id, "given up", out);
         }
         let mut replies = Vec::new();
         for together in questions(tool, arguments) {
@@ -77,6 +82,10 @@ impl Server {
             for asked in asked {
                 replies.push(self.reply_to(asked));
             }
+        }
+        if tool == "ask_held" {
+            self.progress(meta, 1, 2);
+            await_file(arguments);
         }
         self.answer_call(id, &said(replies), out);
     }

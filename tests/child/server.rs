@@ -41,12 +41,13 @@
 //!
 //! Tools of `full` (can be called in any mode): `ask_form {message}`, `ask_url {url, message}`, `ask_sampling {prompt}`, `ask_roots`,
 //! `ask_two` (two forms at once), `ask_again` (two, one after the other), `ask_withdrawn` (takes its question back, then answers), `need_url`
-//! (`-32042` the first time; 2026-07-28: never), `ask_outside {method}` (answers, and asks when no call is open), `told` (waits for the
+//! (`-32042` the first time; 2026-07-28: never), `ask_held {file}` (a form; progress with the reply, the answer when that file is there),
+//! `ask_given_up {file}` (a form; answers when that file is there, whatever was said), `ask_outside {method}` (answers, and asks when no call is open), `told` (waits for the
 //! reply to that), `elicited {id}` (says `notifications/elicitation/complete`), `log {level, data, count}`, `log_level`,
 //! `touch_resource {uri}`, `subscriptions`, `end_listens`, `declared` (what the client said it can do).
 //!
 //! Tools: `echo {text}`, `label {text}`, `slow {ms}`, `never`, `hold {file}` (answers when that file is there), `blob {bytes}`,
-//! `halves {file}` (progress, and more of it with the answer when that file is there), `progress {steps, ms}`, `cancellations`, `await {name, count}` (answers when that tool was called, or `cancelled` came, so often),
+//! `halves {file}` (progress, and more of it with the answer when that file is there), `progress {steps, ms}`, `cancellations`, `await {name, count}` (answers when that tool was called, or `cancelled` or the reply `accept`, `decline`, `cancel` came, so often),
 //! `grow {by, kind}` (as many new tools, prompts or resources, and as many times `list_changed`, at once), `crash {status}`,
 //! `env`, `fork {}` (the pid of a sleeping grandchild), `pid`, `args`, `deaf` (reads no more after answering), `ask {method}` (asks the
 //! client, answers what it said), `answer {members}` (this text in place of a result), `say {text}` (a line as it is), `stderr {text}`, `fail` (a JSON-RPC error), `whoami`.
@@ -192,7 +193,7 @@ struct Server {
     era: Mutex<Option<&'static str>>,
     grown: AtomicUsize,
     cancelled: Mutex<HashSet<String>>,
-    /// How often each tool was called, and `cancelled` came.
+    /// How often each tool was called, and `cancelled` and each action of a reply came.
     counts: Mutex<HashMap<String, u64>>,
     counted: Condvar,
     /// Of `--count`.
@@ -275,7 +276,9 @@ impl Server {
             (None, Some(id)) => {
                 let reply = message.result.or(message.error).map_or("null", RawValue::get);
                 let id = id.get().parse().unwrap_or_default();
-                self.replies.lock().unwrap().insert(id, serde_json::from_str(reply).unwrap_or_default());
+                let reply: Value = serde_json::from_str(reply).unwrap_or_default();
+                self.count(reply["action"].as_str().unwrap_or_default());
+                self.replies.lock().unwrap().insert(id, reply);
                 self.replied.notify_all();
             }
             (None, None) => {}
@@ -575,7 +578,7 @@ impl Server {
                 let reply = self.reply_to(asked);
                 self.answer_call(id, &reply.to_string(), &mut out);
             }
-            name => self.ask_in_turn(name, id, arguments, &mut out),
+            name => self.ask_in_turn(name, id, arguments, meta, &mut out),
         }
         self.write(&out);
     }
