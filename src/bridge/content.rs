@@ -41,7 +41,7 @@ impl<'p> Reader<'p> {
     /// What changes in the array at `text`, in order.
     pub(super) fn edits<'a>(&self, text: &'a str, shape: Shape) -> Edits<'a> {
         let mut edits = Vec::new();
-        if self.may_change(text) {
+        if self.may_change(text.as_bytes()) {
             for element in elements(text).unwrap_or_default() {
                 match shape {
                     Shape::Blocks => self.block(element, &mut edits),
@@ -63,8 +63,9 @@ impl<'p> Reader<'p> {
         self.publish.is_none() && self.client >= Version::V2025_06_18
     }
 
-    fn may_change(&self, text: &str) -> bool {
-        let has = |needle: &str| memchr::memmem::find(text.as_bytes(), needle.as_bytes()).is_some();
+    /// Whether anything in this JSON could be. One search through the bytes, which tells for nearly every answer.
+    pub(super) fn may_change(&self, json: &[u8]) -> bool {
+        let has = |needle: &str| memchr::memmem::find(json, needle.as_bytes()).is_some();
         (self.publish.is_some() || self.client < Version::V2025_06_18) && has(r#""uri""#)
             || self.client < Version::V2025_03_26 && has(r#""audio""#)
     }
