@@ -91,14 +91,8 @@ impl Pipe {
             // What is no request is never answered, not even with an error.
             Err(_) => return,
         };
-        let inbound = Inbound {
-            principal: Arc::clone(&self.principal),
-            endpoint: Arc::clone(&self.endpoint),
-            message,
-            client,
-            session: Some(Arc::clone(&self.session)),
-            param_headers: None,
-        };
+        let session = Some(Arc::clone(&self.session));
+        let inbound = Inbound::new(Arc::clone(&self.principal), Arc::clone(&self.endpoint), message, client, session);
         match self.hub.dispatch(inbound) {
             Outcome::Now(answer) => self.work.say(answer.body),
             Outcome::Later(crossing) if crossing.is_listen() => {

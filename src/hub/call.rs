@@ -11,7 +11,7 @@ use super::{
     aim::{self, Found},
     carried::{Aim, Asker, Call, Kept},
     crossing::{Claim, OnWire},
-    resume, seal,
+    random, resume,
     talk::Talk,
     task::{self, Tasking},
 };
@@ -21,7 +21,7 @@ use crate::{
         outgoing::{self, Inputs, Outgoing},
         round::{self, Retry},
         task::is_of_tasks,
-        trace,
+        trace::{self, SpanId},
     },
     protocol::{
         Era, Method, Refusal,
@@ -201,7 +201,7 @@ fn put(lease: &Lease, server: &Server, inbound: &Inbound, aim: &Aim, inputs: Inp
     let inputs = if version.era() == Era::Handshake { Inputs::Take } else { inputs };
     let exchange = lease.open(&opening, |wire| {
         let (name, uri, task_id) = aim.tokens();
-        let span = trace::is_sent(message).then(seal::span);
+        let span = trace::is_sent(message).then(|| SpanId::new(random()));
         let task = plan.param(message);
         outgoing::request(
             message,

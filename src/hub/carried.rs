@@ -22,7 +22,7 @@ use crate::{
     },
     catalog::{Route, Uris, uri},
     name::ServerId,
-    protocol::{Body, Era, Level, Message, Method, Refusal, RequestId, Version, capability::Profile, code::Code},
+    protocol::{Body, Era, Level, Message, Method, Refusal, RequestId, Version, capability::Profile, code::Code, refusal::quoted},
     upstream::{Event, Server},
 };
 
@@ -48,12 +48,12 @@ impl Aim {
     }
 
     pub(super) fn resource(server: ServerId, uri: String) -> Self {
-        let token = Bytes::from(serde_json::Value::from(uri.as_str()).to_string());
+        let token = Bytes::from(quoted(&uri));
         Self::Resource { server, uri, token }
     }
 
     pub(super) fn task(server: ServerId, id: String) -> Self {
-        let token = Bytes::from(serde_json::Value::from(id.as_str()).to_string());
+        let token = Bytes::from(quoted(&id));
         Self::Task { server, id, token }
     }
 
@@ -302,9 +302,9 @@ impl Kept {
         is_merged.then(|| Box::new(|uri: &str| publish(&self.hub, self.inbound.principal.id(), self.server(), uri)) as Box<Publish<'_>>)
     }
 
-    pub(super) fn seal(&self, hub: &Hub, what: What, lives: Duration) -> String {
+    pub(super) fn seal(&self, what: What, lives: Duration) -> String {
         let binding = Binding { principal: self.inbound.principal.id(), request: digest(&self.inbound) };
-        seal::state(hub, what, &self.server().to_string(), lives, &binding)
+        seal::state(&self.hub, what, &self.server().to_string(), lives, &binding)
     }
 
     /// Sends the request again, with other inputs. Waits for an instance and for room.
@@ -332,20 +332,10 @@ impl Asker {
         }
     }
 
-    pub(super) fn hub(&self) -> &Hub {
-        &self.hub
-    }
-
     /// `None` when the server is none any more.
     pub(super) fn kept(&self, call: &Call) -> Option<Kept> {
-        let inbound = Inbound {
-            principal: Arc::clone(&self.principal),
-            endpoint: Arc::clone(&self.endpoint),
-            message: Message::parse(self.request.clone()).ok()?,
-            client: call.client,
-            session: None,
-            param_headers: None,
-        };
+        let message = Message::parse(self.request.clone()).ok()?;
+        let inbound = Inbound::new(Arc::clone(&self.principal), Arc::clone(&self.endpoint), message, call.client, None);
         let server = self.hub.fleet.server(call.aim.server())?;
         Some(Kept::new(&self.hub, inbound, call.aim.clone(), server))
     }

@@ -1,6 +1,6 @@
 //! What every door builds, and what it gets back.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 
@@ -45,6 +45,8 @@ pub struct Inbound {
     /// The `Mcp-Param-*` headers of a stateless POST, perhaps none, to be checked once the tool is known. `None` where there is no
     /// header layer, and so nothing to check.
     pub param_headers: Option<ParamHeaders>,
+    /// What the client can be asked, once somebody wanted to know.
+    profile: OnceLock<Profile>,
 }
 
 /// Of each header the rest of its name, in lower case, and its value without white space around it. What is not UTF-8 is replaced
@@ -52,6 +54,17 @@ pub struct Inbound {
 pub type ParamHeaders = Box<[(Box<str>, Box<str>)]>;
 
 impl Inbound {
+    /// Without headers; a door that has a header layer adds them.
+    pub fn new(
+        principal: Arc<Principal>,
+        endpoint: Arc<Endpoint>,
+        message: Message,
+        client: Version,
+        session: Option<Arc<Session>>,
+    ) -> Self {
+        Self { principal, endpoint, message, client, session, param_headers: None, profile: OnceLock::new() }
+    }
+
     /// The id of a request. Doors dispatch only what the scanner called a request, so there is one.
     pub fn id(&self) -> RequestId {
         self.message.id().unwrap_or_else(|| RequestId::from_number(0))
@@ -64,13 +77,13 @@ impl Inbound {
 
     /// What the client can be asked: of its session, or as this request declares.
     pub(super) fn profile(&self) -> Profile {
-        if let Some(session) = self.handshaken() {
-            return session.profile();
-        }
-        match self.message.scan().meta.client_capabilities.map(|member| self.message.token(member.value)) {
-            None | Some(b"{}") => Profile::BARE,
-            Some(declared) => Profile::read(declared),
-        }
+        *self.profile.get_or_init(|| match self.handshaken() {
+            Some(session) => session.profile(),
+            None => {
+                let declared = self.message.scan().meta.client_capabilities;
+                declared.map_or(Profile::BARE, |member| Profile::read(self.message.token(member.value)))
+            }
+        })
     }
 
     /// For whom lists are shown.

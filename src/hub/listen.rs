@@ -14,7 +14,7 @@ use super::{
     call::refuse,
     crossing::Claim,
     session::{List, Lists},
-    subscribe,
+    sleep_until, subscribe,
     watch::{Ear, Watching},
 };
 use crate::{
@@ -191,13 +191,6 @@ impl Listening {
             self.pending.add(lists);
             self.due.get_or_insert_with(|| Instant::now() + limits::LIST_COALESCE);
         }
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -66,6 +66,21 @@ pub struct Hub {
     tasks: TaskTracker,
 }
 
+/// For identifiers that nobody can guess.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
+    bytes
+}
+
+/// Pends for ever without a time.
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What a hub is made of.
 pub struct Parts {
     pub catalog: Arc<Catalog>,
@@ -93,7 +108,7 @@ impl Hub {
             bus,
             tenants,
             sealer,
-            instance: seal::instance(),
+            instance: u64::from_ne_bytes(random()),
             parks: park::Parks::default(),
             watches: Arc::default(),
             pages: pages::Pages::default(),

@@ -13,7 +13,7 @@ use super::{
     Answer, Hub, Step,
     carried::{Call, Kept},
     crossing::OnWire,
-    talk,
+    random, sleep_until, talk,
     task::Tasking,
 };
 use crate::{
@@ -87,7 +87,6 @@ impl Parks {
 
 /// What a parked call is made of.
 pub(super) struct Parking {
-    pub(super) hub: Arc<Hub>,
     pub(super) call: Call,
     pub(super) id: RequestId,
     pub(super) kept: Arc<Kept>,
@@ -98,9 +97,10 @@ pub(super) struct Parking {
 
 /// From here on the call lives in a task of its own, and the request that started it reads what it is told.
 pub(super) fn park(parking: Parking) -> Waiter {
-    let Parking { hub, call, id, kept, on_wire, first, task } = parking;
+    let Parking { call, id, kept, on_wire, first, task } = parking;
+    let hub = Arc::clone(kept.hub());
     let (door, visits) = mpsc::channel(1);
-    let number = random();
+    let number = u128::from_ne_bytes(random());
     let principal = Arc::clone(kept.principal().id());
     hub.parks.make_room(&principal);
     let arrival = hub.parks.arrivals.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +116,6 @@ pub(super) fn park(parking: Parking) -> Waiter {
         visit: Some(Visit { responses: None, call, id, tell }),
         visits,
         task,
-        hub: Arc::clone(&hub),
     };
     hub.tasks.spawn(parked.run(first));
     waiter
@@ -147,7 +146,6 @@ pub(super) fn unknown() -> Refusal {
 }
 
 struct Task {
-    hub: Arc<Hub>,
     number: u128,
     kept: Arc<Kept>,
     machine: Parked<Event>,
@@ -189,7 +187,7 @@ impl Task {
                 Happened::Time => {}
             }
         }
-        self.hub.parks.calls.remove(&self.number);
+        self.kept.hub().parks.calls.remove(&self.number);
     }
 
     /// Does what the machine says; `false` when the call is over.
@@ -197,16 +195,22 @@ impl Task {
         match self.machine.poll(std::time::Instant::now()) {
             Next::Wait => true,
             Next::Ask => {
-                let state = self.seal();
+                let what = What::Park { call: self.number, instance: self.kept.hub().instance };
+                let state = self.kept.seal(what, limits::PARK);
                 if let Some(visit) = self.visit.take() {
                     let body = round::input_required(&visit.id, &self.machine.requests(), Some(&state));
-                    let _ = visit.tell.send(Step::Answer(Answer::ok(body))).await;
+                    if visit.tell.send(Step::Answer(Answer::ok(body))).await.is_err() {
+                        // It left in this moment, and nobody else has the state.
+                        let replies = self.machine.close();
+                        self.reply(replies);
+                        return false;
+                    }
                 }
                 true
             }
             Next::Answer(outcome) => {
                 if let Some(visit) = self.visit.take() {
-                    let answer = talk::last(&self.hub, &self.kept, 0, &mut self.task, outcome, &visit.call, self.version, &visit.id);
+                    let answer = talk::last(&self.kept, 0, &mut self.task, outcome, &visit.call, self.version, &visit.id);
                     let _ = visit.tell.send(Step::Answer(answer)).await;
                 }
                 false
@@ -233,7 +237,7 @@ impl Task {
             visit = self.visits.recv() => visit.map_or(Happened::Left, Happened::Back),
             event = self.exchange.next(), if !self.machine.is_done() => Happened::Server(event),
             () = sleep_until(time) => Happened::Time,
-            () = self.hub.stop.cancelled() => Happened::Left,
+            () = self.kept.hub().stop.cancelled() => Happened::Left,
         }
     }
 
@@ -299,22 +303,4 @@ impl Task {
             }
         }
     }
-
-    fn seal(&self) -> String {
-        let what = What::Park { call: self.number, instance: self.hub.instance };
-        self.kept.seal(&self.hub, what, limits::PARK)
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn random() -> u128 {
-    let mut bits = [0; 16];
-    getrandom::fill(&mut bits).expect("the operating system has random numbers");
-    u128::from_ne_bytes(bits)
 }

@@ -12,13 +12,14 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Answer, Hub, Session, Step,
+    Answer, Session, Step,
     carried::{Call, Kept},
     crossing::{OnWire, Turn},
     news,
     park::{self, Parking, Waiter},
-    seal,
+    random, seal,
     session::Asked,
+    sleep_until,
     task::{Seen, Tasking},
 };
 use crate::{
@@ -39,7 +40,6 @@ use crate::{
 };
 
 pub(super) struct Talk {
-    hub: Arc<Hub>,
     kept: Arc<Kept>,
     whose: Whose,
     /// How often the server refused for want of an opened page.
@@ -58,7 +58,7 @@ enum Whose {
 type Reopening = Pin<Box<dyn Future<Output = Result<OnWire, Refusal>> + Send>>;
 
 struct Conversation {
-    hub: Arc<Hub>,
+    kept: Arc<Kept>,
     session: Arc<Session>,
     /// To be said before anything else; then how the call ends, if it does.
     out: VecDeque<crate::protocol::Body>,
@@ -97,7 +97,7 @@ impl Talk {
         let whose = match &kept.session {
             None => Whose::Stateless,
             Some(session) => Whose::Session(Box::new(Conversation {
-                hub: Arc::clone(kept.hub()),
+                kept: Arc::clone(&kept),
                 session: Arc::clone(session),
                 out: VecDeque::new(),
                 end: None,
@@ -106,27 +106,27 @@ impl Talk {
                 reopening: None,
             })),
         };
-        Box::new(Self { hub: Arc::clone(kept.hub()), kept, whose, refusals, task })
+        Box::new(Self { kept, whose, refusals, task })
     }
 
     /// Cancel-safe.
     pub(super) async fn next(&mut self, exchange: &mut Exchange, call: &Call, server: Version, id: &RequestId) -> Turn {
-        let Self { hub, kept, whose, refusals, task } = self;
+        let Self { kept, whose, refusals, task } = self;
         let turn = match whose {
             Whose::Stateless => next(exchange, task, kept, call).await,
-            Whose::Session(conversation) => conversation.next(exchange, task, kept, call, server, id).await,
+            Whose::Session(conversation) => conversation.next(exchange, task, call, server, id).await,
         };
         match turn {
             Turn::Event(event @ (Event::Answer(_) | Event::Failed(_))) => {
-                Turn::Step(Step::Answer(last(hub, kept, *refusals, task, event, call, server, id)))
+                Turn::Step(Step::Answer(last(kept, *refusals, task, event, call, server, id)))
             }
             turn => turn,
         }
     }
 
     pub(super) fn park(call: Call, mut on_wire: OnWire, id: &RequestId, first: Question) -> Waiter {
-        let Self { hub, kept, task, .. } = *on_wire.talk.take().expect("only a call that may ask parks");
-        park::park(Parking { hub, call, id: id.clone(), kept, on_wire, first, task })
+        let Self { kept, task, .. } = *on_wire.talk.take().expect("only a call that may ask parks");
+        park::park(Parking { call, id: id.clone(), kept, on_wire, first, task })
     }
 }
 
@@ -182,15 +182,13 @@ pub(super) fn answer(event: Event, call: &Call, on_wire: &OnWire, id: &RequestId
         && Outcome::of(answer) == Outcome::InputRequired
         && let Some(kept) = asker.kept(call)
     {
-        return relay(asker.hub(), &kept, answer, id).unwrap_or_else(|refusal| call.refused(refusal, id));
+        return relay(&kept, answer, id).unwrap_or_else(|refusal| call.refused(refusal, id));
     }
     call.answer(event, id, on_wire.version)
 }
 
 /// The last event of a call as the answer to its client, which may be to ask it something, or to tell it of a task.
-#[expect(clippy::too_many_arguments, reason = "the parts of one call, which two have in different places")]
 pub(super) fn last(
-    hub: &Arc<Hub>,
     kept: &Kept,
     refusals: u32,
     task: &mut Option<Box<Tasking>>,
@@ -201,7 +199,7 @@ pub(super) fn last(
 ) -> Answer {
     let Event::Answer(answer) = event else { return call.answer(event, id, server) };
     if let Some(task) = task {
-        if let Some(created) = task.created(hub, kept, &answer, (call, id, server)) {
+        if let Some(created) = task.created(kept, &answer, (call, id, server)) {
             return created;
         }
         if let Some(naming) = task.naming() {
@@ -212,9 +210,9 @@ pub(super) fn last(
     let asked = match server.era() {
         // A session was asked before.
         _ if kept.session.is_some() => return call.answer(Event::Answer(answer), id, server),
-        Era::Stateless if Outcome::of(&answer) == Outcome::InputRequired => relay(hub, kept, &answer, id),
+        Era::Stateless if Outcome::of(&answer) == Outcome::InputRequired => relay(kept, &answer, id),
         Era::Handshake if answer.kind() == Kind::Error => match Needed::read(&answer, refusals + 1) {
-            Some(needed) => needed.check(kept.profile).map(|()| reissue(hub, kept, needed, id)),
+            Some(needed) => needed.check(kept.profile).map(|()| reissue(kept, needed, id)),
             None => return call.answer(Event::Answer(answer), id, server),
         },
         _ => return call.answer(Event::Answer(answer), id, server),
@@ -223,17 +221,17 @@ pub(super) fn last(
 }
 
 /// A stateless server's question to a stateless client: its own state comes back sealed.
-fn relay(hub: &Hub, kept: &Kept, answer: &Message, id: &RequestId) -> Result<Answer, Refusal> {
+fn relay(kept: &Kept, answer: &Message, id: &RequestId) -> Result<Answer, Refusal> {
     let publish = kept.publisher();
     let asked = InputRequired::read(answer, publish.as_deref())?;
-    let state = asked.state.as_deref().map(|state| kept.seal(hub, What::Relay(state.to_owned()), seal::RELAY));
+    let state = asked.state.as_deref().map(|state| kept.seal(What::Relay(state.to_owned()), seal::RELAY));
     round::relay(&asked, kept.profile, id, state.as_deref()).map(Answer::ok)
 }
 
 /// `input_required` for pages that a user has to open before the server takes the request.
-fn reissue(hub: &Hub, kept: &Kept, needed: Needed, id: &RequestId) -> Answer {
+fn reissue(kept: &Kept, needed: Needed, id: &RequestId) -> Answer {
     let requests = needed.requests();
-    let state = kept.seal(hub, What::Reissue(needed), limits::PARK);
+    let state = kept.seal(What::Reissue(needed), limits::PARK);
     Answer::ok(round::input_required(id, &requests, Some(&state)))
 }
 
@@ -242,7 +240,6 @@ impl Conversation {
         &mut self,
         exchange: &mut Exchange,
         task: &mut Option<Box<Tasking>>,
-        kept: &Arc<Kept>,
         call: &Call,
         server: Version,
         id: &RequestId,
@@ -255,32 +252,32 @@ impl Conversation {
                 return end;
             }
             match self.happens(exchange, task).await {
-                Happened::Server(Event::Question(question)) => self.ask(question, kept, server),
+                Happened::Server(Event::Question(question)) => self.ask(question, server),
                 Happened::Server(Event::Withdrawn(theirs)) => self.withdraw(&theirs),
                 Happened::Server(Event::Answer(answer))
                     if server.era() == Era::Stateless && Outcome::of(&answer) == Outcome::InputRequired =>
                 {
-                    self.input_required(&answer, task, kept, call, id);
+                    self.input_required(&answer, task, call, id);
                 }
                 Happened::Server(event @ (Event::Answer(_) | Event::Failed(_))) => {
-                    if let Some(event) = follow(task, event, exchange, kept, call.wants_progress()) {
+                    if let Some(event) = follow(task, event, exchange, &self.kept, call.wants_progress()) {
                         self.end(Turn::Event(event));
                     }
                 }
                 Happened::Server(event) => return Turn::Event(event),
                 Happened::Seen(Seen::Goes(progress, text)) => self.out.extend(call.own_progress(progress, &text)),
-                Happened::Seen(Seen::Asks(answer)) => self.input_required(&answer, task, kept, call, id),
+                Happened::Seen(Seen::Asks(answer)) => self.input_required(&answer, task, call, id),
                 Happened::Seen(Seen::Ended(event)) => self.end(Turn::Event(event)),
                 Happened::Seen(Seen::Late) => {
                     let error = UpstreamError {
-                        server: kept.server().clone(),
+                        server: self.kept.server().clone(),
                         reason: Reason::Timeout,
-                        what: format!("did not end the task within {} s", kept.server.settings().timeouts.call_max.as_secs_f64()),
+                        what: format!("did not end the task within {} s", self.kept.server.settings().timeouts.call_max.as_secs_f64()),
                         retry_after_ms: None,
                     };
                     self.end(Turn::Event(Event::Failed(error)));
                 }
-                Happened::Said(at, said) => self.said(at, said, task, kept, call, server, id),
+                Happened::Said(at, said) => self.said(at, said, task, call, server, id),
                 Happened::Reopened(Ok(on_wire)) => {
                     *exchange = on_wire.exchange;
                     *task = on_wire.task;
@@ -322,7 +319,7 @@ impl Conversation {
     }
 
     /// A handshake server asks a handshake client.
-    fn ask(&mut self, question: Question, kept: &Kept, server: Version) {
+    fn ask(&mut self, question: Question, server: Version) {
         let refuse = |question: Question, refusal: Refusal| {
             let response = refusal.with_id(Some(question.id())).to_body().to_bytes();
             question.answer(response);
@@ -334,8 +331,11 @@ impl Conversation {
         let Some(asked) = self.session.ask() else {
             return refuse(question, Refusal::new(Code::Internal, 200, "the client has too many questions open"));
         };
-        let publish = kept.publisher();
-        match question::forward(question.message(), asked.id(), (kept.client, kept.profile), server, publish.as_deref()) {
+        let publish = self.kept.publisher();
+        let client = (self.kept.client, self.kept.profile);
+        let forwarded = question::forward(question.message(), asked.id(), client, server, publish.as_deref());
+        drop(publish);
+        match forwarded {
             Ok(body) => {
                 self.out.push_back(body);
                 self.open.push(Open { asked, until: Instant::now() + limits::PARK, from: From::Server(question, kind, server) });
@@ -354,26 +354,17 @@ impl Conversation {
     }
 
     /// A stateless server asks, by the result of a call or by the state of a task.
-    fn input_required(&mut self, answer: &Message, task: &mut Option<Box<Tasking>>, kept: &Arc<Kept>, call: &Call, id: &RequestId) {
+    fn input_required(&mut self, answer: &Message, task: &mut Option<Box<Tasking>>, call: &Call, id: &RequestId) {
+        let kept = Arc::clone(&self.kept);
         let shim = self.rounds.get_or_insert_with(|| Shim::new(call.client, kept.profile));
         let publish = kept.publisher();
-        match shim.handle_input_required(answer, publish.as_deref(), &mut seal::token, std::time::Instant::now()) {
-            Ok(step) => self.step(step, task, kept, call, id),
+        match shim.handle_input_required(answer, publish.as_deref(), &mut || hex::encode(random::<16>()), std::time::Instant::now()) {
+            Ok(step) => self.step(step, task, call, id),
             Err(refusal) => self.end(Turn::Step(Step::Answer(call.refused(refusal, id)))),
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one call")]
-    fn said(
-        &mut self,
-        at: usize,
-        said: Option<Message>,
-        task: &mut Option<Box<Tasking>>,
-        kept: &Arc<Kept>,
-        call: &Call,
-        server: Version,
-        id: &RequestId,
-    ) {
+    fn said(&mut self, at: usize, said: Option<Message>, task: &mut Option<Box<Tasking>>, call: &Call, server: Version, id: &RequestId) {
         if at >= self.open.len() {
             return;
         }
@@ -396,12 +387,12 @@ impl Conversation {
                     Some(said) => shim.handle_response(number, &said),
                     None => shim.handle_timeout(),
                 };
-                self.step(step, task, kept, call, id);
+                self.step(step, task, call, id);
             }
         }
     }
 
-    fn step(&mut self, step: Round, task: &mut Option<Box<Tasking>>, kept: &Arc<Kept>, call: &Call, id: &RequestId) {
+    fn step(&mut self, step: Round, task: &mut Option<Box<Tasking>>, call: &Call, id: &RequestId) {
         match step {
             Round::Wait => {}
             Round::Ask(questions) => {
@@ -416,13 +407,17 @@ impl Conversation {
                 }
             }
             Round::Retry(retry) => {
+                // What it has not answered, it need not any more.
+                for open in self.open.extract_if(.., |open| matches!(open.from, From::Round(_))) {
+                    self.out.push_back(question::withdrawn(open.asked.id(), "it took too long"));
+                }
                 if let Some(task) = task.as_mut().filter(|task| task.is_watching()) {
                     if let Err(error) = task.update(retry.responses.as_deref()) {
                         self.end(Turn::Event(Event::Failed(error)));
                     }
                     return;
                 }
-                let kept = Arc::clone(kept);
+                let kept = Arc::clone(&self.kept);
                 self.reopening = Some(Box::pin(async move {
                     tokio::time::sleep(retry.pause).await;
                     kept.open(Inputs::Put { responses: retry.responses.as_deref(), state: retry.state.as_deref() }).await
@@ -454,8 +449,8 @@ impl Conversation {
         for Open { asked, from, .. } in self.open.drain(..) {
             match from {
                 From::Server(question, kind, revision) if !is_alone => {
-                    let (hub, open) = (Arc::clone(&self.hub), news::Open { asked, question, kind, revision });
-                    self.hub.tasks.spawn(async move { open.see_through(&hub).await });
+                    let (hub, open) = (Arc::clone(self.kept.hub()), news::Open { asked, question, kind, revision });
+                    self.kept.hub().tasks.spawn(async move { open.see_through(&hub).await });
                 }
                 _ => given_up.push(asked),
             }
@@ -470,12 +465,5 @@ impl Drop for Conversation {
         for asked in self.leave() {
             self.session.post(question::withdrawn(asked.id(), "the request it belonged to has ended"));
         }
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

@@ -70,14 +70,8 @@ pub(super) fn admit(doors: &Doors, endpoint: &Endpoint, request: &Request, bytes
 }
 
 fn of_session(session: &Arc<Session>, request: &Request, message: Message) -> Result<Inbound, Reply> {
-    Ok(Inbound {
-        principal: request.caller()?.clone(),
-        endpoint: session.endpoint().clone(),
-        message,
-        client: Version::V2025_03_26,
-        session: Some(session.clone()),
-        param_headers: None,
-    })
+    let (caller, endpoint) = (request.caller()?.clone(), session.endpoint().clone());
+    Ok(Inbound::new(caller, endpoint, message, Version::V2025_03_26, Some(session.clone())))
 }
 
 impl Batch {

@@ -63,18 +63,13 @@ fn admit(doors: &Doors, endpoint: Arc<Endpoint>, request: &Request, accept: Acce
     let principal = request.caller()?;
     let headers = &request.parts.headers;
     let verdict = decide(&message, headers)?;
-    let inbound = |message, client, session, endpoint| Inbound {
-        principal: principal.clone(),
-        endpoint,
-        message,
-        client,
-        session,
-        param_headers: None,
-    };
+    let inbound = |message, client, session, endpoint| Inbound::new(principal.clone(), endpoint, message, client, session);
     match verdict {
         Verdict::Stateless if !accept.json && !accept.events => Err(unreadable(&message)),
         Verdict::Stateless => {
-            Ok(Inbound { param_headers: Some(param_headers(headers)), ..inbound(message, Version::STATELESS, None, endpoint) })
+            let mut inbound = inbound(message, Version::STATELESS, None, endpoint);
+            inbound.param_headers = Some(param_headers(headers));
+            Ok(inbound)
         }
         Verdict::StatelessNotification => Err(reply::status(StatusCode::ACCEPTED)),
         Verdict::Handshake => {

@@ -80,14 +80,7 @@ pub(in crate::downstream) fn start(doors: &Arc<Doors>, call: Call<'_>) -> Result
     let text = message(&call.subject.tool, call.arguments, wants_progress);
     let message =
         Message::parse(text.into()).map_err(|error| Fault::invalid(format!("'arguments' cannot be sent: {error}"), "arguments"))?;
-    let inbound = Inbound {
-        principal: Arc::clone(call.principal),
-        endpoint: Arc::new(call.endpoint),
-        message,
-        client: Version::STATELESS,
-        session: None,
-        param_headers: None,
-    };
+    let inbound = Inbound::new(Arc::clone(call.principal), Arc::new(call.endpoint), message, Version::STATELESS, None);
     let state = match doors.hub.dispatch(inbound) {
         Outcome::Now(answer) => State::Known(answer),
         Outcome::Later(crossing) => State::Crossing(Box::new(crossing)),

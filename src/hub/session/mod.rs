@@ -25,7 +25,7 @@ pub use mail::{List, Mail};
 pub use store::{EventId, Recorder, Replay, Resumed};
 pub use table::Sessions;
 
-use super::{Endpoint, watch::Watching};
+use super::{Endpoint, random, watch::Watching};
 use crate::{
     access::Principal,
     protocol::{Level, RequestId, Version, capability::Profile},
@@ -37,9 +37,7 @@ pub struct SessionId(Arc<str>);
 
 impl SessionId {
     fn random() -> Self {
-        let mut bits = [0; 32];
-        getrandom::fill(&mut bits).expect("the operating system has random numbers");
-        Self(URL_SAFE_NO_PAD.encode(bits).into())
+        Self(URL_SAFE_NO_PAD.encode(random::<32>()).into())
     }
 
     pub fn as_str(&self) -> &str {

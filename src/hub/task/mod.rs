@@ -25,7 +25,7 @@ use super::{
     call::{self, failed, sharer},
     carried::{Aim, Call, Kept},
     crossing::Claim,
-    seal,
+    random, seal,
     talk::Talk,
 };
 use crate::{
@@ -113,7 +113,7 @@ fn publish(hub: &Hub, server: &ServerId, id: &str, principal: &str, ttl: Option<
     // The server says when it forgets a task; this only ends ids that nobody can have any more.
     let lives = ttl.unwrap_or_default().max(limits::TASK_ID_LIVES);
     let expires_unix = seal::unix(SystemTime::now()).saturating_add(lives.as_secs());
-    hub.sealer.seal_task(&TaskRef { server: server.to_string(), id: id.to_owned(), expires_unix }, principal, seal::nonce())
+    hub.sealer.seal_task(&TaskRef { server: server.to_string(), id: id.to_owned(), expires_unix }, principal, random())
 }
 
 /// To a server of the client's era, under its own id of the task.

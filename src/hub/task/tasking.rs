@@ -1,7 +1,7 @@
 //! A call that its server may make a task of: either its client is told of the task, or the hub looks at it until it ends and answers
 //! as if there were none. Which of the two is `bridge::task::Plan`'s to say.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
@@ -12,7 +12,7 @@ use crate::{
         task::{self, Facts, Naming, Plan, Task},
     },
     hub::{
-        Answer, Hub, Inbound,
+        Answer, Inbound,
         carried::{Aim, Call, Kept},
         task::Held,
     },
@@ -83,7 +83,6 @@ impl Tasking {
     /// The answer that says that the call has become a task, for a client that is told so.
     pub(in crate::hub) fn created(
         &self,
-        hub: &Arc<Hub>,
         kept: &Kept,
         answer: &Message,
         (call, id, server): (&Call, &RequestId, Version),
@@ -92,6 +91,7 @@ impl Tasking {
             return None;
         }
         let task = self.read(answer)?;
+        let hub = kept.hub();
         let whose = Whose::of(kept.inbound(), kept.server());
         let ttl = task.ttl_ms.map(Duration::from_millis);
         let public = publish(hub, kept.server(), &task.id, &whose.principal, ttl);
