@@ -6,6 +6,8 @@ use memchr::memmem;
 
 use crate::client::LARGE_BYTES;
 
+/// What the small tool says.
+pub(crate) const SMALL_TEXT: &str = "the answer of a small tool call, as long as such answers often are";
 /// Tools besides `small` and `large`, so that its list is as long as the list bench wants.
 const OTHER_TOOLS: usize = 998;
 
@@ -31,7 +33,7 @@ fn answer(line: &[u8], large: &str, output: &mut impl Write) {
     let has = |text: &str| memmem::find(line, text.as_bytes()).is_some();
     let Some(id) = id(line) else { return };
     if has("\"tools/call\"") {
-        let text = if has("\"large\"") { large } else { "the answer of a small tool call, as long as such answers often are" };
+        let text = if has("\"large\"") { large } else { SMALL_TEXT };
         write!(output, r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":"{text}"}}]}}}}"#).unwrap();
     } else if has("\"initialize\"") {
         let result = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"1"}}"#;
@@ -45,7 +47,7 @@ fn answer(line: &[u8], large: &str, output: &mut impl Write) {
 }
 
 /// The digits behind `"id":`. The hub writes plain numbers.
-fn id(line: &[u8]) -> Option<&str> {
+pub(crate) fn id(line: &[u8]) -> Option<&str> {
     let start = memmem::find(line, b"\"id\":")? + 5;
     let rest = line.get(start..)?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -58,7 +60,7 @@ fn tools() -> String {
     tools.join(",")
 }
 
-fn tool(name: &str) -> String {
+pub(crate) fn tool(name: &str) -> String {
     let description = "Looks something up and says what it found, in words that a model can use without asking again.";
     let schema = r#"{"type":"object","properties":{"query":{"type":"string","description":"what to look for"},"limit":{"type":"integer"}},"required":["query"]}"#;
     format!(r#"{{"name":"{name}","description":"{description}","inputSchema":{schema}}}"#)

@@ -3,6 +3,7 @@
 //!
 //! `cargo bench --bench call` measures each by itself, ids `what/size/concurrency`. `cargo bench --bench call -- --ratios`
 //! measures hub and bare server in turns and prints the ratios: on a noisy machine only those mean something.
+//! `-- --against <binary>` measures this build's hub and another's in turns.
 //! `-- --load small-2026 16 10` keeps the hub busy with 16 connections for about 10 s, for a profiler to look at.
 //! Under `taskset -c 0` every process of the run stays on one core, as the single-connection figure asks.
 
@@ -12,7 +13,10 @@ mod client;
 mod ratios;
 mod scene;
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 
@@ -25,6 +29,7 @@ fn main() {
         Some("bare") => bare::run(),
         Some("child") => child::run(),
         Some("--ratios") => ratios::run(),
+        Some("--against") => ratios::against(Path::new(arguments.get(2).expect("the other build's binary"))),
         Some("--load") => ratios::load(&arguments),
         _ => {
             let mut criterion = Criterion::default().sample_size(10).measurement_time(Duration::from_secs(3)).configure_from_args();
@@ -48,6 +53,12 @@ fn calls(criterion: &mut Criterion) {
                 bencher.iter_custom(|calls| Load { request: request.clone(), connections }.run(calls));
             });
         }
+    }
+    for (name, request) in [("hub-2026", scene.remote()), ("bare-mcp", scene.bare_remote())] {
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(BenchmarkId::new(name, "remote/64"), |bencher| {
+            bencher.iter_custom(|calls| Load { request: request.clone(), connections: 64 }.run(calls));
+        });
     }
     for (name, request) in [("hub-2026", scene.large(Dialect::Stateless)), ("bare-hyper", scene.bare_large())] {
         group.throughput(Throughput::Bytes(client::LARGE_BYTES));

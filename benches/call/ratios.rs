@@ -1,6 +1,9 @@
 //! Hub and bare server in turns, in one run, and the ratio of each pair.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use crate::{
     client::{Load, Request},
@@ -18,6 +21,9 @@ pub(crate) fn run() {
     for connections in [1, 16, 64] {
         report("small call 2026-07-28", connections, &scene.small(Dialect::Stateless), &scene.bare_small());
         report("small call 2025-11-25", connections, &scene.small(Dialect::Handshake), &scene.bare_small());
+    }
+    for connections in [16, 64] {
+        report("small call, remote server", connections, &scene.remote(), &scene.bare_remote());
     }
     report("100 KB result", 16, &scene.large(Dialect::Stateless), &scene.bare_large());
     report("tools/list of 1,000", 16, &scene.list(), &scene.bare_list());
@@ -37,6 +43,7 @@ pub(crate) fn load(arguments: &[String]) {
         Some("small-2025") => scene.small(Dialect::Handshake),
         Some("large") => scene.large(Dialect::Stateless),
         Some("list") => scene.list(),
+        Some("remote") => scene.remote(),
         _ => scene.small(Dialect::Stateless),
     };
     let number = |place: usize, other: u64| arguments.get(place).and_then(|word| word.parse().ok()).unwrap_or(other);
@@ -65,6 +72,63 @@ fn report(what: &str, connections: usize, hub: &Request, bare: &Request) {
 #[expect(clippy::print_stdout, reason = "the figures are for a person")]
 fn print_row(what: &str, connections: usize, hub: f64, bare: f64) {
     println!("{what:<28} {connections:>5} {hub:>12.0} {bare:>12.0} {:>7.2}", hub / bare);
+}
+
+/// `--against BINARY`: this build's hub and another's in turns, by calls a second and by the processor time of the hub alone,
+/// which other work on the machine changes less.
+#[expect(clippy::print_stdout, reason = "the figures are for a person")]
+pub(crate) fn against(other: &Path) {
+    let (ours, theirs) = (Scene::start(), Scene::of(other));
+    println!(
+        "{:<28} {:>12} {:>12} {:>7} {:>9} {:>9} {:>7}",
+        "what, 16 connections", "calls/s", "the other's", "ratio", "µs/call", "other's", "ratio"
+    );
+    let small = |dialect| move |scene: &Scene| scene.small(dialect);
+    turns("small call 2026-07-28", [&ours, &theirs], small(Dialect::Stateless));
+    turns("small call 2025-11-25", [&ours, &theirs], small(Dialect::Handshake));
+    turns("100 KB result", [&ours, &theirs], |scene| scene.large(Dialect::Stateless));
+    turns("tools/list of 1,000", [&ours, &theirs], Scene::list);
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are for a person")]
+fn turns(what: &str, scenes: [&Scene; 2], request: impl Fn(&Scene) -> Request) {
+    const CONNECTIONS: usize = 16;
+    let loads = scenes.map(|scene| Load { request: request(scene), connections: CONNECTIONS });
+    let per_call = loads[0].run(2_000).as_secs_f64() / 2_000.0;
+    let calls = (TURN.as_secs_f64() / per_call) as u64;
+    let mut rates = [Vec::new(), Vec::new()];
+    let before = scenes.map(|scene| ticks(scene.hub_pid()));
+    for turn in 0..2 * TURNS {
+        // Who goes first changes, so that neither has the better half of a busy moment.
+        for side in [turn % 2, 1 - turn % 2] {
+            rates[side].push(calls as f64 / loads[side].run(calls).as_secs_f64());
+        }
+    }
+    let spent = [0, 1].map(|side| {
+        let made = calls * 2 * u64::try_from(TURNS).unwrap();
+        (ticks(scenes[side].hub_pid()) - before[side]) as f64 * 10_000.0 / made as f64
+    });
+    let mut ratios: Vec<f64> = rates[0].iter().zip(&rates[1]).map(|(ours, theirs)| ours / theirs).collect();
+    let [ours, theirs] = rates.map(|mut rates| middle(&mut rates));
+    println!(
+        "{what:<28} {ours:>12.0} {theirs:>12.0} {:>7.3} {:>9.2} {:>9.2} {:>7.3}",
+        middle(&mut ratios),
+        spent[0],
+        spent[1],
+        spent[0] / spent[1]
+    );
+}
+
+fn middle(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Processor time of a process, in ticks of 10 ms.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
 }
 
 /// Calls a second: a short try tells how many calls fill a turn.

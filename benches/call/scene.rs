@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -32,19 +32,27 @@ struct Running {
 }
 
 impl Scene {
+    /// With the hub of this build, or the binary that `MCP_HUB` names.
     pub(crate) fn start() -> Self {
+        let binary = std::env::var_os("MCP_HUB").unwrap_or_else(|| env!("CARGO_BIN_EXE_mcp-hub").into());
+        Self::of(Path::new(&binary))
+    }
+
+    /// With a hub of another build.
+    pub(crate) fn of(binary: &Path) -> Self {
+        let bare = Running::start(Command::new(me()).arg("bare"), |line| line.parse().ok());
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("servers.json");
         let server = json!({"command": me(), "args": ["child"], "start": "boot", "pool": {"scope": "shared"}});
-        std::fs::write(&config, json!({"mcpServers": {"bench": server}}).to_string()).unwrap();
-        let mut hub = Command::new(env!("CARGO_BIN_EXE_mcp-hub"));
+        let remote = json!({"url": format!("http://{}/mcp", bare.address), "allow_private": true, "start": "boot"});
+        std::fs::write(&config, json!({"mcpServers": {"bench": server, "remote": remote}}).to_string()).unwrap();
+        let mut hub = Command::new(binary);
         hub.args(["--port", "0", "--log-format", "json", "--config"]).arg(&config);
         hub.env("XDG_STATE_HOME", dir.path()).env("XDG_DATA_HOME", dir.path());
         let hub = Running::start(&mut hub, |line| {
             let line: serde_json::Value = serde_json::from_str(line).ok()?;
             (line["status"] == "ready").then(|| u16::try_from(line["port"].as_u64().unwrap()).unwrap())
         });
-        let bare = Running::start(Command::new(me()).arg("bare"), |line| line.parse().ok());
         let mut scene = Self { hub, bare, session: String::new(), _dir: dir };
         scene.session = scene.open_session();
         scene
@@ -56,6 +64,16 @@ impl Scene {
 
     pub(crate) fn large(&self, dialect: Dialect) -> Request {
         self.call("bench.large", dialect)
+    }
+
+    /// Of a remote server, over HTTP on both legs.
+    pub(crate) fn remote(&self) -> Request {
+        self.call("remote.small", Dialect::Stateless)
+    }
+
+    /// The same asked of that server itself.
+    pub(crate) fn bare_remote(&self) -> Request {
+        self.bare_of("/mcp", &self.remote())
     }
 
     pub(crate) fn list(&self) -> Request {
