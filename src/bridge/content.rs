@@ -5,13 +5,18 @@
 //! when a search finds a key or kind that could matter. The search goes for what every writer writes: a key spelt with escapes is
 //! not found, and its URI stays the server's own, which no client can do more with than read it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
+
+use memchr::memmem::Finder;
 
 use super::json::{Object, elements, range_in};
 use crate::protocol::{Version, refusal::quoted};
 
 /// A server's URI as clients know it; `None` when that is the same.
 pub type Publish<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+static URI: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""uri""#));
+static AUDIO: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""audio""#));
 
 /// Where blocks stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +70,8 @@ impl<'p> Reader<'p> {
 
     /// Whether anything in this JSON could be. One search through the bytes, which tells for nearly every answer.
     pub(super) fn may_change(&self, json: &[u8]) -> bool {
-        let has = |needle: &str| memchr::memmem::find(json, needle.as_bytes()).is_some();
-        (self.publish.is_some() || self.client < Version::V2025_06_18) && has(r#""uri""#)
-            || self.client < Version::V2025_03_26 && has(r#""audio""#)
+        (self.publish.is_some() || self.client < Version::V2025_06_18) && URI.find(json).is_some()
+            || self.client < Version::V2025_03_26 && AUDIO.find(json).is_some()
     }
 
     fn message<'a>(&self, text: &'a str, edits: &mut Edits<'a>) {

@@ -19,9 +19,10 @@ use crate::protocol::{
     splice::Splice,
 };
 use bytes::Bytes;
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
 /// What an answer needs to become the client's. `Carry::new` is that of a tool call at an endpoint that renames nothing.
 #[derive(Clone, Copy)]
@@ -131,7 +132,7 @@ pub fn own_notification(method: Method<'_>, params: &str, subscription: Option<&
 
 /// The result that ends a listen stream (MCP 2026-07-28, subscriptions).
 pub fn listen_ended(id: &RequestId) -> Body {
-    let meta = format!(r#"{{{SUBSCRIPTION_KEY}:{id},{SERVER_INFO_KEY}:{HUB}}}"#);
+    let meta = format!(r#"{{{SUBSCRIPTION_KEY}:{id},{SERVER_INFO}}}"#);
     Body::one(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","_meta":{meta}}}}}"#).into())
 }
 
@@ -155,7 +156,7 @@ pub(super) fn stamp(body: &mut Splice<'_>, note: &Message, subscription: Option<
         (None, Some(params)) => body.insert_first(params, format!(r#""_meta":{{{member}}}"#)),
         (None, None) => {
             let start = note.bytes().len() - note.bytes().trim_ascii_start().len();
-            let object = Span { start: start as u32, end: note.bytes().len() as u32 };
+            let object = Span::new(start as u32, note.bytes().len() as u32);
             body.insert_first(object, format!(r#""params":{{"_meta":{{{member}}}}}"#))
         }
     };
@@ -224,15 +225,14 @@ fn take_envelope(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
 /// For a stateless client: the result says that it is complete, how long it holds where that is required, and who answers.
 fn put_envelope(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
     let scan = answer.scan();
-    let mut first = String::new();
-    let mut put = |member: &str| {
-        if !first.is_empty() {
-            first.push(',');
+    // One after the other: what is always the same is not written anew for every answer.
+    let put = |body: &mut Splice<'_>, member: Bytes| {
+        if let Some(object) = scan.result {
+            body.insert_first(object, member);
         }
-        first.push_str(member);
     };
     match scan.result_type {
-        None => put(r#""resultType":"complete""#),
+        None => put(body, Bytes::from_static(br#""resultType":"complete""#)),
         // A handshake server may mean anything by it.
         Some(member) if carry.server.era() == Era::Handshake && answer.token(member.value) != br#""complete""# => {
             body.replace(member.value, r#""complete""#);
@@ -241,38 +241,41 @@ fn put_envelope(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
     }
     if needs_hints(carry.method) {
         if scan.ttl_ms.is_none() {
-            put(r#""ttlMs":0"#);
+            put(body, Bytes::from_static(br#""ttlMs":0"#));
         }
         if scan.cache_scope.is_none() {
-            put(r#""cacheScope":"private""#);
+            put(body, Bytes::from_static(br#""cacheScope":"private""#));
         }
     }
     if carry.method == Method::ToolsCall && scan.content.is_none() && !is_task(answer, carry) {
-        put(&missing_content(answer));
+        put(body, missing_content(answer).into());
     }
     match (scan.meta.object, scan.meta.server_info) {
-        (None, _) => put(&format!(r#""_meta":{{{SERVER_INFO_KEY}:{HUB}}}"#)),
+        (None, _) => put(body, Bytes::from_static(META.as_bytes())),
         (Some(meta), None) => {
-            body.insert_first(meta, format!("{SERVER_INFO_KEY}:{HUB}"));
+            body.insert_first(meta, SERVER_INFO);
         }
         (Some(_), Some(_)) if carry.identity == Identity::Server && carry.server.era() == Era::Stateless => {}
         // The server's own identity stays, under the hub's key, unless a hub before this one put somebody there.
-        (Some(meta), Some(member)) if memchr::memmem::find(answer.token(meta), KEPT_SERVER_INFO_KEY.as_bytes()).is_none() => {
+        (Some(meta), Some(member)) if KEPT_SERVER_INFO.find(answer.token(meta)).is_none() => {
             body.replace(member.key, KEPT_SERVER_INFO_KEY);
-            body.insert_first(meta, format!("{SERVER_INFO_KEY}:{HUB}"));
+            body.insert_first(meta, SERVER_INFO);
         }
         (Some(_), Some(member)) => {
             body.replace(member.value, HUB);
         }
     }
-    if let (false, Some(object)) = (first.is_empty(), scan.result) {
-        body.insert_first(object, first);
-    }
     content(body, answer, carry, text_for(answer));
 }
 
-const SERVER_INFO_KEY: &str = r#""io.modelcontextprotocol/serverInfo""#;
+/// The member of `_meta` that says who answers.
+const SERVER_INFO: &str =
+    concat!(r#""io.modelcontextprotocol/serverInfo":{"name":"mcp-hub","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
+/// With its object.
+const META: &str =
+    concat!(r#""_meta":{"io.modelcontextprotocol/serverInfo":{"name":"mcp-hub","version":""#, env!("CARGO_PKG_VERSION"), r#""}}"#);
 const KEPT_SERVER_INFO_KEY: &str = r#""io.github.mcp-hub.mcp-hub/serverInfo""#;
+static KEPT_SERVER_INFO: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEPT_SERVER_INFO_KEY));
 
 /// Results that must say how long they hold (MCP 2026-07-28, caching).
 fn needs_hints(method: Method<'_>) -> bool {
@@ -319,7 +322,7 @@ fn content(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>, first: Op
     if let (Some(first), Some(span)) = (first, answer.scan().content) {
         let rest = answer.token(span).get(1..).unwrap_or_default();
         let comma = if rest.trim_ascii_start().starts_with(b"]") { "" } else { "," };
-        body.replace(Span { start: span.start, end: span.start + 1 }, format!("[{first}{comma}"));
+        body.replace(Span::new(span.start(), span.start() + 1), format!("[{first}{comma}"));
     }
     if reader.is_idle() || !answer.scan().result.is_some_and(|result| reader.may_change(answer.token(result))) {
         return;

@@ -82,10 +82,9 @@ impl Outgoing<'_> {
 /// not know stay byte for byte. Sent again with other `inputs`, the same message is the retry of a stateless request.
 pub fn request(message: &Message, to: &Outgoing<'_>) -> Bytes {
     let scan = message.scan();
-    let wire = Bytes::from(to.wire.to_string());
     let mut line = Splice::new(message);
     if let Some(id) = scan.id {
-        line.replace(id, wire.clone());
+        line.replace(id, to.wire.to_token());
     }
     for (span, with) in [(scan.name, to.name), (scan.uri, to.uri), (scan.task_id, to.task_id)] {
         if let (Some(span), Some(with)) = (span, with) {
@@ -122,7 +121,7 @@ pub fn request(message: &Message, to: &Outgoing<'_>) -> Bytes {
         }
     }
     match scan.meta.progress_token {
-        Some(token) => _ = line.replace(token.value, wire),
+        Some(token) => _ = line.replace(token.value, to.wire.to_token()),
         None if to.wants_progress => puts.put_meta("\"progressToken\":", &to.wire.to_string()),
         None => {}
     }
@@ -285,6 +284,8 @@ pub fn answer_server(request: &Message) -> Option<Bytes> {
 
 const VERSION_KEY: &str = r#""io.modelcontextprotocol/protocolVersion":"#;
 const CLIENT_KEY: &str = r#""io.modelcontextprotocol/clientInfo":"#;
+/// With its value.
+const CLIENT: &str = concat!(r#""io.modelcontextprotocol/clientInfo":{"name":"mcp-hub","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
 const CAPABILITIES_KEY: &str = r#""io.modelcontextprotocol/clientCapabilities":"#;
 const LEVEL_KEY: &str = r#""io.modelcontextprotocol/logLevel":"#;
 /// Of the hub's own requests, and of callers that cannot be asked anything.
@@ -297,28 +298,35 @@ fn put_envelope(line: &mut Splice<'_>, puts: &mut Puts, message: &Message, to: &
         Profile::BARE => Bytes::from_static(NO_CAPABILITIES.as_bytes()),
         profile => profile.declare(to.version).into(),
     };
-    if scan.meta.object.is_none() {
+    let Some(meta) = scan.meta.object else {
         let envelope = envelope(to.version, &String::from_utf8_lossy(&capabilities));
         match puts.meta.is_empty() {
             true => puts.meta = envelope,
             false => puts.put_meta("", &envelope),
         }
         return;
+    };
+    match scan.meta.protocol_version {
+        Some(member) if is_string(message.token(member.value), to.version.as_str()) => {}
+        Some(member) => _ = line.replace(member.value, quoted(to.version.as_str())),
+        None => puts.put_meta(VERSION_KEY, &quoted(to.version.as_str())),
     }
-    for (member, key, value) in [
-        (scan.meta.protocol_version, VERSION_KEY, quoted(to.version.as_str()).into()),
-        (scan.meta.client_info, CLIENT_KEY, Bytes::from_static(HUB.as_bytes())),
-        (scan.meta.client_capabilities, CAPABILITIES_KEY, capabilities),
-    ] {
-        match member {
-            Some(member) => {
-                if message.token(member.value) != value {
-                    line.replace(member.value, value);
-                }
-            }
-            None => puts.put_meta(key, &String::from_utf8_lossy(&value)),
-        }
+    match scan.meta.client_info {
+        Some(member) => _ = line.replace(member.value, HUB),
+        // As a stateless client wrote it, which may keep silent of itself.
+        None if scan.meta.protocol_version.is_some() => _ = line.insert_first(meta, CLIENT),
+        None => puts.put_meta(CLIENT_KEY, HUB),
     }
+    match scan.meta.client_capabilities {
+        Some(member) if message.token(member.value) == capabilities => {}
+        Some(member) => _ = line.replace(member.value, capabilities),
+        None => puts.put_meta(CAPABILITIES_KEY, &String::from_utf8_lossy(&capabilities)),
+    }
+}
+
+/// Whether the token is this text, written without escapes.
+fn is_string(token: &[u8], text: &str) -> bool {
+    token.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) == Some(text.as_bytes())
 }
 
 fn put_level(line: &mut Splice<'_>, puts: &mut Puts, message: &Message, level: Option<Level>) {
@@ -349,7 +357,7 @@ fn whole(message: &Message) -> Span {
     let bytes = message.bytes();
     let start = bytes.len() - bytes.trim_ascii_start().len();
     let end = bytes.trim_ascii_end().len();
-    Span { start: start as u32, end: end as u32 }
+    Span::new(start as u32, end as u32)
 }
 
 fn line(mut text: String) -> Bytes {

@@ -1,5 +1,9 @@
 //! Trace context in `_meta` (MCP 2026-07-28; W3C Trace Context): a call through the hub is a span of its own in the caller's trace.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::json::{Object, member_in, text_of};
 use crate::protocol::{Message, Span, splice::Splice};
 
@@ -20,8 +24,10 @@ impl SpanId {
 /// Whether the caller sent a `traceparent`, so that a span id is worth its making. Most callers do not: a search through `_meta` tells.
 pub fn is_sent(message: &Message) -> bool {
     let meta = message.scan().meta.object.map(|span| message.token(span)).unwrap_or_default();
-    memchr::memmem::find(meta, b"\"traceparent\"").is_some()
+    TRACEPARENT.find(meta).is_some()
 }
+
+static TRACEPARENT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"traceparent\""));
 
 /// Replaces the parent id; `tracestate` and `baggage` stay. What is no traceparent stays too.
 pub(super) fn put(line: &mut Splice<'_>, message: &Message, span: SpanId) {
@@ -38,7 +44,7 @@ fn parent(message: &Message) -> Option<Span> {
     let is_hex = |range| bytes.get(range).is_some_and(|part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
     let is_dash = |at: usize| bytes.get(at) == Some(&b'-');
     let is_whole = is_hex(1..3) && is_dash(3) && is_hex(4..36) && is_dash(36) && is_hex(37..53) && is_dash(53) && is_hex(54..56);
-    is_whole.then_some(Span { start: token.start + 37, end: token.start + 53 })
+    is_whole.then_some(Span::new(token.start() + 37, token.start() + 53))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 /// Slot in the low 16 bits, generation above. Below 2^53, so that any peer's JSON number holds it, and never 0: generations start at 1.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct WireId(u64);
@@ -48,6 +50,13 @@ impl WireId {
 
     pub(super) fn generation(self) -> u64 {
         self.0 >> SLOT_BITS
+    }
+}
+
+impl WireId {
+    /// As an id of JSON. One small allocation.
+    pub fn to_token(self) -> Bytes {
+        Bytes::copy_from_slice(itoa::Buffer::new().format(self.0).as_bytes())
     }
 }
 
