@@ -158,7 +158,7 @@ pub(super) fn range_in(whole: &[u8], part: &str) -> Option<Range<usize>> {
 /// The span of a token that was read out of the message.
 pub(super) fn span_in(message: &Message, part: &str) -> Option<Span> {
     let range = range_in(message.bytes(), part)?;
-    Some(Span { start: u32::try_from(range.start).ok()?, end: u32::try_from(range.end).ok()? })
+    Some(Span::new(u32::try_from(range.start).ok()?, u32::try_from(range.end).ok()?))
 }
 
 pub(super) fn member_in(message: &Message, entry: &Entry<'_>) -> Option<Member> {

@@ -33,7 +33,7 @@ pub enum Event {
 pub struct Exchange {
     opened: Option<Opened>,
     /// What the rest of the inbox still precedes.
-    last: Option<Event>,
+    last: Option<Box<Event>>,
     /// Keeps the instance from being stopped as idle.
     held: Option<Use>,
 }
@@ -78,27 +78,28 @@ impl Exchange {
     /// Cancel-safe. Pends for ever after the last event.
     pub async fn next(&mut self) -> Event {
         let Some(opened) = &mut self.opened else { return std::future::pending().await };
-        if self.last.is_none() {
-            let last = match &opened.inbox {
-                None => (&mut opened.answered).await,
-                Some(inbox) => tokio::select! {
-                    biased;
-                    last = &mut opened.answered => last,
-                    event = inbox.next() => return event,
-                },
-            };
-            // The link answers every waiter it drops, so a lost one is a link that went with its runtime.
-            self.last = Some(last.unwrap_or_else(|_| Event::Failed(opened.link.lost())));
-        }
+        let last = match self.last.take() {
+            Some(last) => *last,
+            None => {
+                let last = match &opened.inbox {
+                    None => (&mut opened.answered).await,
+                    Some(inbox) => tokio::select! {
+                        biased;
+                        last = &mut opened.answered => last,
+                        event = inbox.next() => return event,
+                    },
+                };
+                // The link answers every waiter it drops, so a lost one is a link that went with its runtime.
+                last.unwrap_or_else(|_| Event::Failed(opened.link.lost()))
+            }
+        };
         if let Some(event) = opened.inbox.as_ref().and_then(|inbox| inbox.rest()) {
+            self.last = Some(Box::new(last));
             return event;
         }
         self.opened = None;
         self.held = None;
-        match self.last.take() {
-            Some(last) => last,
-            None => std::future::pending().await,
-        }
+        last
     }
 
     /// The caller has left, but the call goes on: its slot stays taken until the answer or the deadline, and the server is told

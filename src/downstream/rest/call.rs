@@ -178,7 +178,7 @@ fn result_of(answer: &Answer, subject: &Subject) -> Result<Bytes, Fault> {
     let message = Message::parse(bytes.clone()).map_err(|_| fault::internal())?;
     let scan = message.scan();
     match (scan.result, scan.error) {
-        (Some(result), _) => Ok(bytes.slice(result.start as usize..result.end as usize)),
+        (Some(result), _) => Ok(bytes.slice(result.range())),
         (None, Some(error)) => Err(fault::of_rpc(message.token(error), subject, answer.is_hubs)),
         (None, None) => Err(fault::internal()),
     }

@@ -98,7 +98,7 @@ impl<'a> Cursor<'a> {
     /// From `start` to here. Lengths were checked to fit `u32` before the walk.
     #[inline(always)]
     pub(super) fn span_from(&self, start: usize) -> Span {
-        Span { start: start as u32, end: self.at as u32 }
+        Span::new(start as u32, self.at as u32)
     }
 
     /// The next member's key, with the cursor left at its value; `None` past the closing brace.

@@ -67,7 +67,7 @@ impl Walk<'_> {
                 Shape::Array => (Fault::Batch, "an array of messages"),
                 _ => (Fault::Invalid, "not an object"),
             };
-            self.fault = Some(ScanError::new(fault, what, span.start as usize));
+            self.fault = Some(ScanError::new(fault, what, span.start() as usize));
         }
         self.cursor.end()
     }

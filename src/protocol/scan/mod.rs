@@ -20,19 +20,39 @@ pub use text::unescape;
 
 use cursor::{Cursor, Halt, Shape};
 
+use std::{num::NonZeroU32, ops::Range};
+
 use super::RequestId;
 use crate::limits::BATCH_MAX;
 
-/// Byte offsets into the scanned message, `start..end`.
+/// Byte offsets into the scanned message, `start..end`. Laid out so that one that is missing takes no more room: a `Scan` is full of
+/// them, and moves with its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    pub start: u32,
-    pub end: u32,
+    start: u32,
+    after_end: NonZeroU32,
 }
 
 impl Span {
-    pub fn range(self) -> std::ops::Range<usize> {
-        self.start as usize..self.end as usize
+    /// `end` is less than `u32::MAX`, as it is in whatever was scanned.
+    #[inline]
+    pub const fn new(start: u32, end: u32) -> Self {
+        Self { start, after_end: NonZeroU32::MIN.saturating_add(end) }
+    }
+
+    #[inline]
+    pub const fn start(self) -> u32 {
+        self.start
+    }
+
+    #[inline]
+    pub const fn end(self) -> u32 {
+        self.after_end.get() - 1
+    }
+
+    #[inline]
+    pub fn range(self) -> Range<usize> {
+        self.start() as usize..self.end() as usize
     }
 
     /// The bytes it covers; none when it is not a span of `message`.
@@ -218,8 +238,9 @@ pub(super) fn is_id(token: &[u8]) -> bool {
 
 /// Spans count in 32 bits.
 fn check_len(bytes: &[u8]) -> Result<(), ScanError> {
-    if u32::try_from(bytes.len()).is_err() {
-        return Err(ScanError::new(Fault::Invalid, "longer than 4 GiB", u32::MAX as usize));
+    if u32::try_from(bytes.len()).is_ok_and(|len| len < u32::MAX) {
+        Ok(())
+    } else {
+        Err(ScanError::new(Fault::Invalid, "longer than 4 GiB", u32::MAX as usize))
     }
-    Ok(())
 }
