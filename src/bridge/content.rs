@@ -9,8 +9,8 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use memchr::memmem::Finder;
 
-use super::json::{Object, elements, range_in};
-use crate::protocol::{Version, refusal::quoted};
+use super::json::{Object, elements};
+use crate::protocol::{Version, raw, refusal::quoted};
 
 /// A server's URI as clients know it; `None` when that is the same.
 pub type Publish<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -103,11 +103,11 @@ impl<'p> Reader<'p> {
     }
 
     fn uri<'a>(&self, of: Option<&Object<'a>>, edits: &mut Edits<'a>) {
-        if let Some(entry) = of.and_then(|object| object.entry("uri"))
+        if let Some(field) = of.and_then(|object| object.field("uri"))
             && let Some(uri) = of.and_then(|object| object.string("uri"))
             && let Some(published) = self.published(&uri)
         {
-            edits.push((entry.value, quoted(&published)));
+            edits.push((field.value, quoted(&published)));
         }
     }
 
@@ -142,7 +142,7 @@ pub(super) fn apply<'a>(text: &'a str, edits: &[(&'a str, String)]) -> Cow<'a, s
     }
     let (mut edited, mut at) = (String::with_capacity(text.len() + 64), 0);
     for (token, with) in edits {
-        let Some(range) = range_in(text.as_bytes(), token) else { continue };
+        let Some(range) = raw::place(text.as_bytes(), token) else { continue };
         edited.push_str(text.get(at..range.start).unwrap_or_default());
         edited.push_str(with);
         at = range.end;

@@ -39,8 +39,8 @@ fn form(params: &str) -> Option<String> {
     let schema = params.object("requestedSchema")?;
     let properties = schema.object("properties")?;
     let mut fields = Writer::new();
-    for entry in properties.entries() {
-        fields = fields.member(&entry.name, &field(entry.value)?);
+    for property in properties.fields() {
+        fields = fields.member(&property.key, &field(property.value)?);
     }
     let schema = schema.without(&["$schema", "properties"]).member("properties", &fields.finish()).finish();
     Some(params.without(&["mode", "requestedSchema"]).member("requestedSchema", &schema).finish())

@@ -141,16 +141,16 @@ impl Park {
         let requests = self.call.requests();
         let requests = Object::read(&requests).expect("the requests are an object");
         let mut responses = Vec::new();
-        for (n, entry) in requests.entries().iter().enumerate() {
-            let method = Object::read(entry.value).and_then(|entry| entry.string("method").map(String::from));
+        for (n, field) in requests.fields().iter().enumerate() {
+            let method = Object::read(field.value).and_then(|entry| entry.string("method").map(String::from));
             let answer = QUESTIONS.iter().find(|(kind, ..)| Some(kind.method()) == method.as_deref()).map_or("{}", |(_, _, answer)| answer);
             if amount >> (n % 8) & 1 == 1 {
-                responses.push(format!("{}:{answer}", entry.key));
+                responses.push(format!("{}:{answer}", field.key_token));
             }
         }
         let is_bad = which == 9 && !responses.is_empty();
         if is_bad {
-            responses.push(format!("{}:[]", requests.entries().first().map_or("\"q\"", |entry| entry.key)));
+            responses.push(format!("{}:[]", requests.fields().first().map_or("\"q\"", |field| field.key_token)));
         }
         let before = self.pending.len();
         match self.call.handle_retry(Some(&format!("{{{}}}", responses.join(","))), self.now) {
@@ -198,9 +198,9 @@ impl Park {
     fn check(&mut self) {
         let requests = self.call.requests();
         let requests = Object::read(&requests).expect("no key stands twice");
-        assert_eq!(requests.entries().len(), self.pending.len());
-        assert!(requests.entries().len() <= limits::QUESTIONS_MAX && requests.entries().len() == self.call.kinds().count());
-        self.keys.extend(requests.entries().iter().map(|entry| entry.name.to_string()));
+        assert_eq!(requests.fields().len(), self.pending.len());
+        assert!(requests.fields().len() <= limits::QUESTIONS_MAX && requests.fields().len() == self.call.kinds().count());
+        self.keys.extend(requests.fields().iter().map(|field| field.key.to_string()));
         assert!(self.keys.len() <= limits::QUESTIONS_PER_CALL_MAX as usize);
         assert_eq!(self.call.is_over(), self.over);
         assert!(self.over || self.call.is_awaited() || self.call.timeout().is_some(), "whoever nobody waits for expires");
@@ -289,7 +289,7 @@ impl Rounds {
             }
             shim::Step::Retry(retry) => {
                 let responses = retry.responses.as_deref().map(|responses| Object::read(responses).expect("responses are an object"));
-                assert!(responses.is_some_and(|responses| !responses.entries().is_empty()) || asked == Some(0));
+                assert!(responses.is_some_and(|responses| !responses.fields().is_empty()) || asked == Some(0));
                 self.withdraw(&retry.withdrawn);
             }
             shim::Step::Fail(failure) => self.withdraw(&failure.withdrawn),

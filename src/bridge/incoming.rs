@@ -147,8 +147,8 @@ pub(super) fn stamp(body: &mut Splice<'_>, note: &Message, subscription: Option<
         (Some(meta), _) => {
             // One of the server's own listen stream means nothing here.
             let entries = text_of(note, Some(meta)).and_then(Object::read);
-            let own = entries.as_ref().and_then(|meta| meta.entry("io.modelcontextprotocol/subscriptionId"));
-            match own.and_then(|entry| span_in(note, entry.value)) {
+            let own = entries.as_ref().and_then(|meta| meta.field("io.modelcontextprotocol/subscriptionId"));
+            match own.and_then(|field| span_in(note, field.value)) {
                 Some(value) => body.replace(value, id.token().clone()),
                 None => body.insert_first(meta, member),
             }
@@ -359,7 +359,7 @@ impl<'a> ErrorObject<'a> {
         let published = carry.publish.and_then(|publish| {
             let object = Object::read(data)?;
             let uri = quoted(&publish(&object.string("uri")?)?);
-            let renamed = object.map(|entry| Some(if entry.name == "uri" { uri.clone().into() } else { entry.value.into() }));
+            let renamed = object.map(|field| Some(if field.key == "uri" { uri.clone().into() } else { field.value.into() }));
             Some(renamed.finish())
         });
         Some(published.map_or(Cow::Borrowed(data), Cow::Owned))

@@ -177,7 +177,7 @@ impl Puts {
 #[cold]
 fn inputs(line: &mut Splice<'_>, puts: &mut Puts, message: &Message, to: Inputs<'_>) {
     let params = text_of(message, message.scan().params).and_then(Object::read);
-    let member = |name| params.as_ref().and_then(|params| member_in(message, params.entry(name)?));
+    let member = |name| params.as_ref().and_then(|params| member_in(message, params.field(name)?));
     let (responses, state) = (member("inputResponses"), member("requestState"));
     if !matches!(to, Inputs::Keep { .. }) {
         delete(line, responses);
@@ -204,13 +204,13 @@ fn completion(line: &mut Splice<'_>, message: &Message, to: &Outgoing<'_>) {
     let Some(params) = text_of(message, message.scan().params).and_then(Object::read) else { return };
     if let Some(reference) = params.object("ref") {
         for (name, with) in [("name", to.name), ("uri", to.uri)] {
-            if let (Some(member), Some(with)) = (reference.entry(name).and_then(|entry| member_in(message, entry)), with) {
+            if let (Some(member), Some(with)) = (reference.field(name).and_then(|field| member_in(message, field)), with) {
                 line.replace(member.value, with.clone());
             }
         }
     }
     if to.version < Version::V2025_06_18 {
-        delete(line, params.entry("context").and_then(|entry| member_in(message, entry)));
+        delete(line, params.field("context").and_then(|field| member_in(message, field)));
     }
 }
 

@@ -160,7 +160,7 @@ impl<T> Parked<T> {
         let responses = Object::read(responses.unwrap_or("{}")).ok_or_else(|| malformed("inputResponses is not an object".into()))?;
         let mut replies = Vec::new();
         for pending in &self.pending {
-            let Some(response) = responses.entry(&pending.key) else { continue };
+            let Some(response) = responses.field(&pending.key) else { continue };
             let kind = pending.asked.kind;
             if !kind.accepts(response.value) {
                 return Err(malformed(format!("inputResponses.{} is no answer to {}", pending.key, kind.method())));
@@ -168,7 +168,7 @@ impl<T> Parked<T> {
             let response = outgoing::response(&pending.id, &downgrade::answer(kind, response.value, self.server));
             replies.push(Reply { question: pending.id.clone(), response });
         }
-        self.take(|pending| responses.entry(&pending.key).is_some());
+        self.take(|pending| responses.field(&pending.key).is_some());
         self.state = State::Awaited { ask_at: (!self.pending.is_empty()).then_some(now) };
         Ok(replies)
     }

@@ -54,7 +54,7 @@ impl Kind {
         match self {
             Self::Form | Self::Url => {
                 matches!(result.string("action").as_deref(), Some("accept" | "decline" | "cancel"))
-                    && result.entry("content").is_none_or(|content| content.value == "null" || Object::read(content.value).is_some())
+                    && result.field("content").is_none_or(|content| content.value == "null" || Object::read(content.value).is_some())
             }
             Self::Sampling => {
                 let content = result.get("content").unwrap_or_default();
@@ -131,10 +131,10 @@ impl Asked {
             Kind::Roots => Profile::ROOTS,
         };
         let reader = Reader::new(Version::STATELESS, publish);
-        let stated = object.map(|entry| match &*entry.name {
+        let stated = object.map(|field| match &*field.key {
             "_meta" | "task" | "elicitationId" => None,
-            "messages" => Some(reader.apply(entry.value, Shape::Messages)),
-            _ => Some(entry.value.into()),
+            "messages" => Some(reader.apply(field.value, Shape::Messages)),
+            _ => Some(field.value.into()),
         });
         let elicitation_id = object.string("elicitationId").map(String::from);
         Ok(Self { kind, needs, elicitation_id, params: params.map(|_| stated.finish()) })

@@ -90,7 +90,7 @@ impl Needed {
         let responses = Object::read(responses.unwrap_or("{}")).ok_or_else(|| malformed("inputResponses is not an object".into()))?;
         let mut is_missing = false;
         for n in 0..self.pages.len() {
-            let Some(response) = responses.entry(&key(n)) else {
+            let Some(response) = responses.field(&key(n)) else {
                 is_missing = true;
                 continue;
             };

@@ -81,14 +81,14 @@ impl<'a> InputRequired<'a> {
 /// The entries of `inputRequests`.
 pub(super) fn asked<'a>(requests: &'a str, publish: Option<&Publish<'_>>) -> Result<Vec<(Cow<'a, str>, Asked)>, Refusal> {
     let requests = Object::read(requests).ok_or_else(bad_answer)?;
-    if requests.entries().len() > limits::QUESTIONS_MAX {
+    if requests.fields().len() > limits::QUESTIONS_MAX {
         return Err(bad_answer());
     }
     let read = |value| {
         let request = Object::read(value)?;
         Asked::of(&request.string("method")?, request.get("params"), publish).ok()
     };
-    requests.entries().iter().map(|entry| Some((entry.name.clone(), read(entry.value)?))).collect::<Option<_>>().ok_or_else(bad_answer)
+    requests.fields().iter().map(|field| Some((field.key.clone(), read(field.value)?))).collect::<Option<_>>().ok_or_else(bad_answer)
 }
 
 fn bad_answer() -> Refusal {
@@ -119,11 +119,11 @@ impl<'a> Retry<'a> {
         }
         let malformed = |what| Refusal::new(Code::InvalidParams, 200, what).with_id(request.id());
         let params = text_of(request, scan.params).and_then(Object::read).ok_or_else(|| malformed("params has a key twice"))?;
-        let responses = match params.entry("inputResponses").map(|entry| entry.value) {
+        let responses = match params.field("inputResponses").map(|field| field.value) {
             Some(responses) if Object::read(responses).is_none() => return Err(malformed("inputResponses is not an object")),
             responses => responses,
         };
-        let state = match params.entry("requestState").map(|_| params.string("requestState")) {
+        let state = match params.field("requestState").map(|_| params.string("requestState")) {
             Some(None) => return Err(malformed("requestState is not a string")),
             Some(state) => state,
             None => None,

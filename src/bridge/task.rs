@@ -136,14 +136,14 @@ impl Detail {
             _ => {
                 let Some(result) = text_of(answer, answer.scan().result).and_then(Object::read) else { return Self::Nothing };
                 let reader = Reader::new(Version::STATELESS, publish);
-                let wrapped = result.map(|entry| match &*entry.name {
-                    "content" => Some(reader.apply(entry.value, Shape::Blocks)),
-                    "_meta" => Some(related(entry.value, task_id)),
+                let wrapped = result.map(|field| match &*field.key {
+                    "content" => Some(reader.apply(field.value, Shape::Blocks)),
+                    "_meta" => Some(related(field.value, task_id)),
                     "resultType" => None,
-                    _ => Some(entry.value.into()),
+                    _ => Some(field.value.into()),
                 });
                 Self::Result(
-                    wrapped.maybe("content", result.entry("content").is_none().then_some("[]")).text("resultType", "complete").finish(),
+                    wrapped.maybe("content", result.field("content").is_none().then_some("[]")).text("resultType", "complete").finish(),
                 )
             }
         }
@@ -182,11 +182,11 @@ pub fn input_required(got: &Message, seen: &mut Vec<String>) -> Option<Message> 
     let task = text_of(got, got.scan().result).and_then(Object::read)?;
     let requests = task.object("inputRequests").filter(|_| task.string("status").as_deref() == Some("input_required"))?;
     let is_new = |name: &str| !seen.iter().any(|seen| seen == name);
-    let new: Vec<String> = requests.entries().iter().map(|entry| entry.name.to_string()).filter(|name| is_new(name)).collect();
+    let new: Vec<String> = requests.fields().iter().map(|field| field.key.to_string()).filter(|name| is_new(name)).collect();
     if new.is_empty() || seen.len() + new.len() > limits::QUESTIONS_PER_CALL_MAX as usize {
         return None;
     }
-    let requests = requests.map(|entry| new.iter().any(|name| *name == entry.name).then_some(entry.value.into())).finish();
+    let requests = requests.map(|field| new.iter().any(|name| *name == field.key).then_some(field.value.into())).finish();
     seen.extend(new);
     let result = format!(r#"{{"resultType":"input_required","inputRequests":{requests}}}"#);
     Message::parse(format!(r#"{{"jsonrpc":"2.0","id":0,"result":{result}}}"#).into()).ok()
@@ -195,9 +195,9 @@ pub fn input_required(got: &Message, seen: &mut Vec<String>) -> Option<Message> 
 /// `_meta` with the hub's id of the task.
 fn related<'a>(meta: &'a str, task_id: &str) -> Cow<'a, str> {
     let Some(object) = Object::read(meta) else { return Cow::Borrowed(meta) };
-    let wrapped = object.map(|entry| match &*entry.name {
+    let wrapped = object.map(|field| match &*field.key {
         RELATED => Some(Writer::new().text("taskId", task_id).finish().into()),
-        _ => Some(entry.value.into()),
+        _ => Some(field.value.into()),
     });
     Cow::Owned(wrapped.finish())
 }
@@ -268,16 +268,16 @@ pub enum Naming<'a> {
 pub(super) fn rename(body: &mut Splice<'_>, message: &Message, naming: Naming<'_>) {
     let Some(whole) = text_of(message, body_of(message)).and_then(Object::read) else { return };
     let meta = whole.object("_meta");
-    let related = meta.as_ref().and_then(|meta| meta.entry(RELATED));
+    let related = meta.as_ref().and_then(|meta| meta.field(RELATED));
     let Naming::As(id) = naming else {
-        if let Some(member) = related.and_then(|entry| member_in(message, entry)) {
+        if let Some(member) = related.and_then(|field| member_in(message, field)) {
             body.delete(member);
         }
         return;
     };
-    let (task, related) = (whole.object("task"), related.and_then(|entry| Object::read(entry.value)));
+    let (task, related) = (whole.object("task"), related.and_then(|field| Object::read(field.value)));
     for object in [Some(&whole), task.as_ref(), related.as_ref()].into_iter().flatten() {
-        if let Some(member) = object.entry("taskId").and_then(|entry| member_in(message, entry)) {
+        if let Some(member) = object.field("taskId").and_then(|field| member_in(message, field)) {
             body.replace(member.value, quoted(id));
         }
     }

@@ -39,7 +39,7 @@ pub(super) fn put(line: &mut Splice<'_>, message: &Message, span: SpanId) {
 /// Where the parent id stands: `"00-<32 hex>-<16 hex>-<2 hex>"`, and more behind it in versions to come.
 fn parent(message: &Message) -> Option<Span> {
     let meta = Object::read(text_of(message, message.scan().meta.object)?)?;
-    let token = member_in(message, meta.entry("traceparent")?)?.value;
+    let token = member_in(message, meta.field("traceparent")?)?.value;
     let bytes = message.token(token);
     let is_hex = |range| bytes.get(range).is_some_and(|part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
     let is_dash = |at: usize| bytes.get(at) == Some(&b'-');

@@ -9,7 +9,7 @@ use super::{Catalog, Scope, View, offered::Offered};
 use crate::protocol::{
     Era,
     capability::{TASKS, makes_tasks},
-    raw::{self, Field},
+    raw::{self, Field, Writer},
 };
 
 macro_rules! all {
@@ -55,73 +55,46 @@ impl Catalog {
 
 /// The same, said by the hub. `None`: no object.
 fn translated(said: &str, server: Era, client: Era) -> Option<String> {
-    let mut out = Object::default();
+    let mut out = Writer::new();
     // The tasks of 2025-11-25 as the extension shows them.
     let carries_tasks = (server, client) == (Era::Handshake, Era::Stateless) && makes_tasks(said, server);
-    for Field { key, value } in raw::fields(said)? {
+    for Field { key, key_token, value } in raw::fields(said)? {
         match &*key {
             // The hub tells of changes even where the server does not: it asks again.
-            "tools" | "prompts" | "resources" => out.put(&key, &told_of_changes(value)),
+            "tools" | "prompts" | "resources" => out.put(key_token, &told_of_changes(value)),
             // The tasks of 2025-11-25; those of 2026-07-28 are an extension and another design. Of all tasks there is no list: they
             // are several callers'.
             "tasks" if (server, client) != (Era::Handshake, Era::Handshake) => {}
             "tasks" => {
-                let mut kept = Object::default();
-                raw::fields(value)?.iter().filter(|field| field.key != "list").for_each(|field| kept.put(&field.key, field.value));
-                out.put(&key, &kept.close());
+                let mut kept = Writer::new();
+                raw::fields(value)?.iter().filter(|field| field.key != "list").for_each(|field| kept.put(field.key_token, field.value));
+                out.put(key_token, &kept.finish());
             }
             "extensions" if (server, client) != (Era::Stateless, Era::Stateless) => {
-                let mut kept = Object::default();
-                raw::fields(value)?.iter().filter(|field| field.key != TASKS).for_each(|field| kept.put(&field.key, field.value));
+                let mut kept = Writer::new();
+                raw::fields(value)?.iter().filter(|field| field.key != TASKS).for_each(|field| kept.put(field.key_token, field.value));
                 if carries_tasks {
-                    kept.put(TASKS, "{}");
+                    kept = kept.member(TASKS, "{}");
                 }
                 if !kept.is_empty() {
-                    out.put(&key, &kept.close());
+                    out.put(key_token, &kept.finish());
                 }
             }
-            _ => out.put(&key, value),
+            _ => out.put(key_token, value),
         }
     }
     if carries_tasks && raw::member(said, "extensions").ok()?.is_none() {
-        out.put("extensions", &format!(r#"{{"{TASKS}":{{}}}}"#));
+        out = out.member("extensions", &format!(r#"{{"{TASKS}":{{}}}}"#));
     }
-    Some(out.close())
+    Some(out.finish())
 }
 
 fn told_of_changes(said: &str) -> String {
-    let mut out = Object::default();
+    let mut out = Writer::new();
     for field in raw::fields(said).unwrap_or_default().iter().filter(|field| field.key != "listChanged") {
-        out.put(&field.key, field.value);
+        out.put(field.key_token, field.value);
     }
-    out.put("listChanged", "true");
-    out.close()
-}
-
-/// An object under way, on one line.
-#[derive(Default)]
-struct Object(String);
-
-impl Object {
-    fn put(&mut self, key: &str, value: &str) {
-        self.0.push(if self.is_empty() { '{' } else { ',' });
-        self.0.push_str(&serde_json::Value::from(key).to_string());
-        self.0.push(':');
-        // Line breaks can only stand between tokens.
-        self.0.extend(value.chars().map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c }));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn close(mut self) -> String {
-        if self.is_empty() {
-            self.0.push('{');
-        }
-        self.0.push('}');
-        self.0
-    }
+    out.member("listChanged", "true").finish()
 }
 
 #[cfg(test)]

@@ -242,9 +242,9 @@ fn once<'f, 'a>(fields: &'f [Field<'a>], key: &str) -> Option<&'f Field<'a>> {
 
 /// The member at that place and one comma, so that the object without it is well formed.
 pub(super) fn without(text: &str, fields: &[Field<'_>], at: usize) -> Option<Range<usize>> {
-    let end = raw::place(text, fields.get(at)?.value).end;
+    let end = raw::place(text.as_bytes(), fields.get(at)?.value)?.end;
     if let Some(before) = at.checked_sub(1).and_then(|before| fields.get(before)) {
-        return Some(raw::place(text, before.value).end..end);
+        return Some(raw::place(text.as_bytes(), before.value)?.end..end);
     }
     let rest = text.get(end..)?;
     let comma = rest.trim_ascii_start().starts_with(',');
@@ -253,7 +253,7 @@ pub(super) fn without(text: &str, fields: &[Field<'_>], at: usize) -> Option<Ran
 }
 
 fn span(text: &str, part: &str) -> Option<Span> {
-    narrow(raw::place(text, part))
+    narrow(raw::place(text.as_bytes(), part)?)
 }
 
 fn narrow(span: Range<usize>) -> Option<Span> {

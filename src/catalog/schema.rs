@@ -5,6 +5,7 @@ use super::definition::without;
 use crate::protocol::{
     param::{DATA, NAMED_SCHEMAS},
     raw::{self, Field},
+    refusal::quoted,
 };
 
 /// Schemas nested deeper are not looked into.
@@ -76,7 +77,8 @@ fn moves(whole: &str, schema: &str, depth: usize, moved: &mut Vec<Edit>) -> bool
     fields.iter().all(|field| match &*field.key {
         "$ref" | "$dynamicRef" => match raw::text(field.value).as_deref().map(|reference| (reference, reference.strip_prefix('#'))) {
             Some((_, Some(pointer))) if pointer.is_empty() || pointer.starts_with('/') => {
-                moved.push((raw::place(whole, field.value), serde_json::Value::from(format!("{RESULT}{pointer}")).to_string()));
+                let place = raw::place(whole.as_bytes(), field.value);
+                moved.extend(place.map(|place| (place, quoted(&format!("{RESULT}{pointer}")))));
                 true
             }
             // A pointer in another spelling.
