@@ -96,6 +96,44 @@ async fn what_a_task_asks_is_answered_by_an_update() {
 }
 
 #[tokio::test]
+async fn a_stream_follows_the_tasks_that_it_names_and_no_others() {
+    for words in [STATELESS, HANDSHAKE] {
+        let hub = one(words);
+        let client = client::stateless(&hub);
+        let task = call(&client, "s.task_required", json!({"ask": true})).await["result"].clone();
+        let wanted = json!({"notifications": {"taskIds": [task["taskId"], "tNobodys", task["taskId"]]}, "_meta": able()});
+        let mut stream = events::post(&hub, "/mcp", &client, &json!(9), "subscriptions/listen", wanted.clone()).await;
+        let (acknowledged, _) = stream.message().await;
+        assert_eq!(acknowledged["params"]["notifications"], json!({"taskIds": [task["taskId"]]}), "{words}: {acknowledged}");
+        let asking = loop {
+            let (told, _) = stream.message().await;
+            assert_eq!(told["method"], "notifications/tasks", "{told}");
+            assert_eq!(told["params"]["taskId"], task["taskId"], "{told}");
+            assert_eq!(told["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], 9, "{told}");
+            if told["params"]["status"] == "input_required" {
+                break told["params"].clone();
+            }
+        };
+        let key = asking["inputRequests"].as_object().unwrap().keys().next().unwrap().clone();
+        let responses = json!({key: {"action": "accept", "content": {"name": "Ann"}}});
+        let update = json!({"taskId": task["taskId"], "inputResponses": responses, "_meta": able()});
+        assert_eq!(client.ask("tasks/update", update).await.json()["result"]["resultType"], "complete");
+        loop {
+            let (told, _) = stream.message().await;
+            if told["params"]["status"] == "completed" {
+                assert!(told["params"]["result"]["content"][0]["text"].as_str().unwrap().contains("Ann"), "{told}");
+                break;
+            }
+        }
+
+        // Who said that they understand no tasks follow none.
+        let silent = json!({"notifications": {"taskIds": wanted["notifications"]["taskIds"]}});
+        let mut stream = events::post(&hub, "/mcp", &client, &json!(10), "subscriptions/listen", silent).await;
+        assert_eq!(stream.message().await.0["params"]["notifications"], json!({}), "{words}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_about_a_task_is_checked_before_it_goes_anywhere() {
     let hub = hub::new().server("s", server::child(STATELESS)).server("other", server::child(STATELESS)).run();
     let client = client::stateless(&hub);

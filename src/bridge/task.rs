@@ -14,6 +14,7 @@ use crate::{
         Body, Era, Kind, Message, Method, RequestId, Span, Version,
         capability::{Profile, TaskSupport},
         code::Code,
+        raw::Field,
         refusal::quoted,
         splice::Splice,
     },
@@ -222,11 +223,15 @@ pub fn shown(id: &RequestId, task: &Task, task_id: &str, detail: &Detail) -> Bod
     result(id, detailed(Writer::new().text("resultType", "complete"), task, task_id, detail))
 }
 
-/// `notifications/tasks` for a listen stream.
-pub fn pushed(task: &Task, task_id: &str, detail: &Detail, subscription: &RequestId) -> Body {
+/// `notifications/tasks` for a listen stream. `got`: the answer to the client's own `tasks/get`. `None`: it describes no task.
+pub fn pushed(got: &Message, subscription: &RequestId) -> Option<Body> {
+    let task = text_of(got, got.scan().result).and_then(Object::read)?;
     let meta = Writer::new().member("io.modelcontextprotocol/subscriptionId", &subscription.to_string()).finish();
-    let params = detailed(Writer::new().member("_meta", &meta), task, task_id, detail).finish();
-    Body::one(format!(r#"{{"jsonrpc":"2.0","method":"notifications/tasks","params":{params}}}"#).into())
+    let mut params = Writer::new().member("_meta", &meta);
+    let told = |field: &&Field<'_>| !matches!(&*field.key, "resultType" | "_meta");
+    task.fields().iter().filter(told).for_each(|field| params.put(field.key_token, field.value));
+    let params = params.finish();
+    Some(Body::one(format!(r#"{{"jsonrpc":"2.0","method":"notifications/tasks","params":{params}}}"#).into()))
 }
 
 fn detailed(first: Writer, task: &Task, task_id: &str, detail: &Detail) -> Writer {
@@ -281,14 +286,6 @@ pub(super) fn rename(body: &mut Splice<'_>, message: &Message, naming: Naming<'_
             body.replace(member.value, quoted(id));
         }
     }
-}
-
-/// `notifications/tasks` or `notifications/tasks/status` between peers of one design, under the hub's id of the task.
-pub fn renamed(note: &Message, task_id: &str, subscription: Option<&RequestId>) -> Body {
-    let mut body = Splice::new(note);
-    rename(&mut body, note, Naming::As(task_id));
-    super::incoming::stamp(&mut body, note, subscription);
-    body.to_body()
 }
 
 /// What decides about tasks in one `tools/call`.

@@ -65,6 +65,12 @@ impl Inbound {
         Self { principal, endpoint, message, client, session, param_headers: None, profile: OnceLock::new() }
     }
 
+    /// The same request once more.
+    pub(super) fn again(&self) -> Self {
+        let (principal, endpoint) = (Arc::clone(&self.principal), Arc::clone(&self.endpoint));
+        Self::new(principal, endpoint, self.message.clone(), self.client, self.session.clone())
+    }
+
     /// The id of a request. Doors dispatch only what the scanner called a request, so there is one.
     pub fn id(&self) -> RequestId {
         self.message.id().unwrap_or_else(|| RequestId::from_number(0))

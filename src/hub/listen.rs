@@ -15,6 +15,7 @@ use super::{
     crossing::Claim,
     session::{List, Lists},
     sleep_until, subscribe,
+    task::{self, Follower},
     watch::{Ear, Watching},
 };
 use crate::{
@@ -33,6 +34,7 @@ struct Filter {
     prompts_list_changed: bool,
     resources_list_changed: bool,
     resource_subscriptions: Vec<String>,
+    task_ids: Vec<String>,
 }
 
 pub(super) fn listen(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
@@ -81,13 +83,34 @@ pub(super) fn listen(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
                     Err(refusal) => tracing::debug!(reason = %refusal.message, "a resource cannot be watched"),
                 }
             }
-            (watching, acknowledged(&filter, &honoured, &id))
+            let mut followers = Vec::new();
+            let mut followed = Vec::new();
+            seen.clear();
+            for task in filter.task_ids.iter().filter(|task| seen.insert(task.as_str())).take(limits::TASKS_FOLLOWED_MAX) {
+                if let Some(follower) = task::follow(&hub, &inbound, task, &outlet) {
+                    followers.push(follower);
+                    followed.push(task.clone());
+                }
+            }
+            Opened { watching, followers, acknowledged: acknowledged(&filter, &honoured, &followed, &id) }
         })
     };
     let state = State::Opening(opening);
     Crossing::listening(
         claim,
-        Listening { state, lists, endpoint, bus, updates, pending: Lists::default(), due: None, stop, watching: Vec::new(), _place: place },
+        Listening {
+            state,
+            lists,
+            endpoint,
+            bus,
+            updates,
+            pending: Lists::default(),
+            due: None,
+            stop,
+            watching: Vec::new(),
+            followers: Vec::new(),
+            _place: place,
+        },
     )
 }
 
@@ -105,7 +128,7 @@ fn filter(inbound: &Inbound) -> Result<Filter, Refusal> {
 }
 
 /// `notifications/subscriptions/acknowledged`: what of the filter is honoured.
-fn acknowledged(filter: &Filter, uris: &[String], id: &RequestId) -> Body {
+fn acknowledged(filter: &Filter, uris: &[String], tasks: &[String], id: &RequestId) -> Body {
     let mut honoured = serde_json::Map::new();
     for (is_wanted, name) in [
         (filter.tools_list_changed, "toolsListChanged"),
@@ -116,14 +139,20 @@ fn acknowledged(filter: &Filter, uris: &[String], id: &RequestId) -> Body {
             honoured.insert(name.into(), true.into());
         }
     }
-    if !uris.is_empty() {
-        honoured.insert("resourceSubscriptions".into(), uris.into());
+    for (ids, name) in [(uris, "resourceSubscriptions"), (tasks, "taskIds")] {
+        if !ids.is_empty() {
+            honoured.insert(name.into(), ids.into());
+        }
     }
     let params = serde_json::json!({"notifications": honoured}).to_string();
     incoming::own_notification(Method::SubscriptionsAcknowledged, &params, Some(id))
 }
 
-type Opened = (Vec<Watching>, Body);
+struct Opened {
+    watching: Vec<Watching>,
+    followers: Vec<Follower>,
+    acknowledged: Body,
+}
 
 enum State {
     Opening(Pin<Box<dyn Future<Output = Opened> + Send>>),
@@ -142,6 +171,7 @@ pub(super) struct Listening {
     due: Option<Instant>,
     stop: CancellationToken,
     watching: Vec<Watching>,
+    followers: Vec<Follower>,
     _place: Place,
 }
 
@@ -149,8 +179,9 @@ impl Listening {
     /// Cancel-safe. Ends with the hub.
     pub(super) async fn next(&mut self, id: &RequestId) -> Step {
         if let State::Opening(opening) = &mut self.state {
-            let (watching, acknowledged) = opening.await;
+            let Opened { watching, followers, acknowledged } = opening.await;
             self.watching = watching;
+            self.followers = followers;
             self.state = State::Open;
             return Step::Notice(acknowledged);
         }

@@ -138,15 +138,17 @@ fn what_is_relayed_names_the_task_as_the_client_knows_it() {
             r#"{"jsonrpc":"2.0","method":"notifications/x","params":{"a":1,"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"tHUB"}}}}"#,
         ),
     ] {
-        assert_eq!(renamed(&message(note), "tHUB", None).to_bytes(), expected);
+        let note = message(note);
+        let mut body = Splice::new(&note);
+        rename(&mut body, &note, Naming::As("tHUB"));
+        assert_eq!(body.to_body().to_bytes(), expected);
     }
-    let push =
-        r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":4},"taskId":"up"}}"#;
-    assert_eq!(
-        renamed(&message(push), "tHUB", Some(&RequestId::from_number(9))).to_bytes(),
-        r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":9},"taskId":"tHUB"}}"#
-    );
-    let pushed = pushed(&core("working"), "tHUB", &Detail::Nothing, &RequestId::from_number(9));
+}
+
+#[test]
+fn what_a_stream_is_told_is_what_a_look_would_show() {
+    let got = shown(&RequestId::from_number(1), &core("working"), "tHUB", &Detail::Nothing).to_bytes();
+    let pushed = pushed(&Message::parse(got).unwrap(), &RequestId::from_number(9)).unwrap();
     assert_eq!(
         pushed.to_bytes(),
         format!(

@@ -5,6 +5,7 @@
 //! held while somebody may ask for it (`held`). Requests about tasks of a server of the client's own era are relayed; those of a
 //! stateless client about a handshake server's are answered here (`older`). Calls that may become tasks are `tasking`.
 
+mod follow;
 mod held;
 mod older;
 mod tasking;
@@ -16,6 +17,7 @@ use std::{
 
 use tokio::time::{Instant, timeout_at};
 
+pub(super) use follow::{Follower, follow};
 pub(super) use held::{Held, Holds};
 use older::listen;
 pub(super) use tasking::{Seen, Tasking, plan};
@@ -84,19 +86,24 @@ pub(super) fn request(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
 }
 
 fn named(hub: &Hub, inbound: &Inbound) -> Result<Named, Refusal> {
+    let message = &inbound.message;
+    let public = message.scan().task_id.and_then(|span| message.string(span));
+    named_as(hub, inbound, public.as_deref())
+}
+
+/// A task of the caller's, by the id that the caller knows.
+fn named_as(hub: &Hub, inbound: &Inbound, public: Option<&str>) -> Result<Named, Refusal> {
     if inbound.client.era() == Era::Stateless && !inbound.profile().has(Profile::TASKS) {
         let required = format!(r#"{{"requiredCapabilities":{{"extensions":{{"{TASKS}":{{}}}}}}}}"#);
         return Err(Refusal::new(Code::MissingCapability, 400, format!("Tasks are for clients that declare {TASKS}")).with_data(required));
     }
-    let message = &inbound.message;
+    let method = inbound.message.method();
     let public =
-        message.scan().task_id.and_then(|span| message.string(span)).ok_or_else(|| {
-            Refusal::new(Code::InvalidParams, 200, format!("{} needs params.taskId, a string", message.method().as_str()))
-        })?;
+        public.ok_or_else(|| Refusal::new(Code::InvalidParams, 200, format!("{} needs params.taskId, a string", method.as_str())))?;
     let TaskRef { server, id, .. } =
-        hub.sealer.open_task(&public, inbound.principal.id(), seal::unix(SystemTime::now())).map_err(|_| unknown())?;
+        hub.sealer.open_task(public, inbound.principal.id(), seal::unix(SystemTime::now())).map_err(|_| unknown())?;
     let server = server_id(&server).filter(|server| inbound.endpoint.shows(server)).ok_or_else(unknown)?;
-    Ok(Named { server, id, public: public.into_owned() })
+    Ok(Named { server, id, public: public.to_owned() })
 }
 
 fn server_id(text: &str) -> Option<ServerId> {
