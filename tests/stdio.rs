@@ -56,7 +56,7 @@ fn host_with(limits: Limits, pipe_bytes: usize) -> Host {
     let fleet = Fleet::new(&settings, limits.clone(), bus.clone(), Arc::new(|_| {}), |_| None);
     let sealer = Sealer::new(&[7; 32], None);
     let hub = Hub::new(Parts { catalog, fleet, bus, limits, tenants: [tenant.clone()].into(), sealer });
-    let endpoint = Arc::new(Endpoint { tenant, server: None, names: Names::Safe });
+    let endpoint = Arc::new(Endpoint::plain(tenant, None, Names::Safe));
     let (stdin, theirs) = duplex(pipe_bytes);
     let (stdout, ours) = duplex(pipe_bytes);
     let stop = CancellationToken::new();

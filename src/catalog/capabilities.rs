@@ -166,7 +166,7 @@ mod tests {
         let catalog = Catalog::new(60_000, [7; 32]);
         let (tenant, name) = (TenantId::default_tenant(), ServerName::new("s").unwrap());
         let server = ServerId { tenant: tenant.clone(), name: name.clone() };
-        let merged = Scope { tenant: &tenant, server: None, names: Names::Dotted };
+        let merged = Scope { tenant: &tenant, server: None, names: Names::Dotted, uris: None };
         let own = Scope { server: Some(&name), ..merged };
         let view = View { version: Version::STATELESS, profile: Profile::BARE };
         let both = || [merged, own].map(|scope| String::from_utf8(catalog.capabilities(scope, view).to_vec()).unwrap());

@@ -93,7 +93,7 @@ mod tests {
         let server = ServerName::new("github").unwrap();
         let (key, other_key) = (Key::new([7; 32]), Key::new([8; 32]));
         let position = Position { generation: 3, offset: 1000 };
-        let plain = Scope { tenant: &acme, server: None, names: Names::Dotted };
+        let plain = Scope { tenant: &acme, server: None, names: Names::Dotted, uris: None };
         let (a, b) = (Version::LATEST_HANDSHAKE, Version::STATELESS);
         let dotted = variant(Kind::Tools, Names::Dotted, b);
         let lists = [
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn an_altered_cursor_never_opens() {
         let tenant = TenantId::default_tenant();
-        let scope = Scope { tenant: &tenant, server: None, names: Names::Dotted };
+        let scope = Scope { tenant: &tenant, server: None, names: Names::Dotted, uris: None };
         let variant = variant(Kind::Tools, Names::Dotted, Version::STATELESS);
         let key = Key::new([7; 32]);
         let cursor = key.seal(Position { generation: 3, offset: 1000 }, scope, variant);

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{
-    Catalog, Recents, Route, Scope,
+    Catalog, Recents, Route, Scope, Uris,
     merge::Listed,
     offered::Offered,
     snapshot::Snapshot,
@@ -50,7 +50,11 @@ impl Catalog {
             uri: known(listed, uri).map_or_else(|| uri.to_owned(), |known| known.to_string()),
         };
         if let Some(server) = scope.server {
-            return snapshot.listed(server).map_or(Owner::Nobody, |listed| one(listed, uri));
+            let own = uri::reverse(uri).filter(|(key, _)| scope.uris() == Uris::Prefixed && uri::is_key(key, server));
+            return snapshot.listed(server).map_or(Owner::Nobody, |listed| match own {
+                Some((_, original)) => one(listed, &original),
+                None => one(listed, uri),
+            });
         }
         let unprefixed = || owners(&snapshot, uri, || recents.owners(caller, scope.tenant, uri));
         let (found, uri) = match uri::reverse(uri) {
@@ -150,7 +154,7 @@ mod tests {
         /// `server uri`, or candidates, or nothing.
         fn owner(&self, server: Option<&str>, uri: &str) -> String {
             let server = server.map(|name| ServerName::new(name).unwrap());
-            let scope = Scope { tenant: &self.tenant, server: server.as_ref(), names: Names::Dotted };
+            let scope = Scope { tenant: &self.tenant, server: server.as_ref(), names: Names::Dotted, uris: None };
             match self.catalog.owner(scope, uri, &self.recents, "me") {
                 Owner::One { server, uri } => format!("{} {uri}", server.name),
                 Owner::Several(candidates) => candidates.join(" | "),
@@ -160,7 +164,7 @@ mod tests {
 
         fn app(&self, server: Option<&str>, name: &str) -> String {
             let server = server.map(|name| ServerName::new(name).unwrap());
-            let scope = Scope { tenant: &self.tenant, server: server.as_ref(), names: Names::Dotted };
+            let scope = Scope { tenant: &self.tenant, server: server.as_ref(), names: Names::Dotted, uris: None };
             match self.catalog.resolve_app(scope, name) {
                 AppMatch::One(route) => route.canonical.clone(),
                 AppMatch::Several(names) => names.join(" | "),

@@ -14,7 +14,7 @@ use super::{
     page::{Frame, HUB_INFO, Line, Pages},
     rendered::{Rendered, Variant},
     table::Table,
-    uri::Uris,
+    uri::{self, Uris},
 };
 use crate::{
     name::{ServerId, ServerName, TenantId},
@@ -46,15 +46,14 @@ pub struct Scope<'a> {
     pub tenant: &'a TenantId,
     pub server: Option<&'a ServerName>,
     pub names: Names,
+    /// `None`: as is usual there.
+    pub uris: Option<Uris>,
 }
 
 impl Scope<'_> {
-    /// A server's own endpoint renames nothing.
-    pub const fn uris(&self) -> Uris {
-        match self.server {
-            Some(_) => Uris::Raw,
-            None => Uris::Prefixed,
-        }
+    /// A server's own endpoint renames nothing unless asked.
+    pub fn uris(&self) -> Uris {
+        self.uris.unwrap_or(if self.server.is_some() { Uris::Raw } else { Uris::Prefixed })
     }
 }
 
@@ -164,7 +163,7 @@ impl Catalog {
 
     /// A tool of a tenant by any form of its name, with its definition as the server gave it.
     pub fn tool(&self, tenant: &TenantId, name: &str) -> Option<(Arc<Route>, Bytes)> {
-        let route = self.resolve(Scope { tenant, server: None, names: Names::Dotted }, name)?;
+        let route = self.resolve(Scope { tenant, server: None, names: Names::Dotted, uris: None }, name)?;
         let definition = route.definition.clone();
         Some((route, definition))
     }
@@ -293,10 +292,11 @@ impl Catalog {
 
     /// The list on the server's own endpoint: its own names whatever the style, and its own identity.
     fn render_own<'o>(&self, offered: &'o Offered, scope: Scope<'_>, variant: Variant) -> Pages {
+        let is_resources = matches!(variant.kind, Kind::Resources | Kind::Templates) && variant.uris == Uris::Prefixed;
         let line = |entry: &'o Entry| {
-            let Entry { definition, layout, .. } = entry;
-            let dress =
-                Dress { key: None, execution: variant.execution, client: variant.era, server: &offered.server.name, uris: variant.uris };
+            let Entry { definition, layout, original, .. } = entry;
+            let key = is_resources.then(|| uri::publish(&offered.server.name, original, variant.uris));
+            let dress = Dress { key, execution: variant.execution, client: variant.era, server: &offered.server.name, uris: variant.uris };
             Line { definition, layout, dress }
         };
         let lines: Vec<_> = offered.list(variant.kind).iter().map(line).collect();

@@ -88,7 +88,7 @@ fn endpoint(args: &StdioArgs) -> Result<Endpoint, ExitCode> {
         NameStyle::Dotted => Names::Dotted,
         NameStyle::Safe => Names::Safe,
     };
-    Ok(Endpoint { tenant, server, names })
+    Ok(Endpoint::plain(tenant, server, names))
 }
 
 /// `mcp-hub/` below the XDG bases.

@@ -299,7 +299,7 @@ mod tests {
         let second = desk.sit();
         assert_eq!(second.names("default"), ["x.a", "x.b"]);
         assert_eq!(second.keeper.known(desk.server(0)), Some(Version::V2025_06_18));
-        let scope = Scope { tenant: &TenantId::default_tenant(), server: None, names: Names::Dotted };
+        let scope = Scope { tenant: &TenantId::default_tenant(), server: None, names: Names::Dotted, uris: None };
         let view = View { version: Version::V2025_06_18, profile: Profile::BARE };
         assert!(second.catalog.page(Kind::Tools, scope, view, None).is_ok());
     }

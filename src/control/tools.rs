@@ -55,7 +55,7 @@ impl Control {
 
     /// The canonical form of a tool's name, whatever accepted form was given.
     pub fn canonical(&self, principal: &Principal, tenant: &TenantId, name: &str) -> Option<String> {
-        let scope = Scope { tenant, server: None, names: Names::Dotted };
+        let scope = Scope { tenant, server: None, names: Names::Dotted, uris: None };
         let route = principal.may_reach(tenant).then(|| self.catalog.resolve(scope, name))??;
         Some(route.canonical.clone())
     }

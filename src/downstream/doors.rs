@@ -52,7 +52,7 @@ pub struct Mount {
 }
 impl Mount {
     pub fn new(serves: Serves, names: Names, port: u16) -> Arc<Self> {
-        let endpoint = Arc::new(Endpoint { tenant: TenantId::default_tenant(), server: None, names });
+        let endpoint = Arc::new(Endpoint::plain(TenantId::default_tenant(), None, names));
         Arc::new(Self { serves, names, port, endpoint })
     }
 }

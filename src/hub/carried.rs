@@ -87,8 +87,9 @@ pub(super) struct Call {
     progress: Option<Bytes>,
     /// From which level on it wants logs of this request.
     level: Option<Level>,
-    /// Where URIs are published under other names than the server's.
+    /// Where URIs are published under other names than the server's, or have to be remembered.
     published: Option<Published>,
+    identity: Identity,
     /// The task that the request is about.
     task: Option<Box<About>>,
     _permit: Permit,
@@ -104,6 +105,7 @@ struct About {
 struct Published {
     hub: Arc<Hub>,
     caller: Arc<str>,
+    uris: Uris,
 }
 
 /// The methods that a server answers, as far as they differ on the way back.
@@ -152,14 +154,15 @@ impl Call {
     pub(super) fn new(hub: &Arc<Hub>, inbound: &Inbound, aim: Aim, permit: Permit) -> Self {
         let message = &inbound.message;
         let token = message.scan().meta.progress_token;
-        let is_merged = inbound.endpoint.server.is_none();
+        let published = |uris| Published { hub: Arc::clone(hub), caller: Arc::clone(inbound.principal.id()), uris };
         Self {
             client: inbound.client,
             verb: Verb::of(message.method()),
             aim,
             progress: token.map(|member| message.share(member.value)),
             level: inbound.level(),
-            published: is_merged.then(|| Published { hub: Arc::clone(hub), caller: Arc::clone(inbound.principal.id()) }),
+            published: inbound.endpoint.publishes().map(published),
+            identity: if inbound.endpoint.server.is_none() { Identity::Hub } else { Identity::Server },
             task: None,
             _permit: permit,
         }
@@ -217,7 +220,7 @@ impl Call {
                     method: self.method(),
                     publish: self.published.is_some().then_some(&publish as &Publish<'_>),
                     wraps_output: matches!(&self.aim, Aim::Named(route) if route.wraps_output),
-                    identity: if self.published.is_some() { Identity::Hub } else { Identity::Server },
+                    identity: self.identity,
                     task,
                     ..Carry::new(id, self.client, server)
                 };
@@ -241,8 +244,8 @@ impl Call {
 
     /// A URI of this server as its callers at this endpoint know it.
     fn publish(&self, uri: &str) -> Option<String> {
-        let Published { hub, caller } = self.published.as_ref()?;
-        publish(hub, caller, self.aim.server(), uri)
+        let Published { hub, caller, uris } = self.published.as_ref()?;
+        publish(hub, caller, self.aim.server(), uri, *uris)
     }
 }
 
@@ -252,8 +255,8 @@ fn is_unknown_method(answer: &Message) -> bool {
 }
 
 /// `None` when it stays as it is. What stays is remembered: it names no server.
-pub(super) fn publish(hub: &Hub, caller: &Arc<str>, server: &ServerId, uri: &str) -> Option<String> {
-    match uri::publish(&server.name, uri, Uris::Prefixed) {
+pub(super) fn publish(hub: &Hub, caller: &Arc<str>, server: &ServerId, uri: &str, uris: Uris) -> Option<String> {
+    match uri::publish(&server.name, uri, uris) {
         std::borrow::Cow::Owned(published) => Some(published),
         std::borrow::Cow::Borrowed(_) => {
             hub.recents.remember(caller, uri, server);
@@ -298,8 +301,9 @@ impl Kept {
     }
 
     pub(super) fn publisher(&self) -> Option<Box<Publish<'_>>> {
-        let is_merged = self.inbound.endpoint.server.is_none();
-        is_merged.then(|| Box::new(|uri: &str| publish(&self.hub, self.inbound.principal.id(), self.server(), uri)) as Box<Publish<'_>>)
+        let publishes =
+            |uris| Box::new(move |uri: &str| publish(&self.hub, self.inbound.principal.id(), self.server(), uri, uris)) as Box<Publish<'_>>;
+        self.inbound.endpoint.publishes().map(publishes)
     }
 
     pub(super) fn seal(&self, what: What, lives: Duration) -> String {

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::{Crossing, Session, SessionId};
 use crate::{
     access::Principal,
-    catalog::{Names, View, snapshot::Scope},
+    catalog::{Names, Uris, View, snapshot::Scope},
     name::{ServerId, ServerName, TenantId},
     protocol::{Body, Era, Level, Message, Refusal, RequestId, Version, capability::Profile},
 };
@@ -19,16 +19,29 @@ pub struct Endpoint {
     /// One server's own endpoint: its names, nothing prefixed.
     pub server: Option<ServerName>,
     pub names: Names,
+    /// How resources are named; `None`: as is usual there.
+    pub uris: Option<Uris>,
 }
 
 impl Endpoint {
+    /// As addresses name it that say nothing of its options.
+    pub fn plain(tenant: TenantId, server: Option<ServerName>, names: Names) -> Self {
+        Self { tenant, server, names, uris: None }
+    }
+
+    /// How a server's URIs are told here; `None`: as the server says them, and nobody has to remember whose they are.
+    pub(super) fn publishes(&self) -> Option<Uris> {
+        let uris = self.scope().uris();
+        (self.server.is_none() || uris == Uris::Prefixed).then_some(uris)
+    }
+
     /// Whether what this server offers is seen here.
     pub(super) fn shows(&self, server: &ServerId) -> bool {
         self.tenant == server.tenant && self.server.as_ref().is_none_or(|own| *own == server.name)
     }
 
     pub fn scope(&self) -> Scope<'_> {
-        Scope { tenant: &self.tenant, server: self.server.as_ref(), names: self.names }
+        Scope { tenant: &self.tenant, server: self.server.as_ref(), names: self.names, uris: self.uris }
     }
 }
 

@@ -160,7 +160,6 @@ struct Task {
     task: Option<Box<Tasking>>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "one at a time, taken as soon as it is made")]
 enum Happened {
     Server(Event),
     Back(Visit),

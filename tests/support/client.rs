@@ -158,7 +158,7 @@ impl Client {
             Dialect::Stateless => {
                 headers.push(("mcp-protocol-version", "2026-07-28".to_owned()));
                 headers.push(("mcp-method", method.to_owned()));
-                if let Some(name) = params["name"].as_str().or_else(|| params["taskId"].as_str()) {
+                if let Some(name) = ["name", "uri", "taskId"].iter().find_map(|key| params[key].as_str()) {
                     headers.push(("mcp-name", name.to_owned()));
                 }
                 let meta = params.as_object_mut().unwrap().entry("_meta").or_insert_with(|| json!({}));

@@ -32,7 +32,7 @@ impl World {
     }
 
     fn page(&self, server: Option<&ServerName>, names: Names, era: Era) -> String {
-        let scope = Scope { tenant: &self.acme, server, names };
+        let scope = Scope { tenant: &self.acme, server, names, uris: None };
         String::from_utf8(self.catalog.page(Kind::Tools, scope, view(era), None).unwrap().to_vec()).unwrap()
     }
 
@@ -43,7 +43,7 @@ impl World {
 
     fn resolve(&self, server: Option<&str>, name: &str) -> Option<String> {
         let server = server.map(|server| ServerName::new(server).unwrap());
-        let scope = Scope { tenant: &self.acme, server: server.as_ref(), names: Names::Dotted };
+        let scope = Scope { tenant: &self.acme, server: server.as_ref(), names: Names::Dotted, uris: None };
         self.catalog.resolve(scope, name).map(|route| format!("{}/{}", route.server.name, route.tool))
     }
 }
@@ -184,7 +184,7 @@ fn a_tenant_sees_nothing_of_another() {
     world.publish("fs", &[r#"{"name":"a"}"#]);
     let (umbrella, fs) = (&world.umbrella, ServerName::new("fs").unwrap());
     for server in [None, Some(&fs)] {
-        let scope = Scope { tenant: umbrella, server, names: Names::Dotted };
+        let scope = Scope { tenant: umbrella, server, names: Names::Dotted, uris: None };
         assert!(["a", "fs.a", "fs__a"].iter().all(|name| world.catalog.resolve(scope, name).is_none()));
         assert_eq!(world.catalog.page(Kind::Tools, scope, view(Era::Handshake), None).unwrap(), r#"{"tools":[]}"#);
     }
@@ -274,7 +274,7 @@ fn pages_hang_together_by_cursors_that_die_with_the_list() {
     let definitions: Vec<_> = definitions.iter().map(String::as_str).collect();
     world.publish("big", &definitions);
     let big = ServerName::new("big").unwrap();
-    let merged = Scope { tenant: &world.acme, server: None, names: Names::Dotted };
+    let merged = Scope { tenant: &world.acme, server: None, names: Names::Dotted, uris: None };
     let own = Scope { server: Some(&big), ..merged };
     let read = |scope, cursor: Option<&str>| {
         let page = world.catalog.page(Kind::Tools, scope, view(Era::Stateless), cursor)?;
@@ -350,7 +350,7 @@ fn a_list_is_rendered_once_and_shared() {
     world.publish("s", &[r#"{"name":"a"}"#]);
     let s = ServerName::new("s").unwrap();
     for server in [None, Some(&s)] {
-        let scope = Scope { tenant: &world.acme, server, names: Names::Dotted };
+        let scope = Scope { tenant: &world.acme, server, names: Names::Dotted, uris: None };
         let [one, other] = [(); 2].map(|()| world.catalog.page(Kind::Tools, scope, view(Era::Stateless), None).unwrap());
         assert_eq!(one.as_ptr(), other.as_ptr());
     }
@@ -385,7 +385,7 @@ fn names_never_lead_astray_while_servers_come_and_go() {
                 scope.spawn(move || {
                     let mut found = 0;
                     while found < 100 || !done.load(std::sync::atomic::Ordering::Relaxed) {
-                        let scope = Scope { tenant, server: None, names: Names::Dotted };
+                        let scope = Scope { tenant, server: None, names: Names::Dotted, uris: None };
                         if let Some(route) = world.catalog.resolve(scope, name) {
                             assert_eq!((&route.server.tenant, route.server.name.as_str(), route.tool.as_str()), (tenant, &name[..1], "t"));
                             found += 1;
@@ -449,7 +449,7 @@ fn every_kind_is_listed_in_its_own_words() {
         (Some(&a), Names::Dotted, Kind::Resources, r#"{"resources":[{"name":"r","uri":"file:\/\/\/r"},{"uri":"ui://v"}]}"#),
         (Some(&a), Names::Dotted, Kind::Templates, r#"{"resourceTemplates":[{"uriTemplate":"file:///{x}","name":"u"}]}"#),
     ] {
-        let scope = Scope { tenant: &world.acme, server, names };
+        let scope = Scope { tenant: &world.acme, server, names, uris: None };
         let page = |era| String::from_utf8(world.catalog.page(kind, scope, view(era), None).unwrap().to_vec()).unwrap();
         assert_eq!(page(Era::Handshake), expected);
         let stateless = page(Era::Stateless);
@@ -477,7 +477,7 @@ fn prompts_have_names_of_their_own() {
         (Some(&s), "s.both", true, true),
         (None, "both", false, false),
     ] {
-        let scope = Scope { tenant: &world.acme, server, names: Names::Dotted };
+        let scope = Scope { tenant: &world.acme, server, names: Names::Dotted, uris: None };
         assert_eq!(world.catalog.resolve(scope, name).is_some(), tool, "{name}");
         assert_eq!(world.catalog.resolve_prompt(scope, name).is_some(), prompt, "{name}");
     }
@@ -506,7 +506,7 @@ fn a_change_of_one_kind_is_none_of_the_others() {
     let none = Changed::default();
     assert_eq!(publish(&[], &[], &[], &[]), none);
     assert_eq!(publish(&a, &many, &[], &[]), Changed { tools: true, prompts: true, ..none });
-    let scope = Scope { tenant: &world.acme, server: None, names: Names::Dotted };
+    let scope = Scope { tenant: &world.acme, server: None, names: Names::Dotted, uris: None };
     let prompts = |cursor: Option<&str>| world.catalog.page(Kind::Prompts, scope, view(Era::Handshake), cursor);
     let first: Value = serde_json::from_slice(&prompts(None).unwrap()).unwrap();
     let cursor = first["nextCursor"].as_str();
@@ -531,7 +531,7 @@ fn everyone_sees_the_offer_that_fits() {
     let publish = |profile, tools: &[&str]| world.catalog.publish(&s, Arc::new(Offer { profile, ..offer(tools) })).tools;
     let name = ServerName::new("s").unwrap();
     let list = |server: Option<&ServerName>, profile| {
-        let scope = Scope { tenant: &world.acme, server, names: Names::Dotted };
+        let scope = Scope { tenant: &world.acme, server, names: Names::Dotted, uris: None };
         keys(&world.catalog.page(Kind::Tools, scope, View { profile, ..view(Era::Handshake) }, None).unwrap()).join(" ")
     };
     let (ask, more) = (r#"{"name":"ask"}"#, FORM.with(Profile::ROOTS));
@@ -611,7 +611,7 @@ fn each_revision_gets_what_it_understands() {
         (None, Version::V2026_07_28, false, array),
     ] {
         let server = own.map(|name| ServerName::new(name).unwrap());
-        let scope = Scope { tenant: &world.acme, server: server.as_ref(), names: Names::Dotted };
+        let scope = Scope { tenant: &world.acme, server: server.as_ref(), names: Names::Dotted, uris: None };
         let page = world.catalog.page(Kind::Tools, scope, View { version, profile: Profile::BARE }, None).unwrap();
         let page: Value = serde_json::from_slice(&page).unwrap();
         let tool = page["tools"].as_array().unwrap().last().unwrap();

@@ -5,7 +5,7 @@ use super::super::{
     reply::{invalid, not_found},
 };
 use crate::{
-    catalog::Names,
+    catalog::{Names, Uris},
     hub::Endpoint,
     name::{ADDRESS_WORDS, ServerName, TenantId},
 };
@@ -28,7 +28,7 @@ pub(in crate::downstream) fn find_named(doors: &Doors, request: &Request, server
     if doors.hub.knows(principal, &endpoint) {
         return Ok(endpoint);
     }
-    let whole = Endpoint { tenant: endpoint.tenant.clone(), server: None, names: endpoint.names };
+    let whole = Endpoint::plain(endpoint.tenant.clone(), None, endpoint.names);
     Err(match &endpoint.server {
         Some(server) if doors.hub.knows(principal, &whole) => not_found("server", server.as_str()),
         _ => not_found("tenant", endpoint.tenant.as_str()),
@@ -47,8 +47,14 @@ fn read(request: &Request, server: Option<&str>) -> Result<Endpoint, Reply> {
         Some("safe") => Names::Safe,
         Some(_) => return Err(invalid("names must be dotted or safe", Some("names"))),
     };
+    let uris = match request.query("uris").as_deref() {
+        None => None,
+        Some("prefixed") => Some(Uris::Prefixed),
+        Some("raw") => Some(Uris::Raw),
+        Some(_) => return Err(invalid("uris must be prefixed or raw", Some("uris"))),
+    };
     let tenant = request.tenant().ok_or_else(|| not_found("tenant", &asked_tenant(request)))?;
-    let Some(server) = server else { return Ok(Endpoint { tenant, server: None, names }) };
+    let Some(server) = server else { return Ok(Endpoint { tenant, server: None, names, uris }) };
     let unknown = || not_found("server", server);
     // A full id, `tenant:server`, is taken wherever a server's name is.
     let (tenant, name) = match server.split_once(':') {
@@ -62,7 +68,7 @@ fn read(request: &Request, server: Option<&str>) -> Result<Endpoint, Reply> {
         }
     };
     let server = Some(ServerName::new(name).ok_or_else(unknown)?);
-    Ok(Endpoint { tenant, server, names })
+    Ok(Endpoint { tenant, server, names, uris })
 }
 
 fn asked_tenant(request: &Request) -> String {

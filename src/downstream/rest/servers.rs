@@ -123,7 +123,7 @@ pub(super) async fn call(doors: &Arc<Doors>, principal: &Arc<Principal>, request
 
 /// The endpoint on which a server's own names count.
 pub(super) fn endpoint_of(id: &ServerId, request: &Request) -> Endpoint {
-    Endpoint { tenant: id.tenant.clone(), server: Some(id.name.clone()), names: request.mount.names }
+    Endpoint::plain(id.tenant.clone(), Some(id.name.clone()), request.mount.names)
 }
 
 fn tail() -> Bytes {

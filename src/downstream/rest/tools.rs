@@ -36,7 +36,7 @@ pub(super) async fn call(doors: &Arc<Doors>, principal: &Arc<Principal>, request
     let tenant = target::tenant(request)?;
     // An unknown tenant is told from an unknown tool.
     doors.control.tenant(principal, &tenant)?;
-    let endpoint = Endpoint { tenant: tenant.clone(), server: None, names: request.mount.names };
+    let endpoint = Endpoint::plain(tenant.clone(), None, request.mount.names);
     let subject = Subject { tenant: tenant.clone(), server: None, tool: tool.to_owned() };
     let arguments = std::str::from_utf8(&body).map_err(|_| Fault::bad_body("The body is not UTF-8"))?;
     let call = Call { principal, endpoint, subject, arguments, progress: false, options: Options::default() };

@@ -100,7 +100,7 @@ impl App {
             return Err(fault);
         }
         let tenant = self.view.tenant.clone();
-        let endpoint = Endpoint { tenant: tenant.clone(), server: None, names: Names::Dotted };
+        let endpoint = Endpoint::plain(tenant.clone(), None, Names::Dotted);
         let subject = Subject { tenant, server: None, tool: ask.tool.clone() };
         let principal = &self.view.principal;
         call::start(&self.view.doors, Call { principal, endpoint, subject, arguments, progress: true, options: Options::default() })

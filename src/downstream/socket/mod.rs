@@ -88,7 +88,7 @@ fn open_app(doors: &Arc<Doors>, request: Request) -> Result<Reply, Reply> {
     let tenant = request.param("tenant").unwrap_or_default();
     let unknown = not_found("tenant", tenant);
     let Some(tenant) = TenantId::new(tenant) else { return Err(unknown) };
-    if !doors.hub.knows(&principal, &Endpoint { tenant: tenant.clone(), server: None, names: Names::Dotted }) {
+    if !doors.hub.knows(&principal, &Endpoint::plain(tenant.clone(), None, Names::Dotted)) {
         return Err(unknown);
     }
     handshake::check(&request.parts)?;

@@ -19,7 +19,7 @@ fn sessions(bus: &Bus) -> Sessions {
 
 fn endpoint(tenant: &str, server: Option<&str>) -> Arc<Endpoint> {
     let server = server.map(|name| ServerName::new(name).unwrap());
-    Arc::new(Endpoint { tenant: TenantId::new(tenant).unwrap(), server, names: Names::Dotted })
+    Arc::new(Endpoint::plain(TenantId::new(tenant).unwrap(), server, Names::Dotted))
 }
 
 fn client() -> Client {

@@ -88,13 +88,13 @@ impl Following {
             return Seen::Busy;
         }
         let got = Message::parse(answer.body.to_bytes()).ok();
-        got.and_then(|got| Task::read(&got).map(|task| Seen::Task(got, task))).unwrap_or(Seen::Nothing)
+        got.and_then(|got| Task::read(&got).map(|task| Seen::Task(Box::new(got), task))).unwrap_or(Seen::Nothing)
     }
 }
 
 enum Seen {
     /// The answer to the client's own `tasks/get`, and what it says.
-    Task(Message, Task),
+    Task(Box<Message>, Task),
     /// The caller has too much under way.
     Busy,
     /// Its server knows it no more.

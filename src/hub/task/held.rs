@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::older::Asking;
 use crate::{
+    catalog::Uris,
     hub::{Hub, Inbound, call::failed},
     limits,
     name::ServerId,
@@ -56,8 +57,8 @@ pub(super) struct Whose {
     pub(super) principal: Arc<str>,
     /// What can be asked of them.
     pub(super) profile: Profile,
-    /// They see the server's URIs under other names.
-    pub(super) is_merged: bool,
+    /// How they are told the server's URIs.
+    pub(super) publishes: Option<Uris>,
 }
 
 impl Whose {
@@ -66,7 +67,7 @@ impl Whose {
             server: server.clone(),
             principal: Arc::clone(inbound.principal.id()),
             profile: inbound.profile(),
-            is_merged: inbound.endpoint.server.is_none(),
+            publishes: inbound.endpoint.publishes(),
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Held, Named, Say, ask, open};
+use super::{Held, Named, Say, ask, held::Whose, open};
 use crate::{
     access::Permit,
     bridge::{
@@ -90,9 +90,9 @@ async fn get(hub: &Arc<Hub>, inbound: &Inbound, named: &Named, held: &Arc<Held>)
         Status::Completed | Status::Failed => {
             let result = told(hub, named, held, Method::TasksResult).await?;
             held.end_soon();
-            let is_merged = inbound.endpoint.server.is_none();
-            let publish = |uri: &str| carried::publish(hub, inbound.principal.id(), &named.server, uri);
-            Detail::settled(&result, &named.public, is_merged.then_some(&publish as &Publish<'_>))
+            let publishes = inbound.endpoint.publishes();
+            let publish = |uri: &str| carried::publish(hub, inbound.principal.id(), &named.server, uri, publishes?);
+            Detail::settled(&result, &named.public, publishes.is_some().then_some(&publish as &Publish<'_>))
         }
         Status::Cancelled => {
             held.end_soon();
@@ -178,8 +178,9 @@ async fn hear(hub: Arc<Hub>, held: Arc<Held>, mut exchange: Exchange) {
         };
         match event {
             Event::Question(question) => {
-                let publish = |uri: &str| carried::publish(&hub, &held.whose.principal, &held.whose.server, uri);
-                held.asking.ask(question, held.whose.is_merged.then_some(&publish as &Publish<'_>));
+                let Whose { server, principal, publishes, .. } = &held.whose;
+                let publish = |uri: &str| carried::publish(&hub, principal, server, uri, (*publishes)?);
+                held.asking.ask(question, publishes.is_some().then_some(&publish as &Publish<'_>));
             }
             Event::Withdrawn(id) => {
                 let mut state = held.asking.lock();
