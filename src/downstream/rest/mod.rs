@@ -1,14 +1,16 @@
 //! REST: the hub over plain HTTP and JSON, for scripts, back ends and operators. Mounted by `route`: `ROUTES` are its addresses,
 //! `handle` answers them.
 //!
-//! What is looked at and changed goes to `control`; a tool is called through the same `hub::dispatch` as at every other door
+//! What is looked at and changed goes to `control`; what is asked of a server goes through the same `hub::dispatch` as at every other door
 //! (`call`). Arguments and results pass as the bytes they are. Never touches a server itself.
 
+mod ask;
 pub(super) mod call;
 pub(super) mod fault;
 pub(super) mod fields;
 mod mounts;
 mod ops;
+mod patience;
 mod servers;
 mod target;
 mod tenants;
@@ -23,7 +25,7 @@ use super::{
     Doors, Reply, Request, reply,
     route::{Access, Door, Handler, Route, Verb},
 };
-use crate::control::ControlError;
+use crate::{control::ControlError, protocol::Method};
 
 /// Which route was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +40,11 @@ pub enum Action {
     ServerStart,
     ServerStop,
     ServerRefresh,
-    ServerTools,
-    /// `/api/servers/{server}/tools`: the server in the path instead of the body.
-    ServerToolsOf,
+    /// By the server in the body, or in the path.
+    Ask(Method<'static>),
     Server,
-    /// `/api/servers/{tenant}/tools`: a server may be called `tools`.
-    ServerNamedTools,
+    /// `/api/servers/{tenant}/tools` and its like: a server may be called `tools`.
+    ServerCalled(&'static str),
     StartServer,
     StopServer,
     Tools,
@@ -69,9 +70,15 @@ pub const ROUTES: &[Route] = &[
     post("/api/servers/start", Action::ServerStart),
     post("/api/servers/stop", Action::ServerStop),
     post("/api/servers/refresh", Action::ServerRefresh),
-    post("/api/servers/tools", Action::ServerTools),
-    post("/api/servers/{server}/tools", Action::ServerToolsOf),
-    get("/api/servers/{server}/tools", Action::ServerNamedTools),
+    post("/api/servers/tools", Action::Ask(Method::ToolsCall)),
+    post("/api/servers/resources", Action::Ask(Method::ResourcesRead)),
+    post("/api/servers/prompts", Action::Ask(Method::PromptsGet)),
+    post("/api/servers/{server}/tools", Action::Ask(Method::ToolsCall)),
+    post("/api/servers/{server}/resources", Action::Ask(Method::ResourcesRead)),
+    post("/api/servers/{server}/prompts", Action::Ask(Method::PromptsGet)),
+    get("/api/servers/{server}/tools", Action::ServerCalled("tools")),
+    get("/api/servers/{server}/resources", Action::ServerCalled("resources")),
+    get("/api/servers/{server}/prompts", Action::ServerCalled("prompts")),
     get("/api/servers/{tenant}/{server}", Action::Server),
     post("/api/servers/{tenant}/{server}/start", Action::StartServer),
     post("/api/servers/{tenant}/{server}/stop", Action::StopServer),
@@ -125,9 +132,9 @@ async fn answer(doors: &Arc<Doors>, action: Action, request: &mut Request) -> Re
         Action::ServerStart => servers::start(doors, &caller?, request).await,
         Action::ServerStop => servers::stop(doors, &caller?, request).await,
         Action::ServerRefresh => servers::refresh(doors, &caller?, request).await,
-        Action::ServerTools | Action::ServerToolsOf => servers::call(doors, &caller?, request).await,
+        Action::Ask(method) => ask::ask(doors, &caller?, request, method).await,
         Action::Server => servers::one(doors, &caller?, request),
-        Action::ServerNamedTools => servers::named_tools(doors, &caller?, request),
+        Action::ServerCalled(name) => servers::one_called(doors, &caller?, request, name),
         Action::StartServer => servers::start_one(doors, &caller?, request).await,
         Action::StopServer => servers::stop_one(doors, &caller?, request).await,
         Action::Tools => tools::list(doors, &caller?, request),
