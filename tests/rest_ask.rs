@@ -260,3 +260,94 @@ async fn a_stream_tells_progress_and_then_what_json_would() {
     assert_eq!((event.event.as_deref(), text(&done)), (Some("result"), name("Ann").to_string().as_str()));
     assert_eq!(calls.of("ask_held"), 1);
 }
+
+const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+/// A call that becomes a task, and the task's id.
+async fn task(rest: &Client, arguments: Value) -> String {
+    let body = json!({
+        "tool": "task_required", "arguments": arguments, "capabilities": {"extensions": {TASKS: {}}, "elicitation": {"form": {}}},
+    });
+    let answer = rest.send("POST", "/api/servers/s/tools", &[("content-type", "application/json")], &body.to_string()).await;
+    let told = answer.json();
+    assert_eq!((answer.status, &told["status"]), (202, &json!("task")), "{told}");
+    let id = told["taskId"].as_str().unwrap().to_owned();
+    assert_eq!((&told["task"]["taskId"], &told["task"]["status"]), (&json!(id), &json!("working")), "{told}");
+    assert_eq!(answer.header("location"), Some(&*format!("/api/tasks/{id}")));
+    id
+}
+
+/// Looks until the task is as it shall be; the tests' servers take no time but for what they are told to wait for.
+async fn until(rest: &Client, id: &str, status: &str) -> Value {
+    loop {
+        let look = rest.get(&format!("/api/tasks/{id}")).await;
+        let shown = look.json();
+        assert_eq!((look.status, &shown["taskId"]), (200, &json!(id)), "{shown}");
+        if shown["status"] == status {
+            return shown;
+        }
+        assert!(matches!(shown["status"].as_str(), Some("working" | "input_required")), "not {status} but {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_looked_at_answered_and_cancelled() {
+    for era in ["stateless", "handshake --revision 2025-11-25"] {
+        let calls = Calls::new();
+        let hub = calls.hub(&format!("tasks --era {era}"));
+        let rest = client::rest(&hub);
+        let id = task(&rest, json!({})).await;
+        assert_eq!(text(&until(&rest, &id, "completed").await), "worked", "{era}");
+
+        let id = task(&rest, json!({"ask": true})).await;
+        let asking = until(&rest, &id, "input_required").await;
+        let (key, request) = asking["inputRequests"].as_object().unwrap().iter().next().unwrap();
+        assert_eq!(request["params"]["message"], "your name?", "{era}: {asking}");
+        let update = format!("/api/tasks/{id}/update");
+        assert_eq!(ok(&rest, &update, json!({"inputResponses": {key: name("Ann")}})).await["status"], "ok");
+        let completed = until(&rest, &id, "completed").await;
+        assert_eq!(serde_json::from_str::<Value>(text(&completed)).unwrap()["content"]["name"], "Ann", "{era}");
+
+        let id = task(&rest, json!({"file": "/nowhere/at/all"})).await;
+        for _ in 0..2 {
+            assert_eq!(ok(&rest, &format!("/api/tasks/{id}/cancel"), json!({})).await["status"], "ok");
+        }
+        until(&rest, &id, "cancelled").await;
+        assert_eq!(calls.of("task_required"), 3, "{era}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_its_callers_and_known_by_its_own_id_alone() {
+    let calls = Calls::new();
+    let hub = calls.hub("tasks --era stateless");
+    let rest = client::rest(&hub);
+    let id = task(&rest, json!({"ask": true})).await;
+    let mut forged = id.clone();
+    forged.replace_range(30..31, if &forged[30..31] == "A" { "B" } else { "A" });
+    for (path, body) in [
+        ("/api/tasks/task-1/cancel".to_owned(), json!({})),
+        (format!("/api/tasks/{forged}/cancel"), json!({})),
+        (format!("/api/tasks/{forged}/update"), json!({"inputResponses": {}})),
+        (format!("/api/tasks/{id}/cancel?tenant_id=acme"), json!({})),
+    ] {
+        let (status, refused) = post(&rest, &path, &body).await;
+        assert_eq!((status, &refused["code"], &refused["data"]["kind"]), (404, &json!("NOT_FOUND"), &json!("task")), "{path}: {refused}");
+    }
+    for body in [json!({}), json!({"inputResponses": null}), json!({"inputResponses": [1]})] {
+        let (status, refused) = post(&rest, &format!("/api/tasks/{id}/update"), &body).await;
+        assert_eq!((status, &refused["data"]["field"]), (400, &json!("inputResponses")), "{refused}");
+    }
+    assert_eq!(rest.get(&format!("/api/tasks/{id}?tenant_id=default")).await.status, 200);
+    until(&rest, &id, "input_required").await;
+}
+
+#[tokio::test]
+async fn who_knows_no_tasks_gets_the_result() {
+    let calls = Calls::new();
+    let hub = calls.hub("tasks --era handshake --revision 2025-11-25");
+    let rest = client::rest(&hub);
+    for body in [json!({"tool": "task_required"}), json!({"tool": "task_required", "capabilities": {"elicitation": {}}})] {
+        assert_eq!(text(&ok(&rest, "/api/servers/s/tools", body).await), "worked");
+    }
+}

@@ -13,6 +13,7 @@ mod ops;
 mod patience;
 mod servers;
 mod target;
+mod tasks;
 mod tenants;
 mod tools;
 
@@ -49,6 +50,9 @@ pub enum Action {
     StopServer,
     Tools,
     ToolCall,
+    Task,
+    TaskUpdate,
+    TaskCancel,
     Tenants,
     Tenant,
     TenantTools,
@@ -85,6 +89,9 @@ pub const ROUTES: &[Route] = &[
     get("/api/tools", Action::Tools),
     post("/api/tools/{tool}", Action::ToolCall),
     post("/api/tools/{tool}/call", Action::ToolCall),
+    get("/api/tasks/{task}", Action::Task),
+    post("/api/tasks/{task}/update", Action::TaskUpdate),
+    post("/api/tasks/{task}/cancel", Action::TaskCancel),
     get("/api/tenants", Action::Tenants),
     get("/api/tenants/{tenant}", Action::Tenant),
     get("/api/tenants/{tenant}/tools", Action::TenantTools),
@@ -139,6 +146,9 @@ async fn answer(doors: &Arc<Doors>, action: Action, request: &mut Request) -> Re
         Action::StopServer => servers::stop_one(doors, &caller?, request).await,
         Action::Tools => tools::list(doors, &caller?, request),
         Action::ToolCall => tools::call(doors, &caller?, request).await,
+        Action::Task => tasks::get(doors, &caller?, request).await,
+        Action::TaskUpdate => tasks::update(doors, &caller?, request).await,
+        Action::TaskCancel => tasks::cancel(doors, &caller?, request).await,
         Action::Tenants => Ok(tenants::list(doors, &caller?)),
         Action::Tenant => tenants::one(doors, &caller?, request),
         Action::TenantTools => tenants::tools(doors, &caller?, request),
