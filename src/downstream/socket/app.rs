@@ -169,7 +169,8 @@ impl View {
         let (event, server, state) = match event {
             Event::Server { id, phase, state } => (phase_name(*phase), id, *state),
             Event::ToolsChanged { server, .. } => ("tools_changed", server, self.state_of(server)),
-            Event::PromptsChanged { .. } | Event::ResourcesChanged { .. } => return None,
+            Event::PromptsChanged { server, .. } => ("prompts_changed", server, self.state_of(server)),
+            Event::ResourcesChanged { server, .. } => ("resources_changed", server, self.state_of(server)),
         };
         let data = json!({"event": event, "server_id": server.to_string(), "tenant_id": server.tenant, "state": state});
         (server.tenant == self.tenant).then(|| say("server_event", &data))
