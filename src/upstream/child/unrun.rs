@@ -60,7 +60,9 @@ mod tests {
             let program = Program { command: command.into(), args: Vec::new(), env, cwd: cwd.map(Into::into) };
             let mut run = std::process::Command::new(&program.command);
             run.env_clear().envs(&program.env);
-            program.cwd.iter().for_each(|cwd| drop(run.current_dir(cwd)));
+            if let Some(cwd) = &program.cwd {
+                run.current_dir(cwd);
+            }
             let error = run.spawn().map(|_| ()).unwrap_err();
             let launch = Launch::Command {
                 command: "${WHAT}".into(),
