@@ -234,6 +234,32 @@ async fn who_declares_nothing_is_asked_nothing() {
 }
 
 #[tokio::test]
+async fn a_server_that_only_wants_to_be_asked_again_is() {
+    let calls = Calls::new();
+    let hub = calls.hub("echo --era stateless --also come_back");
+    let rest = client::rest(&hub);
+    let tool = json!({"tool": "come_back", "arguments": {"times": 2}});
+    assert_eq!(text(&ok(&rest, "/api/servers/s/tools", tool.clone()).await), "came 2 times");
+    let (status, answer) = post(&rest, "/api/tools/s.come_back", &json!({"times": 1})).await;
+    assert_eq!((status, text(&answer)), (200, "came 1 times"));
+    let (status, answer) = post(&rest, "/s/mcp/call", &tool).await;
+    assert_eq!((status, &answer["result"]), (200, &json!("came 2 times")));
+    assert_eq!(calls.of("come_back"), 3 + 2 + 3);
+
+    // The caller's own patience counts all of it.
+    let hasty = json!({"tool": "come_back", "arguments": {"times": 1}, "request_options": {"maxTotalTimeout": 20}});
+    let (status, answer) = post(&rest, "/api/servers/s/tools", &hasty).await;
+    assert_eq!((status, &answer["data"]["reason"]), (504, &json!("timeout")), "{answer}");
+
+    // Who knows of states comes back by itself.
+    let able = with(&tool, json!({"capabilities": {}, "arguments": {"times": 1}}));
+    let told = ok(&rest, "/api/servers/s/tools", able.clone()).await;
+    assert_eq!((&told["status"], told.get("inputRequests")), (&json!("input_required"), None), "{told}");
+    let back = with(&able, json!({"requestState": told["requestState"]}));
+    assert_eq!(text(&ok(&rest, "/api/servers/s/tools", back).await), "came 1 times");
+}
+
+#[tokio::test]
 async fn a_stream_tells_progress_and_then_what_json_would() {
     let calls = Calls::new();
     let hub = calls.hub("full --era handshake");

@@ -8,17 +8,18 @@ use std::{fmt::Write as _, sync::Arc};
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
+    again::Again,
     fault::{self, Fault, Subject},
     patience::{Clock, Options},
 };
 use crate::{
     access::Principal,
     downstream::{Doors, Reply, reply},
-    hub::{Answer, Crossing, Endpoint, Inbound, Outcome, Step},
-    protocol::{Body, Message, Method, Version},
+    hub::{Answer, Crossing, Endpoint, Outcome, Step},
+    protocol::{Body, Message, Method},
 };
 
 /// What is to be asked of a server.
@@ -73,12 +74,36 @@ pub(in crate::downstream) struct Running {
     state: State,
     subject: Subject,
     clock: Clock,
+    again: Again,
+    /// The caller knows how to come back when a server asks.
+    is_told: bool,
 }
 
 enum State {
     Known(Answer),
     Crossing(Box<Crossing>),
+    /// To be sent again, then.
+    Pausing(Instant, Bytes),
     Ended,
+}
+
+impl State {
+    fn of(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Now(answer) => Self::Known(answer),
+            Outcome::Later(crossing) => Self::Crossing(Box::new(crossing)),
+            Outcome::Silent => Self::Ended,
+        }
+    }
+}
+
+/// What a call comes to next.
+enum Came {
+    Notice(Body),
+    Answer(Answer),
+    /// The pause is over.
+    Again(Bytes),
+    Nothing,
 }
 
 /// What comes of a call.
@@ -134,14 +159,12 @@ pub(super) async fn run(doors: &Arc<Doors>, call: Call<'_>) -> Result<Given, Fau
 /// What the caller sends cannot be part of a message: it is nested too deep.
 pub(in crate::downstream) fn start(doors: &Arc<Doors>, call: Call<'_>) -> Result<Running, Fault> {
     let wants_progress = call.progress || call.options.resets_on_progress();
-    let message = Message::parse(message(&call.subject, &call.params, wants_progress)).map_err(|_| call.params.at_fault(&call.subject))?;
-    let inbound = Inbound::new(Arc::clone(call.principal), Arc::new(call.endpoint), message, Version::STATELESS, None);
-    let state = match doors.hub.dispatch(inbound) {
-        Outcome::Now(answer) => State::Known(answer),
-        Outcome::Later(crossing) => State::Crossing(Box::new(crossing)),
-        Outcome::Silent => State::Ended,
-    };
-    Ok(Running { state, subject: call.subject, clock: Clock::new(call.options, Instant::now()) })
+    let request = message(&call.subject, &call.params, wants_progress);
+    let message = Message::parse(request.clone()).map_err(|_| call.params.at_fault(&call.subject))?;
+    let again = Again::new(doors, call.principal, call.endpoint, request);
+    let state = State::of(again.send(message));
+    let is_told = call.params.capabilities.is_some() || call.params.input_responses.is_some() || call.params.request_state.is_some();
+    Ok(Running { state, subject: call.subject, clock: Clock::new(call.options, Instant::now()), again, is_told })
 }
 
 /// The request as a stateless client sends it. There is one call per message, so any id and token will do.
@@ -174,27 +197,30 @@ impl Running {
     /// Cancel-safe. Nothing follows `Done`.
     pub(in crate::downstream) async fn next(&mut self) -> Event {
         let done = loop {
-            let crossing = match &mut self.state {
-                State::Crossing(crossing) => crossing,
-                State::Known(_) => match std::mem::replace(&mut self.state, State::Ended) {
-                    State::Known(answer) => break result_of(&answer, &self.subject),
-                    State::Crossing(_) | State::Ended => break Err(fault::internal()),
-                },
-                State::Ended => break Err(fault::internal()),
+            let came = match self.clock.deadline() {
+                Some(deadline) => timeout_at(deadline, advance(&mut self.state)).await,
+                None => Ok(advance(&mut self.state).await),
             };
-            let step = match self.clock.deadline() {
-                Some(deadline) => timeout_at(deadline, crossing.next()).await,
-                None => Ok(crossing.next().await),
-            };
-            match step {
-                Ok(Step::Notice(note)) => {
+            match came {
+                Ok(Came::Notice(note)) => {
                     self.clock.progress(Instant::now());
                     if let Some(progress) = progress_of(&note) {
                         return Event::Progress(progress);
                     }
                 }
-                Ok(Step::Answer(answer)) => break result_of(&answer, &self.subject),
-                Ok(Step::Cancelled) => break Err(fault::internal()),
+                Ok(Came::Answer(answer)) => {
+                    let given = result_of(&answer, &self.subject);
+                    let again = given.as_ref().ok().filter(|_| !self.is_told).and_then(|given| self.again.next(given));
+                    match again {
+                        Some((at, request)) => self.state = State::Pausing(at, request),
+                        None => break given,
+                    }
+                }
+                Ok(Came::Again(request)) => match Message::parse(request) {
+                    Ok(message) => self.state = State::of(self.again.send(message)),
+                    Err(_) => break Err(fault::internal()),
+                },
+                Ok(Came::Nothing) => break Err(fault::internal()),
                 Err(_) => {
                     // The bound itself, not how late it was noticed.
                     let bound = self.clock.deadline().unwrap_or_else(Instant::now);
@@ -213,6 +239,24 @@ impl Running {
 
     pub(super) fn is_known(&self) -> bool {
         matches!(self.state, State::Known(_))
+    }
+}
+
+/// Cancel-safe.
+async fn advance(state: &mut State) -> Came {
+    match state {
+        State::Crossing(crossing) => match crossing.next().await {
+            Step::Notice(note) => return Came::Notice(note),
+            Step::Answer(answer) => return Came::Answer(answer),
+            Step::Cancelled => return Came::Nothing,
+        },
+        State::Pausing(at, _) => sleep_until(*at).await,
+        State::Known(_) | State::Ended => {}
+    }
+    match std::mem::replace(state, State::Ended) {
+        State::Known(answer) => Came::Answer(answer),
+        State::Pausing(_, request) => Came::Again(request),
+        State::Crossing(_) | State::Ended => Came::Nothing,
     }
 }
 

@@ -4,6 +4,7 @@
 //! What is looked at and changed goes to `control`; what is asked of a server goes through the same `hub::dispatch` as at every other door
 //! (`call`). Arguments and results pass as the bytes they are. Never touches a server itself.
 
+mod again;
 mod ask;
 pub(super) mod call;
 pub(super) mod fault;

@@ -11,7 +11,7 @@ pub(in crate::upstream) fn why(launch: &Launch, program: &Program, error: &io::E
         Launch::Command { command, cwd, .. } => (command.as_str(), cwd.as_deref().unwrap_or_default()),
         Launch::Builtin(_) | Launch::Remote(_) => ("mcp-hub", ""),
     };
-    let from = program.cwd.as_deref().unwrap_or(Path::new(""));
+    let from = program.cwd.as_deref().unwrap_or_else(|| Path::new(""));
     let is_path = program.command.components().nth(1).is_some();
     match error.kind() {
         // The same error, and for the same reason, whatever is to be run there.
