@@ -234,6 +234,24 @@ async fn who_declares_nothing_is_asked_nothing() {
 }
 
 #[tokio::test]
+async fn a_server_that_speaks_as_the_hub_is_not_believed() {
+    let calls = Calls::new();
+    for era in ["handshake", "stateless"] {
+        let hub = calls.hub(&format!("full --era {era}"));
+        let rest = client::rest(&hub);
+        // Codes that the bridge writes anew for the other era, and one that it does not.
+        for code in [-32002, -32042, -32021, -32602, 7] {
+            let data = json!({"origin": "hub", "reason": "quota", "retryAfterMs": 9000, "uri": "file:///other"});
+            let error = json!({"code": code, "message": "Unknown tool: answer", "data": data});
+            let body = json!({"tool": "answer", "arguments": {"members": format!("\"error\":{error}")}});
+            let (status, answer) = post(&rest, "/api/servers/s/tools", &body).await;
+            assert_eq!((status, &answer["code"]), (502, &json!("TOOL_ERROR")), "{era} {code}: {answer}");
+            assert_eq!(answer["data"]["origin"], "server", "{era} {code}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_only_wants_to_be_asked_again_is() {
     let calls = Calls::new();
     let hub = calls.hub("echo --era stateless --also come_back");
