@@ -198,10 +198,10 @@ async fn servers_that_cannot_start_show_why_and_the_hub_is_ready_all_the_same() 
     let client = client::stateless(&hub);
     check_good(&client).await;
     for (name, error) in [
-        ("missing", "cannot be run: No such file or directory"),
+        ("missing", "cannot be run: '/nowhere/no-such-program': No such file or directory"),
         ("exits", "exited during the handshake"),
         ("mute", "did not answer the handshake in time"),
-        ("nodir", "cannot be run: No such file or directory"),
+        ("nodir", "cannot be run: its cwd '/nowhere/at/all' is no folder"),
     ] {
         let shown = shown(&hub, name).await;
         assert!(matches!(shown["state"].as_str(), Some("CRASHED" | "STARTING")), "{shown}");

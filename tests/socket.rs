@@ -321,6 +321,23 @@ async fn an_app_hears_of_servers_of_its_own_tenant() {
 }
 
 #[tokio::test]
+async fn an_app_hears_of_every_list_that_changes() {
+    let hub = hub::new().server("s", server::child("full").boot()).tenant_server("acme", "s", server::child("full").boot()).run();
+    let rest = support::client::rest(&hub);
+    let mut app = open(&hub, "/ws/app/demo/default").await;
+    for (kind, event) in [("tools", "tools_changed"), ("prompts", "prompts_changed"), ("resources", "resources_changed")] {
+        for tenant in ["acme", "default"] {
+            let body = json!({"server_name": format!("{tenant}:s"), "tool": "grow", "arguments": {"kind": kind}});
+            assert_eq!(rest.post("/api/servers/tools", &[], &body.to_string()).await.status, 200, "{tenant} {kind}");
+        }
+        // What the first start brought to light may be told before.
+        let told = app.heard.pick(|message| message["data"]["event"] == event).await;
+        let data = json!({"event": event, "server_id": "default:s", "tenant_id": "default", "state": "RUNNING"});
+        assert_eq!((&told["type"], &told["data"]), (&json!("server_event"), &data));
+    }
+}
+
+#[tokio::test]
 async fn the_socket_of_one_server_answers_plain_values() {
     let hub = running().await;
     let mut math = open(&hub, "/math/mcp/ws").await;

@@ -175,6 +175,24 @@ mod tests {
     }
 
     #[test]
+    fn servers_that_no_published_uri_could_tell_apart_are_an_error() {
+        use crate::{catalog::uri, name::ServerName};
+        let server = |name| ServerName::new(name).unwrap();
+        for (one, other, meet) in [("a_b", "A-b", true), ("fs", "FS", true), ("a_b", "ab", false)] {
+            let published = |name| uri::publish(&server(name), "file:///x", uri::Uris::Prefixed).into_owned();
+            assert_eq!(published(one) == published(other), meet, "{one} {other}");
+            let (said, sound) =
+                check(&format!("{{\"mcpServers\": {{\n \"{one}\": {{\"command\": \"x\"}},\n \"{other}\": {{\"command\": \"x\"}}}}}}"));
+            let line = format!(
+                "s.json:3:2: tenant default, server {other}: error: the names \"{other}\" and \"{one}\" cannot be told apart; rename one\n"
+            );
+            assert_eq!((said.contains(&line), sound), (meet, !meet), "{line}{said}");
+        }
+        let (_, sound) = check(r#"{"tenants": {"a": {"servers": {"fs": {"command": "x"}}}, "b": {"servers": {"FS": {"command": "x"}}}}}"#);
+        assert!(sound, "tenants share no URIs");
+    }
+
+    #[test]
     fn no_file_is_no_error() {
         let folder = tempfile::tempdir().unwrap();
         let environment = Environment { cwd: folder.path().to_owned(), ..Environment::default() };

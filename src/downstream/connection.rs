@@ -64,8 +64,8 @@ where
             let mut reply = answer.await;
             if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
                 pulse.on_upgrade();
-            } else if pulse.has_body_left() {
-                // Nothing can follow what was not read: the client is told, or its next request would be lost (RFC 9112 9.6).
+            } else if pulse.has_body_left() || pulse.order() != Order::Go {
+                // Nothing can follow what was not read, or while draining: the client is told, or its next request would be lost (RFC 9112 9.6).
                 reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             } else if may_stand
                 && pulse.is_written()
@@ -85,15 +85,21 @@ where
     let mut connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let ended = poll_fn(|cx| {
         pulse.register(cx);
-        match pulse.order() {
-            Order::Close => return Poll::Ready(Ok(None)),
-            Order::Drain if !draining => {
-                draining = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
-            Order::Drain | Order::Go => {}
+        let order = pulse.order();
+        if order == Order::Close {
+            return Poll::Ready(Ok(None));
         }
-        match Pin::new(&mut connection).poll(cx) {
+        let mut polled = Pin::new(&mut connection).poll(cx);
+        if order == Order::Drain && !draining && polled.is_pending() {
+            draining = true;
+            // Whatever had come by now was read, so nothing is lost, and nobody needs to be waited for to hang up.
+            if pulse.is_idle() {
+                return Poll::Ready(Ok(None));
+            }
+            Pin::new(&mut connection).graceful_shutdown();
+            polled = Pin::new(&mut connection).poll(cx);
+        }
+        match polled {
             Poll::Pending => lock(&stands).take().map_or(Poll::Pending, |standing| Poll::Ready(Ok(Some(standing)))),
             Poll::Ready(ended) => Poll::Ready(ended.map(|()| None)),
         }

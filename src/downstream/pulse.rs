@@ -158,6 +158,10 @@ impl Pulse {
     pub(super) fn is_written(&self) -> bool {
         self.write_waits.load(Relaxed) == 0
     }
+    /// Between two requests, or before the first one: nothing is asked, and all answers are on their way.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.phase().0, Phase::Fresh | Phase::Idle) && self.is_written()
+    }
     pub(super) fn has_body_left(&self) -> bool {
         self.body_left.load(Relaxed)
     }

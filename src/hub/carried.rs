@@ -226,8 +226,11 @@ impl Call {
                 };
                 // Of a method that only this server could have known: nobody here has it (MCP 2026-07-28, Streamable HTTP).
                 let status = if self.verb == Verb::Other && is_unknown_method(&answer) { self.unknown_status() } else { 200 };
-                incoming::answer(&answer, &carry)
-                    .map_or_else(|refusal| self.refused(refusal, id), |body| Answer { status, ..Answer::ok(body) })
+                incoming::answer(&answer, &carry).map_or_else(
+                    // What is recoded is the server's own error; what the hub says of a bad answer is internal.
+                    |refusal| Answer { is_hubs: refusal.code == Code::Internal, ..self.refused(refusal, id) },
+                    |body| Answer { status, ..Answer::ok(body) },
+                )
             }
             Event::Failed(error) => self.refused(failed(&error), id),
             _ => unreachable!("only the last event ends a call"),

@@ -25,7 +25,7 @@ use super::{
         link::{Bounds, Link},
         probe::{First, GreetError, Greeting, greet},
         process::Process,
-        stderr,
+        stderr, unrun,
     },
     instance::{Born, Instance},
     news::Outlet,
@@ -79,7 +79,7 @@ enum StartError {
     #[error("{0}")]
     Placeholder(#[from] placeholder::PlaceholderError),
     #[error("cannot be run: {0}")]
-    Spawn(std::io::Error),
+    Spawn(String),
     #[error("{0}")]
     Greet(#[from] GreetError),
     #[error("{0}")]
@@ -234,7 +234,7 @@ impl Server {
             () = run.stop.cancelled() => return Err(StartError::Stopped),
             resolved = resolving => resolved,
         };
-        let resolved = resolved.map_err(|error| StartError::Spawn(error.into()))??;
+        let resolved = resolved.map_err(|error| StartError::Spawn(error.to_string()))??;
         let of = Of { slot, profile };
         let known = self.life().era.take().map(Version::era);
         let up = match (&resolved, known) {
@@ -290,7 +290,8 @@ impl Server {
     }
 
     async fn try_up(&self, of: &Of<'_>, program: &Program, first: First, until: Instant, run: &Run) -> Result<Up, StartError> {
-        let (process, pipes) = Process::spawn(program, &self.commons.groups).map_err(StartError::Spawn)?;
+        let spawned = Process::spawn(program, &self.commons.groups);
+        let (process, pipes) = spawned.map_err(|error| StartError::Spawn(unrun::why(&self.settings.launch, program, &error)))?;
         let id = self.settings.id.clone();
         let (ring, server) = (Arc::clone(&self.stderr), id.clone());
         let stderr = run.tasks.spawn(async move { stderr::drain(pipes.stderr, &ring, &server).await });

@@ -115,6 +115,15 @@ impl Server {
         result(out, id, &json!({"resultType": "input_required", "inputRequests": asked, "requestState": state}));
     }
 
+    /// Under 2026-07-28: says so often only to come back, by the state alone.
+    pub(crate) fn come_back(&self, id: &str, params: &Value, out: &mut Vec<u8>) {
+        let round: u64 = params["requestState"].as_str().and_then(|state| state.parse().ok()).unwrap_or(0);
+        if self.is_stateless() && round < params["arguments"]["times"].as_u64().unwrap_or(2) {
+            return result(out, id, &json!({"resultType": "input_required", "requestState": (round + 1).to_string()}));
+        }
+        self.answer_call(id, &format!("came {round} times"), out);
+    }
+
     /// Fails with `-32042` until it was called once before.
     pub(crate) fn need_url(&self, id: &str, out: &mut Vec<u8>) {
         if self.is_stateless() || self.counted("need_url") > 1 {

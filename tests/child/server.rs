@@ -50,7 +50,8 @@
 //! `halves {file}` (progress, and more of it with the answer when that file is there), `progress {steps, ms}`, `cancellations`, `await {name, count}` (answers when that tool was called, or `cancelled` or the reply `accept`, `decline`, `cancel` came, so often),
 //! `grow {by, kind}` (as many new tools, prompts or resources, and as many times `list_changed`, at once), `crash {status}`,
 //! `env`, `fork {}` (the pid of a sleeping grandchild), `pid`, `args`, `deaf` (reads no more after answering), `ask {method}` (asks the
-//! client, answers what it said), `answer {members}` (this text in place of a result), `say {text}` (a line as it is), `stderr {text}`, `fail` (a JSON-RPC error), `whoami`.
+//! client, answers what it said), `answer {members}` (this text in place of a result), `say {text}` (a line as it is), `stderr {text}`, `fail` (a JSON-RPC error), `whoami`,
+//! `come_back {times}` (listed by `--also come_back`; 2026-07-28: so often the answer is only a state to come back with).
 
 mod ask;
 mod offer;
@@ -434,6 +435,7 @@ impl Server {
             "task_optional" => "worked at once".to_owned(),
             "echo" => arguments["text"].as_str().unwrap_or_default().to_owned(),
             "label" => format!("{}/{}", self.script.text("label").unwrap_or_default(), arguments["text"].as_str().unwrap_or_default()),
+            "come_back" => return self.come_back(id, &serde_json::from_str(params).unwrap_or_default(), out),
             name if name.starts_with("tool") || name.starts_with("grown") || self.also().any(|also| also == name) => name.to_owned(),
             "blob" => "x".repeat(number("bytes", 1024) as usize),
             "cancellations" => self.counted("cancelled").to_string(),

@@ -564,7 +564,7 @@ async fn a_server_that_cannot_be_run_says_why() {
     let scene = one("", command);
     let server = scene.server("s");
     assert_eq!(server.lease(&principal("p")).await.unwrap_err().reason, Reason::StartFailed);
-    assert!(server.status().last_error.unwrap().starts_with("cannot be run: "));
+    assert!(server.status().last_error.unwrap().starts_with("cannot be run: '/no/such/program': "));
     let scene = one("${NO_SUCH_VARIABLE}", json!({}));
     let server = scene.server("s");
     assert!(server.lease(&principal("p")).await.is_err());

@@ -345,15 +345,45 @@ async fn an_alarm_wakes_a_handler_and_a_stream_without_a_timer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn draining_closes_idle_connections_now_and_busy_ones_after_their_answer() {
+async fn draining_does_not_wait_for_idle_clients_to_hang_up() {
     let mut idle = connect();
     idle.ask("/").await;
     idle.hear("\r\n\r\n").await;
+    let fresh = connect_to(idle.watch.clone(), 1 << 20);
+    // A connection that was never polled has had no chance to be idle.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let start = Instant::now();
     idle.watch.drain();
-    assert_eq!(idle.rest().await, "");
+    idle.watch.closed().await;
     assert_eq!(start.elapsed(), Duration::ZERO);
+    for mut client in [idle, fresh] {
+        assert_eq!(client.rest().await, "");
+    }
+}
 
+#[tokio::test(start_paused = true)]
+async fn a_request_that_came_before_the_drain_is_answered() {
+    let mut client = connect();
+    client.ask("/").await;
+    client.hear("\r\n\r\n").await;
+    // In the pipe, but not read yet, when the order comes.
+    client.ask("/").await;
+    client.watch.drain();
+    let heard = client.rest().await;
+    assert!(heard.starts_with("HTTP/1.1 204") && heard.contains("connection: close"), "{heard}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_taken_yet_keeps_its_connection_while_draining() {
+    let mut client = connect_through(1024);
+    client.ask("/large").await;
+    client.hear("\r\n\r\n").await;
+    client.watch.drain();
+    assert_eq!(client.rest().await.len(), 1 << 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_closes_busy_connections_after_their_answer() {
     let mut busy = connect();
     busy.ask("/alarm").await;
     tokio::time::sleep(Duration::from_secs(1)).await;

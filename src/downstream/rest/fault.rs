@@ -15,7 +15,10 @@ use crate::{
         reply::{self, class},
     },
     name::{ServerName, TenantId},
-    protocol::code::{Code, Reason},
+    protocol::{
+        Method,
+        code::{Code, Reason},
+    },
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -85,9 +88,31 @@ impl From<BodyError> for Fault {
 #[derive(Clone, Debug)]
 pub(in crate::downstream) struct Subject {
     pub(in crate::downstream) tenant: TenantId,
-    /// When the caller named the server and its own tool name.
+    /// When the caller named the server, and what it has by the server's own name.
     pub(in crate::downstream) server: Option<ServerName>,
-    pub(in crate::downstream) tool: String,
+    /// `tools/call`, `prompts/get`, `resources/read` or a request about a task.
+    pub(in crate::downstream) method: Method<'static>,
+    /// Name, URI or id.
+    pub(in crate::downstream) name: String,
+}
+
+/// How errors speak of what a call is about.
+struct Noun {
+    word: &'static str,
+    /// Of the error's `data`.
+    member: &'static str,
+    class: &'static str,
+}
+
+impl Subject {
+    const fn noun(&self) -> Noun {
+        match self.method {
+            Method::PromptsGet => Noun { word: "Prompt", member: "prompt", class: class::TOOL },
+            Method::ResourcesRead => Noun { word: "Resource", member: "uri", class: class::RESOURCE },
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => Noun { word: "Task", member: "taskId", class: class::TOOL },
+            _ => Noun { word: "Tool", member: "tool", class: class::TOOL },
+        }
+    }
 }
 
 /// The members of a JSON-RPC error.
@@ -108,19 +133,54 @@ pub(super) fn of_rpc(error: &[u8], subject: &Subject, is_hubs: bool) -> Fault {
     let hubs_own = data.as_ref().filter(|data| is_hubs && data.get("origin").and_then(Value::as_str) == Some("hub"));
     match hubs_own.and_then(|data| Some((data, data.get("reason")?.as_str()?))) {
         Some((data, reason)) => of_hub(reason, message, data, subject),
-        None if is_hubs && code == Code::InvalidParams.number() && message.starts_with("Unknown tool") => unknown_tool(subject),
-        None => {
-            let rpc = json!({"code": code, "message": message, "data": data});
-            let mut fault = Fault::new(502, class::TOOL, message, json!({"origin": "server", "rpc": rpc}));
-            fault.add(subject);
-            fault
-        }
+        None if is_hubs && code == Code::InvalidParams.number() => of_params(&message, data, subject),
+        None => of_server(code, message, data, subject),
     }
+}
+
+/// The hub itself found fault with what the caller sent.
+fn of_params(message: &str, data: Option<Value>, subject: &Subject) -> Fault {
+    if ["Unknown tool", "Unknown prompt", "Resource not found", "Unknown task"].iter().any(|unknown| message.starts_with(unknown)) {
+        return unknown(subject);
+    }
+    let mut fault = Fault::bad_body(message);
+    if let (Value::Object(own), Some(Value::Object(said))) = (&mut fault.data, data) {
+        own.extend(said);
+    }
+    if let (Value::Object(own), Some(field)) =
+        (&mut fault.data, ["requestState", "inputResponses"].into_iter().find(|field| message.starts_with(field)))
+    {
+        own.insert("field".into(), field.into());
+    }
+    fault.add(subject);
+    fault
+}
+
+/// The server answered with an error.
+fn of_server(code: i64, message: String, data: Option<Value>, subject: &Subject) -> Fault {
+    let is_params = code == Code::InvalidParams.number();
+    let is_unknown = match subject.method {
+        // Of the two codes the older one says so by itself (MCP 2025-11-25 and 2026-07-28, resources).
+        Method::ResourcesRead => {
+            code == Code::ResourceNotFound.number() || is_params && data.as_ref().is_some_and(|data| data["uri"].is_string())
+        }
+        Method::TasksGet | Method::TasksCancel => is_params,
+        _ => false,
+    };
+    let rpc = json!({"code": code, "message": message, "data": data});
+    let data = json!({"origin": "server", "rpc": rpc});
+    let mut fault = match (is_unknown, subject.method) {
+        (true, Method::ResourcesRead) => Fault::new(404, class::RESOURCE, message, data),
+        (true, _) => Fault::new(404, class::NOT_FOUND, message, data),
+        (false, _) => Fault::new(502, subject.noun().class, message, data),
+    };
+    fault.add(subject);
+    fault
 }
 
 fn of_hub(reason: &str, message: String, data: &Value, subject: &Subject) -> Fault {
     let (status, code) = match Reason::ALL.iter().find(|known| known.as_str() == reason) {
-        Some(Reason::UnknownTool) => return unknown_tool(subject),
+        Some(Reason::UnknownTool) => return unknown(subject),
         Some(known) => (known.status(), known.class()),
         None if reason == "quota" => (429, class::QUOTA),
         None => (500, class::HUB),
@@ -145,16 +205,26 @@ impl Subject {
             data.entry("server").or_insert_with(|| server.as_str().into());
         }
         data.entry("tenant_id").or_insert_with(|| self.tenant.as_str().into());
-        data.entry("tool").or_insert_with(|| self.tool.as_str().into());
+        data.entry(self.noun().member).or_insert_with(|| self.name.as_str().into());
     }
 }
 
-pub(super) fn unknown_tool(subject: &Subject) -> Fault {
+/// There is no such thing: neither with that server, nor anywhere in the tenant.
+pub(super) fn unknown(subject: &Subject) -> Fault {
+    let noun = subject.noun();
     let message = match &subject.server {
-        Some(server) => format!("Tool '{}' not found on server '{server}'", subject.tool),
-        None => format!("Tool '{}' not found", subject.tool),
+        Some(server) => format!("{} '{}' not found on server '{server}'", noun.word, subject.name),
+        None => format!("{} '{}' not found", noun.word, subject.name),
     };
-    let mut fault = Fault::new(404, class::TOOL, message, json!({"origin": "hub", "reason": "unknown_tool", "retryable": false}));
+    let data = json!({"origin": "hub", "reason": "unknown_tool", "retryable": false});
+    let mut fault = match subject.method {
+        Method::ToolsCall => Fault::new(404, class::TOOL, message, data),
+        Method::ResourcesRead => Fault::new(404, class::RESOURCE, message, json!({"origin": "hub", "retryable": false})),
+        _ => {
+            let data = json!({"origin": "hub", "kind": noun.word.to_ascii_lowercase(), "name": subject.name, "retryable": false});
+            Fault::new(404, class::NOT_FOUND, message, data)
+        }
+    };
     fault.add(subject);
     fault
 }
@@ -165,8 +235,22 @@ pub(super) fn timed_out(subject: &Subject, after_ms: u128) -> Fault {
     let mut fault = Fault::new(
         reason.status(),
         reason.class(),
-        format!("Tool '{}' did not answer within {after_ms} ms", subject.tool),
+        format!("{} '{}' did not answer within {after_ms} ms", subject.noun().word, subject.name),
         json!({"origin": "hub", "reason": reason.as_str(), "retryable": reason.retryable()}),
+    );
+    fault.add(subject);
+    fault
+}
+
+/// The server wants something of a caller who can be asked nothing here.
+pub(super) fn unasked(subject: &Subject) -> Fault {
+    let reason = Reason::Unsupported;
+    let message = format!("{} '{}' asks for input, which POST /api/servers/tools can give", subject.noun().word, subject.name);
+    let mut fault = Fault::new(
+        502,
+        subject.noun().class,
+        message,
+        json!({"origin": "server", "reason": reason.as_str(), "retryable": reason.retryable()}),
     );
     fault.add(subject);
     fault
@@ -187,7 +271,11 @@ mod tests {
     use super::*;
 
     fn subject() -> Subject {
-        Subject { tenant: TenantId::default_tenant(), server: ServerName::new("x"), tool: "y".into() }
+        of(Method::ToolsCall)
+    }
+
+    fn of(method: Method<'static>) -> Subject {
+        Subject { tenant: TenantId::default_tenant(), server: ServerName::new("x"), method, name: "y".into() }
     }
 
     #[test]
@@ -208,7 +296,7 @@ mod tests {
             (hub("quota"), 429, "QUOTA_ERROR"),
             (hub("unknown_tool"), 404, "TOOL_ERROR"),
             (r#"{"code":-32602,"message":"Unknown tool: y"}"#.into(), 404, "TOOL_ERROR"),
-            (r#"{"code":-32602,"message":"bad city"}"#.into(), 502, "TOOL_ERROR"),
+            (r#"{"code":-32602,"message":"Several tools are called y"}"#.into(), 400, "VALIDATION_ERROR"),
             (r#"{"code":7,"message":"m","data":{"origin":"server","reason":"stopped"}}"#.into(), 502, "TOOL_ERROR"),
             (r#"{"code":7,"message":"m","data":"hub"}"#.into(), 502, "TOOL_ERROR"),
             (r#"{"code":"7"}"#.into(), 500, "HUB_ERROR"),
@@ -217,6 +305,52 @@ mod tests {
             let fault = of_rpc(error.as_bytes(), &subject(), true);
             assert_eq!((fault.status, fault.code), (status, code), "{error}");
             assert!(fault.data.is_object(), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_404_under_the_class_of_its_kind() {
+        let (bare, uri) = (r#"{"code":-32602,"message":"no y"}"#, r#"{"code":-32602,"message":"no y","data":{"uri":"y"}}"#);
+        let old = r#"{"code":-32002,"message":"no y"}"#;
+        for (method, error, is_hubs, status, code) in [
+            (Method::PromptsGet, r#"{"code":-32602,"message":"Unknown prompt: y"}"#, true, 404, "NOT_FOUND"),
+            (Method::ResourcesRead, r#"{"code":-32602,"message":"Resource not found","data":{"uri":"y"}}"#, true, 404, "RESOURCE_ERROR"),
+            (Method::TasksGet, r#"{"code":-32602,"message":"Unknown task: no"}"#, true, 404, "NOT_FOUND"),
+            (Method::ResourcesRead, uri, false, 404, "RESOURCE_ERROR"),
+            (Method::ResourcesRead, old, false, 404, "RESOURCE_ERROR"),
+            (Method::ResourcesRead, bare, false, 502, "RESOURCE_ERROR"),
+            (Method::PromptsGet, uri, false, 502, "TOOL_ERROR"),
+            (Method::ToolsCall, uri, false, 502, "TOOL_ERROR"),
+            (Method::TasksGet, bare, false, 404, "NOT_FOUND"),
+            (Method::TasksCancel, bare, false, 404, "NOT_FOUND"),
+            (Method::TasksUpdate, bare, false, 502, "TOOL_ERROR"),
+        ] {
+            let fault = of_rpc(error.as_bytes(), &of(method), is_hubs);
+            assert_eq!((fault.status, fault.code), (status, code), "{method:?} {error}");
+            assert_eq!(fault.data["origin"], if is_hubs { "hub" } else { "server" }, "{method:?} {error}");
+        }
+        let told = |method| (unknown(&of(method)).message, timed_out(&of(method), 5).message);
+        assert_eq!(told(Method::PromptsGet).0, "Prompt 'y' not found on server 'x'");
+        assert_eq!(
+            told(Method::ResourcesRead),
+            ("Resource 'y' not found on server 'x'".into(), "Resource 'y' did not answer within 5 ms".into())
+        );
+        let data = unknown(&of(Method::TasksGet)).data;
+        assert_eq!((&data["kind"], &data["name"], &data["taskId"]), (&json!("task"), &json!("y"), &json!("y")));
+    }
+
+    #[test]
+    fn what_the_hub_finds_wrong_is_the_callers_and_names_the_member() {
+        for (message, field) in [
+            ("requestState unknown or expired; send the request again without it", json!("requestState")),
+            ("inputResponses.q1 is no answer to roots/list", json!("inputResponses")),
+            ("Several tools are called y", Value::Null),
+        ] {
+            let error = json!({"code": -32602, "message": message, "data": {"candidates": ["a.y"]}});
+            let fault = of_rpc(error.to_string().as_bytes(), &subject(), true);
+            assert_eq!((fault.status, &fault.data["field"], &fault.data["candidates"]), (400, &field, &json!(["a.y"])), "{message}");
+            assert!(fault.message.contains(message.get(1..20).unwrap()), "{}", fault.message);
+            assert_eq!(of_rpc(error.to_string().as_bytes(), &subject(), false).status, 502);
         }
     }
 

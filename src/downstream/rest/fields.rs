@@ -60,10 +60,24 @@ impl<'a> Fields<'a> {
 
     /// The arguments of a call as raw text, `{}` when there are none.
     pub(in crate::downstream) fn arguments(&self) -> Result<&'a str, Fault> {
-        match self.0.get("arguments").map(|raw| raw.get()) {
-            None | Some("null") => Ok("{}"),
-            Some(text) if text.starts_with('{') => Ok(text),
-            Some(_) => Err(Fault::invalid("'arguments' must be an object", "arguments")),
+        self.object("arguments").map(|arguments| arguments.unwrap_or("{}"))
+    }
+
+    /// An object as raw text.
+    pub(super) fn object(&self, name: &str) -> Result<Option<&'a str>, Fault> {
+        self.raw(name, '{', "an object")
+    }
+
+    /// A string as raw text, in its quotes.
+    pub(super) fn string(&self, name: &str) -> Result<Option<&'a str>, Fault> {
+        self.raw(name, '"', "a string")
+    }
+
+    fn raw(&self, name: &str, first: char, kind: &str) -> Result<Option<&'a str>, Fault> {
+        match self.0.get(name).map(|raw| raw.get()) {
+            None | Some("null") => Ok(None),
+            Some(text) if text.starts_with(first) => Ok(Some(text)),
+            Some(_) => Err(Fault::invalid(format!("'{name}' must be {kind}"), name)),
         }
     }
 }

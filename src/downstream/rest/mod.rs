@@ -1,16 +1,20 @@
 //! REST: the hub over plain HTTP and JSON, for scripts, back ends and operators. Mounted by `route`: `ROUTES` are its addresses,
 //! `handle` answers them.
 //!
-//! What is looked at and changed goes to `control`; a tool is called through the same `hub::dispatch` as at every other door
+//! What is looked at and changed goes to `control`; what is asked of a server goes through the same `hub::dispatch` as at every other door
 //! (`call`). Arguments and results pass as the bytes they are. Never touches a server itself.
 
+mod again;
+mod ask;
 pub(super) mod call;
 pub(super) mod fault;
 pub(super) mod fields;
 mod mounts;
 mod ops;
+mod patience;
 mod servers;
 mod target;
+mod tasks;
 mod tenants;
 mod tools;
 
@@ -23,7 +27,7 @@ use super::{
     Doors, Reply, Request, reply,
     route::{Access, Door, Handler, Route, Verb},
 };
-use crate::control::ControlError;
+use crate::{control::ControlError, protocol::Method};
 
 /// Which route was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +42,18 @@ pub enum Action {
     ServerStart,
     ServerStop,
     ServerRefresh,
-    ServerTools,
-    /// `/api/servers/{server}/tools`: the server in the path instead of the body.
-    ServerToolsOf,
+    /// By the server in the body, or in the path.
+    Ask(Method<'static>),
     Server,
-    /// `/api/servers/{tenant}/tools`: a server may be called `tools`.
-    ServerNamedTools,
+    /// `/api/servers/{tenant}/tools` and its like: a server may be called `tools`.
+    ServerCalled(&'static str),
     StartServer,
     StopServer,
     Tools,
     ToolCall,
+    Task,
+    TaskUpdate,
+    TaskCancel,
     Tenants,
     Tenant,
     TenantTools,
@@ -69,15 +75,24 @@ pub const ROUTES: &[Route] = &[
     post("/api/servers/start", Action::ServerStart),
     post("/api/servers/stop", Action::ServerStop),
     post("/api/servers/refresh", Action::ServerRefresh),
-    post("/api/servers/tools", Action::ServerTools),
-    post("/api/servers/{server}/tools", Action::ServerToolsOf),
-    get("/api/servers/{server}/tools", Action::ServerNamedTools),
+    post("/api/servers/tools", Action::Ask(Method::ToolsCall)),
+    post("/api/servers/resources", Action::Ask(Method::ResourcesRead)),
+    post("/api/servers/prompts", Action::Ask(Method::PromptsGet)),
+    post("/api/servers/{server}/tools", Action::Ask(Method::ToolsCall)),
+    post("/api/servers/{server}/resources", Action::Ask(Method::ResourcesRead)),
+    post("/api/servers/{server}/prompts", Action::Ask(Method::PromptsGet)),
+    get("/api/servers/{server}/tools", Action::ServerCalled("tools")),
+    get("/api/servers/{server}/resources", Action::ServerCalled("resources")),
+    get("/api/servers/{server}/prompts", Action::ServerCalled("prompts")),
     get("/api/servers/{tenant}/{server}", Action::Server),
     post("/api/servers/{tenant}/{server}/start", Action::StartServer),
     post("/api/servers/{tenant}/{server}/stop", Action::StopServer),
     get("/api/tools", Action::Tools),
     post("/api/tools/{tool}", Action::ToolCall),
     post("/api/tools/{tool}/call", Action::ToolCall),
+    get("/api/tasks/{task}", Action::Task),
+    post("/api/tasks/{task}/update", Action::TaskUpdate),
+    post("/api/tasks/{task}/cancel", Action::TaskCancel),
     get("/api/tenants", Action::Tenants),
     get("/api/tenants/{tenant}", Action::Tenant),
     get("/api/tenants/{tenant}/tools", Action::TenantTools),
@@ -125,13 +140,16 @@ async fn answer(doors: &Arc<Doors>, action: Action, request: &mut Request) -> Re
         Action::ServerStart => servers::start(doors, &caller?, request).await,
         Action::ServerStop => servers::stop(doors, &caller?, request).await,
         Action::ServerRefresh => servers::refresh(doors, &caller?, request).await,
-        Action::ServerTools | Action::ServerToolsOf => servers::call(doors, &caller?, request).await,
+        Action::Ask(method) => ask::ask(doors, &caller?, request, method).await,
         Action::Server => servers::one(doors, &caller?, request),
-        Action::ServerNamedTools => servers::named_tools(doors, &caller?, request),
+        Action::ServerCalled(name) => servers::one_called(doors, &caller?, request, name),
         Action::StartServer => servers::start_one(doors, &caller?, request).await,
         Action::StopServer => servers::stop_one(doors, &caller?, request).await,
         Action::Tools => tools::list(doors, &caller?, request),
         Action::ToolCall => tools::call(doors, &caller?, request).await,
+        Action::Task => tasks::get(doors, &caller?, request).await,
+        Action::TaskUpdate => tasks::update(doors, &caller?, request).await,
+        Action::TaskCancel => tasks::cancel(doors, &caller?, request).await,
         Action::Tenants => Ok(tenants::list(doors, &caller?)),
         Action::Tenant => tenants::one(doors, &caller?, request),
         Action::TenantTools => tenants::tools(doors, &caller?, request),

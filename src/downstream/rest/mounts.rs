@@ -8,12 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
 use super::{
-    call::{self, Call, Options},
+    call::{self, Call},
     fault::{Fault, Subject},
     fields::{self, Fields},
     ok,
-    servers::endpoint_of,
-    target,
+    target::{self, endpoint_of},
 };
 use crate::{
     access::Principal,
@@ -22,6 +21,7 @@ use crate::{
         Doors, Reply, Request, reply,
         value::{Plain, value},
     },
+    protocol::Method,
 };
 
 pub(super) async fn tools(doors: &Doors, principal: &Arc<Principal>, request: &Request) -> Result<Reply, Fault> {
@@ -46,8 +46,8 @@ pub(super) async fn call(doors: &Arc<Doors>, principal: &Arc<Principal>, request
     let arguments = fields.arguments()?;
     doors.control.offer(principal, &id).await?;
     let endpoint = endpoint_of(&id, request);
-    let subject = Subject { tenant: id.tenant, server: Some(id.name), tool };
-    let result = call::run(doors, Call { principal, endpoint, subject, arguments, progress: false, options: Options::default() }).await?;
+    let subject = Subject { tenant: id.tenant, server: Some(id.name), method: Method::ToolsCall, name: tool };
+    let result = call::run(doors, Call::plain(principal, endpoint, subject.clone(), arguments)).await?.only(&subject)?;
     let Plain { value, is_error } = value(&result);
     let tail = if is_error { r#","isError":true}"# } else { "}" };
     Ok(call::around(r#"{"result":"#.into(), value, tail))

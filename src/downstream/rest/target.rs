@@ -4,6 +4,7 @@ use super::fault::Fault;
 use crate::{
     control::ControlError,
     downstream::Request,
+    hub::Endpoint,
     name::{ADDRESS_WORDS, ServerId, ServerName, TenantId},
 };
 
@@ -42,6 +43,11 @@ pub(super) fn mounted(request: &Request) -> Result<ServerId, Fault> {
         return Err(ControlError::UnknownServer { name: name.to_owned() }.into());
     }
     server(request, name)
+}
+
+/// The endpoint on which a server's own names count.
+pub(super) fn endpoint_of(id: &ServerId, request: &Request) -> Endpoint {
+    Endpoint::plain(id.tenant.clone(), Some(id.name.clone()), request.mount.names)
 }
 
 /// `None` when there can be no such server.

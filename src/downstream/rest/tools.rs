@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{
-    call::{self, Call, Options},
+    call::{self, Call},
     fault::{Fault, Subject},
     fields::{self, Fields},
     ok, target,
@@ -15,6 +15,7 @@ use crate::{
     access::Principal,
     downstream::{Doors, Reply, Request},
     hub::Endpoint,
+    protocol::Method,
 };
 
 pub(super) fn list(doors: &Doors, principal: &Arc<Principal>, request: &Request) -> Result<Reply, Fault> {
@@ -37,10 +38,9 @@ pub(super) async fn call(doors: &Arc<Doors>, principal: &Arc<Principal>, request
     // An unknown tenant is told from an unknown tool.
     doors.control.tenant(principal, &tenant)?;
     let endpoint = Endpoint::plain(tenant.clone(), None, request.mount.names);
-    let subject = Subject { tenant: tenant.clone(), server: None, tool: tool.to_owned() };
+    let subject = Subject { tenant: tenant.clone(), server: None, method: Method::ToolsCall, name: tool.to_owned() };
     let arguments = std::str::from_utf8(&body).map_err(|_| Fault::bad_body("The body is not UTF-8"))?;
-    let call = Call { principal, endpoint, subject, arguments, progress: false, options: Options::default() };
-    let result = call::run(doors, call).await?;
+    let result = call::run(doors, Call::plain(principal, endpoint, subject.clone(), arguments)).await?.only(&subject)?;
     let canonical = doors.control.canonical(principal, &tenant, tool);
     let name = serde_json::Value::from(canonical.as_deref().unwrap_or(tool));
     Ok(call::around(format!(r#"{{"tool":{name},"result":"#), result, "}"))

@@ -18,7 +18,7 @@ use super::{
         Doors,
         reply::timestamp,
         rest::{
-            call::{self, Call, Event as Progressed, Options, Running},
+            call::{self, Call, Event as Progressed, Running},
             fault::{Fault, Subject},
             fields::Fields,
         },
@@ -34,7 +34,7 @@ use crate::{
     hub::Endpoint,
     name::{ServerId, TenantId},
     observe::{Event, ServerPhase},
-    protocol::{Body, code::Reason},
+    protocol::{Body, Method, code::Reason},
 };
 
 /// `^[a-z0-9][a-z0-9-]{0,62}$`
@@ -101,9 +101,9 @@ impl App {
         }
         let tenant = self.view.tenant.clone();
         let endpoint = Endpoint::plain(tenant.clone(), None, Names::Dotted);
-        let subject = Subject { tenant, server: None, tool: ask.tool.clone() };
-        let principal = &self.view.principal;
-        call::start(&self.view.doors, Call { principal, endpoint, subject, arguments, progress: true, options: Options::default() })
+        let subject = Subject { tenant, server: None, method: Method::ToolsCall, name: ask.tool.clone() };
+        let plain = Call::plain(&self.view.principal, endpoint, subject, arguments);
+        call::start(&self.view.doors, Call { progress: true, ..plain })
     }
 
     /// The call's answer may be on its way already: that is no mistake.
@@ -169,7 +169,8 @@ impl View {
         let (event, server, state) = match event {
             Event::Server { id, phase, state } => (phase_name(*phase), id, *state),
             Event::ToolsChanged { server, .. } => ("tools_changed", server, self.state_of(server)),
-            Event::PromptsChanged { .. } | Event::ResourcesChanged { .. } => return None,
+            Event::PromptsChanged { server, .. } => ("prompts_changed", server, self.state_of(server)),
+            Event::ResourcesChanged { server, .. } => ("resources_changed", server, self.state_of(server)),
         };
         let data = json!({"event": event, "server_id": server.to_string(), "tenant_id": server.tenant, "state": state});
         (server.tenant == self.tenant).then(|| say("server_event", &data))
@@ -224,8 +225,10 @@ async fn carry(mut running: Running, ask: Ask, cancelled: oneshot::Receiver<()>,
         };
         let (body, is_last) = match event {
             Progressed::Progress(progress) => (ask.progressed(progress), false),
-            Progressed::Done(Ok(result)) => (ask.answered(result), true),
-            Progressed::Done(Err(fault)) => (ask.failed(&fault), true),
+            Progressed::Done(done) => match done.and_then(|given| given.only(running.subject())) {
+                Ok(result) => (ask.answered(result), true),
+                Err(fault) => (ask.failed(&fault), true),
+            },
         };
         if is_last {
             // Cancels the call at its server, if it is not over, before the app is told.

@@ -11,7 +11,7 @@ use super::{
         Doors,
         reply::class,
         rest::{
-            call::{self, Call, Event, Options, Running},
+            call::{self, Call, Event, Running},
             fault::{Fault, Subject},
             fields::Fields,
         },
@@ -25,7 +25,7 @@ use crate::{
     hub::Endpoint,
     limits,
     name::ServerId,
-    protocol::{Body, code::Reason},
+    protocol::{Body, Method, code::Reason},
 };
 
 pub(super) struct Server {
@@ -49,12 +49,9 @@ impl Server {
         if let Some(fault) = cannot_serve(self.stopping, &self.work) {
             return Err(fault);
         }
-        let subject = Subject { tenant: self.id.tenant.clone(), server: Some(self.id.name.clone()), tool };
-        let endpoint = self.endpoint.clone();
-        call::start(
-            &self.doors,
-            Call { principal: &self.principal, endpoint, subject, arguments, progress: false, options: Options::default() },
-        )
+        let id = self.id.clone();
+        let subject = Subject { tenant: id.tenant, server: Some(id.name), method: Method::ToolsCall, name: tool };
+        call::start(&self.doors, Call::plain(&self.principal, self.endpoint.clone(), subject, arguments))
     }
 }
 
@@ -110,7 +107,7 @@ async fn carry(mut running: Running, id: Option<Box<RawValue>>, outlet: Outlet) 
             break done;
         }
     };
-    let body = match done {
+    let body = match done.and_then(|given| given.only(running.subject())) {
         Ok(result) => succeeded(&result, id.as_deref()),
         Err(fault) => failed(&fault, id.as_deref()),
     };

@@ -31,7 +31,7 @@ use super::{
     talk::Talk,
 };
 use crate::{
-    access::Permit,
+    access::{Permit, Principal},
     bridge::{
         outgoing::{self, Inputs},
         seal::TaskRef,
@@ -100,10 +100,31 @@ fn named_as(hub: &Hub, inbound: &Inbound, public: Option<&str>) -> Result<Named,
     let method = inbound.message.method();
     let public =
         public.ok_or_else(|| Refusal::new(Code::InvalidParams, 200, format!("{} needs params.taskId, a string", method.as_str())))?;
-    let TaskRef { server, id, .. } =
-        hub.sealer.open_task(public, inbound.principal.id(), seal::unix(SystemTime::now())).map_err(|_| unknown())?;
-    let server = server_id(&server).filter(|server| inbound.endpoint.shows(server)).ok_or_else(unknown)?;
+    let (server, id) = opened(hub, &inbound.principal, public).filter(|(server, _)| inbound.endpoint.shows(server)).ok_or_else(unknown)?;
     Ok(Named { server, id, public: public.to_owned() })
+}
+
+/// The server of a task, and its own id of it.
+fn opened(hub: &Hub, principal: &Principal, public: &str) -> Option<(ServerId, String)> {
+    let TaskRef { server, id, .. } = hub.sealer.open_task(public, principal.id(), seal::unix(SystemTime::now())).ok()?;
+    Some((server_id(&server)?, id))
+}
+
+/// For callers who know a task and no endpoint.
+pub struct Owner {
+    pub server: ServerId,
+    /// What could be asked of whoever made the call, tasks included. Of a task that nobody has asked for in a while: only these.
+    pub profile: Profile,
+}
+
+impl Hub {
+    /// Whose the task is that this principal knows by that id. `None`: it is none, or another's.
+    pub fn task_owner(&self, principal: &Principal, public: &str) -> Option<Owner> {
+        let (server, id) = opened(self, principal, public)?;
+        let held = self.holds.get(&server, principal.id(), &id);
+        let profile = held.map_or(Profile::TASKS, |held| held.whose.profile.with(Profile::TASKS));
+        Some(Owner { server, profile })
+    }
 }
 
 fn server_id(text: &str) -> Option<ServerId> {

@@ -7,6 +7,7 @@ pub(super) mod process;
 pub(super) mod questions;
 pub(super) mod reader;
 pub(super) mod stderr;
+pub(super) mod unrun;
 pub(super) mod writer;
 
 #[cfg(test)]
