@@ -121,20 +121,26 @@ impl Connection {
             let read = self.stream.read_buf(&mut self.buffer).await.unwrap();
             assert!(read > 0, "closed early: {}", String::from_utf8_lossy(&self.buffer));
             head = head.or_else(|| self.head());
-            if let Some((head_len, body_len)) = head
-                && self.buffer.len() >= head_len + body_len
-            {
+            let is_whole = |(head_len, body_len): (usize, Option<usize>)| match body_len {
+                Some(body_len) => self.buffer.len() >= head_len + body_len,
+                None => self.buffer[head_len..].ends_with(b"0\r\n\r\n"),
+            };
+            if let Some((head_len, _)) = head.filter(|head| is_whole(*head)) {
                 assert!(self.buffer.starts_with(b"HTTP/1.1 20"), "{}", String::from_utf8_lossy(&self.buffer));
                 return head_len;
             }
         }
     }
 
-    fn head(&self) -> Option<(usize, usize)> {
+    /// Its length, and the body's unless that comes in chunks.
+    fn head(&self) -> Option<(usize, Option<usize>)> {
         let end = memmem::find(&self.buffer, b"\r\n\r\n")? + 4;
         let head = self.buffer[..end].to_ascii_lowercase();
-        let at = memmem::find(&head, b"content-length: ").expect("answers of known length") + 16;
+        if memmem::find(&head, b"transfer-encoding: chunked").is_some() {
+            return Some((end, None));
+        }
+        let at = memmem::find(&head, b"content-length: ").expect("answers of known length, or in chunks") + 16;
         let digits: String = head[at..].iter().take_while(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)).collect();
-        Some((end, digits.parse().unwrap()))
+        Some((end, Some(digits.parse().unwrap())))
     }
 }

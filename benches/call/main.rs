@@ -4,6 +4,7 @@
 //! `cargo bench --bench call` measures each by itself, ids `what/size/concurrency`. `cargo bench --bench call -- --ratios`
 //! measures hub and bare server in turns and prints the ratios: on a noisy machine only those mean something.
 //! `-- --against <binary>` measures this build's hub and another's in turns.
+//! `-- --remote http://127.0.0.1:3000/mcp echo` measures a tool of a server that runs already, through the hub and of itself.
 //! `-- --load small-2026 16 10` keeps the hub busy with 16 connections for about 10 s, for a profiler to look at.
 //! Under `taskset -c 0` every process of the run stays on one core, as the single-connection figure asks.
 
@@ -30,6 +31,7 @@ fn main() {
         Some("child") => child::run(),
         Some("--ratios") => ratios::run(),
         Some("--against") => ratios::against(Path::new(arguments.get(2).expect("the other build's binary"))),
+        Some("--remote") => ratios::remote(arguments.get(2).expect("a URL"), arguments.get(3).expect("a tool")),
         Some("--load") => ratios::load(&arguments),
         _ => {
             let mut criterion = Criterion::default().sample_size(10).measurement_time(Duration::from_secs(3)).configure_from_args();

@@ -90,6 +90,18 @@ pub(crate) fn against(other: &Path) {
     turns("tools/list of 1,000", [&ours, &theirs], Scene::list);
 }
 
+/// `--remote URL TOOL`: a tool of a real server, through the hub and of itself, in turns.
+#[expect(clippy::print_stdout, reason = "the figures are for a person")]
+pub(crate) fn remote(url: &str, tool: &str) {
+    let scene = Scene::before(url);
+    let path = url.splitn(4, '/').nth(3).map_or_else(|| "/".to_owned(), |path| format!("/{path}"));
+    let (hub, own) = scene.remote_tool(&path, tool);
+    println!("{:<28} {:>5} {:>12} {:>12} {:>7}", "what", "conns", "hub calls/s", "own calls/s", "ratio");
+    for connections in [1, 16, 64] {
+        report(tool, connections, &hub, &own);
+    }
+}
+
 #[expect(clippy::print_stdout, reason = "the figures are for a person")]
 fn turns(what: &str, scenes: [&Scene; 2], request: impl Fn(&Scene) -> Request) {
     const CONNECTIONS: usize = 16;

@@ -41,10 +41,23 @@ impl Scene {
     /// With a hub of another build.
     pub(crate) fn of(binary: &Path) -> Self {
         let bare = Running::start(Command::new(me()).arg("bare"), |line| line.parse().ok());
+        let remote = format!("http://{}/mcp", bare.address);
+        Self::around(binary, bare, &remote)
+    }
+
+    /// With a remote server of 2026-07-28 that runs already.
+    pub(crate) fn before(url: &str) -> Self {
+        let address = url.strip_prefix("http://").and_then(|rest| rest.split('/').next()).and_then(|address| address.parse().ok());
+        let mut server = Running::start(Command::new(me()).arg("bare"), |line| line.parse().ok());
+        server.address = address.expect("http://<address>:<port>/…");
+        Self::around(Path::new(env!("CARGO_BIN_EXE_mcp-hub")), server, url)
+    }
+
+    fn around(binary: &Path, bare: Running, remote: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("servers.json");
         let server = json!({"command": me(), "args": ["child"], "start": "boot", "pool": {"scope": "shared"}});
-        let remote = json!({"url": format!("http://{}/mcp", bare.address), "allow_private": true, "start": "boot"});
+        let remote = json!({"url": remote, "allow_private": true, "start": "boot"});
         std::fs::write(&config, json!({"mcpServers": {"bench": server, "remote": remote}}).to_string()).unwrap();
         let mut hub = Command::new(binary);
         hub.args(["--port", "0", "--log-format", "json", "--config"]).arg(&config);
@@ -74,6 +87,15 @@ impl Scene {
     /// The same asked of that server itself.
     pub(crate) fn bare_remote(&self) -> Request {
         self.bare_of("/mcp", &self.remote())
+    }
+
+    /// One tool of the remote server, without arguments: through the hub, and of itself.
+    pub(crate) fn remote_tool(&self, path: &str, tool: &str) -> (Request, Request) {
+        let params = |name: &str| message("tools/call", json!({"name": name, "arguments": {}}), Dialect::Stateless);
+        let headers = |name: &str| format!("MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: {name}\r\n");
+        let public = format!("remote.{tool}");
+        let own = request(self.bare.address, path, params(tool).as_bytes(), &headers(tool));
+        (self.post(&params(&public), &headers(&public)), own)
     }
 
     pub(crate) fn list(&self) -> Request {
