@@ -3,12 +3,13 @@
 //! Reading order: `fleet` (all servers), `server` (one, its start and stop by request), `supervise` (how an instance comes up,
 //! serves, ends and comes back), `pool` (whose it is), `learn` (what it lists), `lease` and `exchange` (what a call holds), `inbox`,
 //! `question` and `news` (what a server says by itself), `feed` and `subscription` (what it is asked to tell), `wire` (what carries
-//! it: pipes or HTTP), `child` (process, pipes, first words), `remote` (servers over HTTP). Nothing here knows public names, clients or
-//! what a tool does.
+//! it: pipes or HTTP), `calls`, `waiter`, `questions`, `room` and `signs` (what either has), `child` (process, pipes, first words), `remote`
+//! (servers over HTTP). Nothing here knows public names, clients or what a tool does.
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod backoff;
+mod calls;
 mod child;
 pub mod error;
 pub mod exchange;
@@ -22,12 +23,16 @@ mod logging;
 pub mod news;
 mod pool;
 pub mod question;
+mod questions;
 mod remote;
+mod room;
 pub mod server;
+mod signs;
 mod starts;
 pub mod status;
 pub mod subscription;
 mod supervise;
+mod waiter;
 mod wire;
 
 pub use error::UpstreamError;

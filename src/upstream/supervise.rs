@@ -365,9 +365,9 @@ impl Server {
                 biased;
                 () = instance.stop.cancelled() => break End::Asked,
                 status = exited(&mut process) => break End::Exited(status.map_or_else(|| "exited".into(), describe)),
-                () = link.broken() => break if instance.pid.is_some() { End::Broken } else { End::Unlinked },
+                () = link.signs().broken() => break if instance.pid.is_some() { End::Broken } else { End::Unlinked },
                 () = self.idle(&instance) => break End::Idle,
-                () = link.list_changed() => self.relist_soon(&instance, &run),
+                () = link.signs().list_changed() => self.relist_soon(&instance, &run),
             }
         };
         match &end {
@@ -499,7 +499,7 @@ impl Starting {
             biased;
             greeting = &mut greeting => return greeting,
             () = exited => {}
-            () = link.broken() => {}
+            () = link.signs().broken() => {}
         }
         // It may have answered before it went, but nobody could use it.
         Err(GreetError::Gone)
