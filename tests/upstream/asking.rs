@@ -1,8 +1,15 @@
 //! Servers that ask: who is asked, through which instance, and who else does not notice.
 
-use mcp_hub::upstream::{Question, What, Whose};
+use std::{collections::HashSet, sync::Arc};
 
-use super::*;
+use bytes::Bytes;
+use mcp_hub::{
+    protocol::{Version, capability::Profile},
+    upstream::{Event, Exchange, Lease, News, Opening, Question, Sharer, What, Whose},
+};
+use serde_json::{Value, json};
+
+use crate::scene::*;
 
 const ALL: Profile = Profile::FORM.with(Profile::URL).with(Profile::SAMPLING).with(Profile::ROOTS);
 const HANDSHAKE: &str = "full --era handshake";
