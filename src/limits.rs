@@ -198,6 +198,8 @@ pub const REMOTE_NOTES_MAX: usize = 64;
 pub const REMOTE_ACKNOWLEDGE: Duration = Duration::from_secs(10);
 /// A refusal's body is read so far.
 pub const REFUSAL_BYTES_MAX: usize = 256 << 10;
+/// Roots that one entry names: each is told whenever its server asks.
+pub const ROOTS_MAX: usize = 64;
 /// After an answer on a stream, for the stream's end: then its connection can be used again.
 pub const STREAM_END: Duration = Duration::from_millis(250);
 /// Failed tries in a row to take up a stream that broke off before its answer.

@@ -226,6 +226,12 @@ pub fn forward(
     params.map(|params| request(id, asked.kind, params.as_deref())).map_err(inexpressible)
 }
 
+/// The result of `roots/list`: `{"roots":[{"uri":"file:///a"}]}`.
+pub fn roots(uris: &[String]) -> String {
+    let roots: Vec<_> = uris.iter().map(|uri| format!(r#"{{"uri":{}}}"#, quoted(uri))).collect();
+    format!(r#"{{"roots":[{}]}}"#, roots.join(","))
+}
+
 /// `notifications/cancelled` for a question of the hub's own to a handshake client.
 pub fn withdrawn(id: &RequestId, reason: &str) -> Body {
     let reason = quoted(reason);

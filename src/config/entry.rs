@@ -162,8 +162,7 @@ impl Draft {
             "excludeTools" | "disabledTools" | "disabled_tools" if field.value.as_array().is_some_and(|list| list.elements.is_empty()) => {}
             "tools" | "includeTools" | "excludeTools" | "disabledTools" | "disabled_tools" | "prompts" | "resources" | "quotas"
             | "limits" => notes.restricting(field.at, &field.label),
-            "roots"
-            | "keepalive"
+            "keepalive"
             | "dev"
             | "passthrough_headers"
             | "user_env"

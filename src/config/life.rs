@@ -1,9 +1,10 @@
-//! How instances of a server live: `pool`, `interactive`, `bridge_tasks`, `restart`, `timeouts`.
+//! How instances of a server live: `pool`, `interactive`, `roots`, `bridge_tasks`, `restart`, `timeouts`.
 
 use std::time::Duration;
 
 use super::{
     document::Notes,
+    roots,
     settings::{Interactive, Pool, Restart, Scope, Start, Timeouts},
     value::Field,
 };
@@ -13,6 +14,7 @@ use super::{
 pub(super) struct Life {
     pub(super) start: Option<Start>,
     pub(super) pool: Pool,
+    pub(super) roots: Vec<String>,
     pub(super) bridge_tasks: bool,
     pub(super) restart: Restart,
     /// `restart.max_retries` if given; the inner `None` is "never give up".
@@ -39,6 +41,7 @@ impl Life {
                 let words = [("never", Interactive::Never), ("auto", Interactive::Auto), ("always", Interactive::Always)];
                 self.pool.interactive = notes.keep(field.one_of(&words)).unwrap_or(self.pool.interactive);
             }
+            "roots" => self.roots = notes.keep(roots::read(field)).unwrap_or_default(),
             "bridge_tasks" => self.bridge_tasks = notes.keep(field.flag()).unwrap_or(self.bridge_tasks),
             "restart" => self.restart(field, notes),
             "timeouts" => self.timeouts(field, notes),

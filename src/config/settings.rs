@@ -104,6 +104,8 @@ pub struct ServerSettings {
     pub enabled: bool,
     pub start: Start,
     pub pool: Pool,
+    /// Absolute `file://` URIs: the roots of callers that have none of their own. Empty: those have none.
+    pub roots: Vec<String>,
     /// Handshake clients get the results of a stateless server's tasks: it may make tasks of their calls.
     pub bridge_tasks: bool,
     pub restart: Restart,

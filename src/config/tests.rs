@@ -82,6 +82,17 @@ fn whether_a_server_may_ask_is_said_beside_its_pool() {
 }
 
 #[test]
+fn roots_are_file_uris_and_another_is_refused_where_it_stands() {
+    let text = r#"{"mcpServers": {"s": {"command": "a", "roots": ["file:///a", "FILE:///b%20c"]}, "n": {"command": "a"}}}"#;
+    let settings = settings(text);
+    assert_eq!(server(&settings, "default:s").roots, ["file:///a", "FILE:///b%20c"]);
+    assert!(server(&settings, "default:n").roots.is_empty() && settings.problems.is_empty(), "{:?}", settings.problems);
+    let other = self::settings(&text.replace("/a\", ", "/other\", "));
+    assert_ne!(server(&other, "default:s").fingerprint, server(&settings, "default:s").fingerprint);
+    assert_eq!(server(&other, "default:n").fingerprint, server(&settings, "default:n").fingerprint);
+}
+
+#[test]
 fn whether_tasks_are_bridged_is_a_switch() {
     for (field, expected) in [("", false), (r#", "bridge_tasks": true"#, true), (r#", "bridge_tasks": false"#, false)] {
         let settings = settings(&format!(r#"{{"mcpServers": {{"s": {{"command": "a"{field}}}}}}}"#));
@@ -95,6 +106,12 @@ fn a_bad_entry_disables_only_itself_and_says_where_and_what() {
     for (fields, column, message) in [
         (r#""command": 1"#, 18, "\"command\" must be a string, found a number; write it in quotes"),
         (r#""command": """#, 18, "\"command\" must not be empty"),
+        (
+            r#""command": "a", "roots": ["file:///a", "b"]"#,
+            46,
+            "\"roots\" must hold absolute file URIs such as \"file:///home/me/project\" (spaces as %20, no placeholders), not \"b\"",
+        ),
+        (r#""command": "a", "roots": [1]"#, 33, "\"roots\" must be a list of strings, item 1 is a number; write it in quotes"),
         (r#""command": "a", "args": "b""#, 31, "\"args\" must be a list of strings, found a string; write [\"…\"]"),
         (r#""command": "a", "env": ["A=1"]"#, 30, "\"env\" must be an object, found a list; write {…}"),
         (r#""command": "a", "env": {"A=B": "1"}"#, 31, "\"env\" holds a name that no variable can have; rename it"),

@@ -200,6 +200,7 @@ pub(super) mod tests {
             enabled: true,
             start: Start::Demand,
             pool: Pool { idle_stop: None, ..Pool::default() },
+            roots: Vec::new(),
             bridge_tasks: false,
             restart: Restart {
                 max_retries: None,

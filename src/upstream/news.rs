@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::{fleet::NewsDesk, inbox::Inbox, question::Question};
 use crate::{
     name::ServerId,
-    protocol::{Message, RequestId},
+    protocol::{Message, Method, RequestId},
 };
 
 #[derive(Debug)]
@@ -44,11 +44,22 @@ pub(super) struct Outlet {
     desk: Option<NewsDesk>,
     /// And whether they can be asked.
     whose: Mutex<Option<(Whose, bool)>>,
+    /// The result of `roots/list`, where its callers have none of their own: a raw JSON object.
+    roots: Option<Box<str>>,
 }
 
 impl Outlet {
-    pub(super) fn new(server: ServerId, desk: Option<NewsDesk>) -> Arc<Self> {
-        Arc::new(Self { server, desk, whose: Mutex::default() })
+    pub(super) fn new(server: ServerId, desk: Option<NewsDesk>, roots: Option<Box<str>>) -> Arc<Self> {
+        Arc::new(Self { server, desk, whose: Mutex::default(), roots })
+    }
+
+    pub(super) fn roots(&self) -> Option<&str> {
+        self.roots.as_deref()
+    }
+
+    /// Whether the hub answers such a request of the server itself, whoever could be asked.
+    pub(super) fn answers(&self, method: Method<'_>) -> bool {
+        method == Method::Ping || (method == Method::RootsList && self.roots.is_some())
     }
 
     /// Whose it is from now on, and whether they can be asked.

@@ -38,8 +38,9 @@ use super::{
     wire::Wire,
 };
 use crate::{
+    bridge::question,
     config::{
-        Scope, Start,
+        Scope, ServerSettings, Start,
         placeholder::{self, Program, Resolved},
         remote::Destination,
     },
@@ -63,10 +64,18 @@ struct Up {
 /// What is started, for whom.
 struct Of<'a> {
     slot: &'a Slot,
+    /// What they can be asked.
     profile: Profile,
+    /// What the server is told: roots that are configured stand in for those that nobody has.
+    told: Profile,
 }
 
-impl Of<'_> {
+impl<'a> Of<'a> {
+    fn new(slot: &'a Slot, profile: Profile, settings: &ServerSettings) -> Self {
+        let told = if settings.roots.is_empty() { profile } else { profile.with(Profile::ROOTS) };
+        Self { slot, profile, told }
+    }
+
     fn born(&self, link: Wire, pid: Option<u32>, greeting: Greeting, outlet: Arc<Outlet>) -> Born {
         let profile = if greeting.version.era() == Era::Handshake { self.profile } else { Profile::BARE };
         Born { link, pid, greeting, profile, outlet }
@@ -235,7 +244,7 @@ impl Server {
             resolved = resolving => resolved,
         };
         let resolved = resolved.map_err(|error| StartError::Spawn(error.to_string()))??;
-        let of = Of { slot, profile };
+        let of = Of::new(slot, profile, &self.settings);
         let known = self.life().era.take().map(Version::era);
         let up = match (&resolved, known) {
             (Resolved::Remote(destination), known) => self.connect(&of, destination, known, until, run).await,
@@ -261,7 +270,7 @@ impl Server {
     ) -> Result<Up, StartError> {
         let target = Target::new(&self.settings.id, &self.remote, &self.settings.restart, destination);
         let outlet = self.outlet(of);
-        let dial = Dial { target, bounds: self.bounds(), outlet: Arc::clone(&outlet), profile: of.profile, until };
+        let dial = Dial { target, bounds: self.bounds(), outlet: Arc::clone(&outlet), profile: of.told, until };
         let (link, greeting) = tokio::select! {
             biased;
             () = run.stop.cancelled() => return Err(StartError::Stopped),
@@ -275,7 +284,8 @@ impl Server {
     }
 
     fn outlet(&self, of: &Of<'_>) -> Arc<Outlet> {
-        let outlet = Outlet::new(self.settings.id.clone(), self.commons.news.get().cloned());
+        let roots = (of.told != of.profile).then(|| question::roots(&self.settings.roots).into());
+        let outlet = Outlet::new(self.settings.id.clone(), self.commons.news.get().cloned(), roots);
         // Now: many ask for roots with their first breath.
         outlet.settle(of.slot.as_ref().map(Key::owner));
         outlet
@@ -301,7 +311,7 @@ impl Server {
         let greeted = tokio::select! {
             biased;
             () = run.stop.cancelled() => Err(StartError::Stopped),
-            greeted = up.greet(first, of.profile, until) => greeted.map_err(StartError::Greet),
+            greeted = up.greet(first, of.told, until) => greeted.map_err(StartError::Greet),
         };
         match (greeted, up.process.take()) {
             (Ok(greeting), Some(process)) => {

@@ -211,6 +211,26 @@ async fn who_cannot_be_asked_is_not_and_the_server_is_told() {
 }
 
 #[tokio::test]
+async fn configured_roots_are_told_where_the_caller_has_none() {
+    for speaks in [Speaks::Sessions("2025-11-25"), Speaks::Handshake("2025-03-26"), Speaks::Legacy] {
+        let server = Script::new(speaks).run().await;
+        let scene = scene_with(&server.url(), json!({"roots": ["file:///a"]}));
+        let lease = scene.lease_for(Profile::FORM).await;
+        let initialize = server.asked("initialize").pop().unwrap();
+        let said = &initialize.body["params"]["capabilities"];
+        assert_eq!((&said["roots"], said["elicitation"].is_object()), (&json!({}), true), "{speaks:?}");
+        let answer = text(call(&lease, "ask-roots", json!({}))).await;
+        assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["result"], json!({"roots": [{"uri": "file:///a"}]}), "{speaks:?}");
+
+        let lease = scene.lease_for(Profile::ROOTS).await;
+        let mut asked = call(&lease, "ask-roots", json!({}));
+        let Event::Question(question) = next(&mut asked).await else { panic!("its own roots") };
+        drop(question);
+        scene.close().await;
+    }
+}
+
+#[tokio::test]
 async fn what_a_server_says_unasked_reaches_whom_it_is_for() {
     for speaks in [Speaks::Sessions("2025-11-25"), Speaks::Handshake("2025-11-25"), Speaks::Legacy] {
         let server = Script::new(speaks).run().await;

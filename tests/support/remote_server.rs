@@ -5,6 +5,7 @@
 //! | `echo {text}` | answers as JSON; under `Script::streams` as a stream |
 //! | `progress {steps}` | so many notifications of progress, one of the log, then the answer, on a stream |
 //! | `ask` | asks the client for a form on the stream of the call; answers what came back |
+//! | `ask-roots` | asks for the roots likewise |
 //! | `ask-twice` | asks, takes it back, then answers |
 //! | `never` | begins a stream and says nothing more |
 //! | `hold` | says nothing until `release`; not even a status |
@@ -489,12 +490,16 @@ impl State {
                 say(json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params})).await;
                 say(text(&id, "done")).await;
             }
-            name @ ("ask" | "ask-twice") => {
+            name @ ("ask" | "ask-twice" | "ask-roots") => {
                 let question = format!("q{}", self.next.fetch_add(1, Ordering::Relaxed));
                 let (sender, answered) = oneshot::channel();
                 self.asked.lock().unwrap().insert(json!(question).to_string(), sender);
                 let params = json!({"message": "who?", "requestedSchema": {"type": "object", "properties": {}}});
-                say(json!({"jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params})).await;
+                say(match name {
+                    "ask-roots" => json!({"jsonrpc": "2.0", "id": question, "method": "roots/list"}),
+                    _ => json!({"jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params}),
+                })
+                .await;
                 if name == "ask-twice" {
                     let params = json!({"requestId": question});
                     say(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})).await;

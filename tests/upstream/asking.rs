@@ -149,6 +149,35 @@ async fn each_caller_has_an_instance_that_was_told_what_it_can_do() {
 }
 
 #[tokio::test]
+async fn configured_roots_are_told_where_the_caller_has_none_of_its_own() {
+    let roots = ["file:///home/me/a", "file:///home/me/b%20c"];
+    let scene = Setup::default()
+        .server("s", HANDSHAKE, json!({"roots": roots}))
+        .server("shared", HANDSHAKE, json!({"roots": roots, "pool": {"scope": "shared"}}))
+        .run();
+    let configured = json!({"roots": [{"uri": roots[0]}, {"uri": roots[1]}]});
+    for (name, caller) in [
+        ("shared", stateless("p", ALL)),
+        ("s", stateless("p", Profile::BARE)),
+        ("s", stateless("p", Profile::FORM)),
+        ("s", of_session("s1", Profile::FORM)),
+    ] {
+        let lease = scene.server(name).lease(&caller).await.unwrap();
+        assert_eq!(lease.profile(), if name == "s" { caller.profile } else { Profile::BARE }, "what can be asked is not more");
+        let declared: Value = serde_json::from_str(&text(&lease, "declared", json!({})).await).unwrap();
+        assert_eq!((&declared["roots"], declared.get("elicitation").is_some()), (&json!({}), lease.profile().can_be_asked()));
+        let mut exchange = ask(&lease, "ask_roots", json!({}));
+        assert_eq!(said(&mut exchange).await, configured, "{name} {caller:?}");
+    }
+    let lease = scene.server("s").lease(&stateless("p", ALL)).await.unwrap();
+    let mut exchange = ask(&lease, "ask_roots", json!({}));
+    answer(question(&mut exchange).await, json!({"roots": []}));
+    assert_eq!(said(&mut exchange).await, json!({"roots": []}), "its own, though they are none");
+    drop((lease, exchange));
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn a_stateless_server_is_the_same_for_all_that_one_principal_can_do() {
     for known in [None, Some(Version::STATELESS), Some(Version::V2025_11_25)] {
         let setup = Setup { known, ..Setup::default() };

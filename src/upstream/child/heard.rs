@@ -9,7 +9,7 @@ use super::link::Shared;
 use crate::{
     bridge::outgoing,
     mux::WireId,
-    protocol::{Era, Message, Method, RequestId},
+    protocol::{Era, Message, RequestId},
     upstream::{Event, Question, UpstreamError, What, calls::Asking},
 };
 
@@ -63,7 +63,7 @@ impl Shared {
         let is_handshake = self.version().is_some_and(|version| version.era() == Era::Handshake);
         match request.id() {
             // 2026-07-28 knows no requests of servers.
-            Some(id) if is_handshake && request.method() != Method::Ping => self.handle_question(id, request),
+            Some(id) if is_handshake && !self.outlet.answers(request.method()) => self.handle_question(id, request),
             _ => self.answer(&request),
         }
     }
@@ -125,9 +125,9 @@ impl Shared {
         }
     }
 
-    /// By the hub itself: `ping`, and what nobody can be asked.
+    /// By the hub itself: `ping`, roots that are configured, and what nobody can be asked.
     fn answer(&self, request: &Message) {
-        if let Some(line) = outgoing::answer_server(request)
+        if let Some(line) = outgoing::answer_server(request, self.outlet.roots())
             && !self.push_own(line)
         {
             self.counts.dropped_replies.fetch_add(1, Ordering::Relaxed);

@@ -85,7 +85,7 @@ impl Shared {
     pub(super) fn handle_request(self: &Arc<Self>, wire: Option<WireId>, request: Message) {
         let is_handshake = self.version().is_some_and(|version| version.era() == Era::Handshake);
         match request.id() {
-            Some(id) if is_handshake && request.method() != Method::Ping => self.handle_question(wire, id, request),
+            Some(id) if is_handshake && !self.dial.outlet.answers(request.method()) => self.handle_question(wire, id, request),
             // 2026-07-28 knows no requests of servers, and no way to answer one.
             _ if self.is_stateless() => tracing::debug!(server = %self.dial.server(), "a request of a server that may send none"),
             _ => self.answer(&request),
@@ -127,9 +127,9 @@ impl Shared {
         }
     }
 
-    /// By the hub itself: `ping`, and what nobody can be asked.
+    /// By the hub itself: `ping`, roots that are configured, and what nobody can be asked.
     fn answer(self: &Arc<Self>, request: &Message) {
-        if let Some(line) = outgoing::answer_server(request) {
+        if let Some(line) = outgoing::answer_server(request, self.dial.outlet.roots()) {
             self.note(line);
         }
     }
