@@ -198,6 +198,9 @@ pub const REMOTE_NOTES_MAX: usize = 64;
 pub const REMOTE_ACKNOWLEDGE: Duration = Duration::from_secs(10);
 /// A refusal's body is read so far.
 pub const REFUSAL_BYTES_MAX: usize = 256 << 10;
+/// The shortest time of silence after which a server is asked for a sign of life, and the longest that one is waited for.
+pub const KEEPALIVE_MIN: Duration = Duration::from_millis(100);
+pub const KEEPALIVE_ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Roots that one entry names: each is told whenever its server asks.
 pub const ROOTS_MAX: usize = 64;
 /// After an answer on a stream, for the stream's end: then its connection can be used again.

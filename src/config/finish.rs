@@ -94,6 +94,7 @@ impl Finish<'_> {
             pool: Pool { idle_stop, ..life.pool },
             roots: life.roots,
             bridge_tasks: life.bridge_tasks,
+            keepalive: life.keepalive,
             restart: Restart { max_retries, ..life.restart },
             timeouts: Timeouts { start: start_timeout, ..life.timeouts },
             source,

@@ -202,6 +202,7 @@ pub(super) mod tests {
             pool: Pool { idle_stop: None, ..Pool::default() },
             roots: Vec::new(),
             bridge_tasks: false,
+            keepalive: None,
             restart: Restart {
                 max_retries: None,
                 wait: Duration::from_millis(100),

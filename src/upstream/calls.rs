@@ -26,8 +26,8 @@ use crate::{
     protocol::RequestId,
 };
 
-/// Most quiet requests of one connection at a time: two listens while they change, and a log level.
-pub(super) const QUIET_MAX: usize = 3;
+/// Most quiet requests of one connection at a time: two listens while they change, a log level, and a sign of life.
+pub(super) const QUIET_MAX: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Calls {

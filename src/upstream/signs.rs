@@ -1,5 +1,7 @@
 //! What a connection signals to those who watch it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -8,6 +10,7 @@ pub(super) struct Signs {
     pub(super) list_changed: Notify,
     pub(super) broken: CancellationToken,
     pub(super) closed: CancellationToken,
+    heard: AtomicBool,
 }
 
 impl Signs {
@@ -24,6 +27,16 @@ impl Signs {
     /// Resolves when it was closed: nothing is open, and nothing can be opened.
     pub(super) async fn closed(&self) {
         self.closed.cancelled().await;
+    }
+
+    /// The server said something.
+    pub(super) fn hear(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Since it was last asked.
+    pub(super) fn was_heard(&self) -> bool {
+        self.heard.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -8,6 +8,7 @@
 
 use std::{
     collections::HashSet,
+    pin::pin,
     sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -28,6 +29,7 @@ use super::{
         stderr, unrun,
     },
     instance::{Born, Instance},
+    keepalive::patience,
     news::Outlet,
     pool::{Coming, Key, Slot},
     remote::{
@@ -106,6 +108,8 @@ enum End {
     Broken,
     #[error("ended its session")]
     Unlinked,
+    #[error("gave no sign of life for {} s", .0.as_secs_f64())]
+    Silent(Duration),
     #[error("asked to stop")]
     Asked,
     #[error("idle")]
@@ -370,6 +374,7 @@ impl Server {
     async fn serve(self: Arc<Self>, instance: Arc<Instance>, mut process: Option<Process>, stderr: Option<JoinHandle<()>>, run: Run) {
         let link = &instance.link;
         let id = &self.settings.id;
+        let mut silent = pin!(self.silent(&instance));
         let end = loop {
             tokio::select! {
                 biased;
@@ -377,6 +382,7 @@ impl Server {
                 status = exited(&mut process) => break End::Exited(status.map_or_else(|| "exited".into(), describe)),
                 () = link.signs().broken() => break if instance.pid.is_some() { End::Broken } else { End::Unlinked },
                 () = self.idle(&instance) => break End::Idle,
+                () = &mut silent => break End::Silent(patience(self.settings.keepalive.unwrap_or_default())),
                 () = link.signs().list_changed() => self.relist_soon(&instance, &run),
             }
         };
@@ -388,12 +394,13 @@ impl Server {
             End::Broken => {
                 let _ = timeout(LAST_WORDS, exited(&mut process)).await;
             }
-            End::Unlinked | End::Asked | End::Idle => {}
+            End::Unlinked | End::Silent(_) | End::Asked | End::Idle => {}
         }
         self.leave(&instance, &end, &run);
         let error = match end {
             End::Exited(_) | End::Broken => UpstreamError::exited(id),
             End::Unlinked => link.lost(),
+            End::Silent(_) => UpstreamError::silent(id),
             End::Asked | End::Idle => UpstreamError::stopped_during_call(id),
         };
         link.close(&error);
@@ -414,7 +421,7 @@ impl Server {
         }
         let slot = life.pool.remove(instance);
         self.publish(&life);
-        let (Some(slot), End::Exited(_) | End::Broken | End::Unlinked) = (slot, end) else {
+        let (Some(slot), End::Exited(_) | End::Broken | End::Unlinked | End::Silent(_)) = (slot, end) else {
             life.pool.tidy(&self.settings.restart);
             self.emit(&life, ServerPhase::Stopped);
             return;

@@ -17,6 +17,14 @@ use crate::{
     protocol::{Message, Version, code::Reason},
 };
 
+/// What carries a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carrier {
+    /// Or what behaves like one.
+    Pipe,
+    Http,
+}
+
 /// A handle. The connection ends by `close`, not by dropping handles.
 #[derive(Clone, Debug)]
 pub(super) enum Wire {
@@ -109,6 +117,13 @@ impl Wire {
         match self {
             Self::Pipe(link) => link.lost(),
             Self::Http(link) => link.lost(),
+        }
+    }
+
+    pub(super) fn carrier(&self) -> Carrier {
+        match self {
+            Self::Pipe(_) => Carrier::Pipe,
+            Self::Http(_) => Carrier::Http,
         }
     }
 

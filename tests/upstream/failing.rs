@@ -137,6 +137,27 @@ async fn while_it_waits_to_try_again_a_server_says_when() {
 }
 
 #[tokio::test]
+async fn a_server_that_gives_no_sign_of_life_is_started_anew_and_one_that_does_stays() {
+    for era in ["handshake", "stateless"] {
+        let fields = json!({"keepalive": 0.2, "timeouts": {"stop": 0.2}, "restart": {"wait": 0.01}});
+        let mut scene = one(&format!("echo --era {era}"), fields);
+        let server = scene.server("s");
+        let lease = lease(&server).await;
+        let first = pid(&lease).await;
+        let mut held = open(&lease, "never", json!({}));
+        text(&lease, "deaf", json!({})).await;
+        scene.happens(ServerPhase::Failed).await;
+        let error = last(&mut held).await.unwrap_err();
+        assert_eq!((error.reason, server.status().last_error), (Reason::ServerExited, Some("gave no sign of life for 0.2 s".into())));
+        drop((lease, held));
+        let lease = self::lease(&server).await;
+        assert_ne!(pid(&lease).await, first, "{era}");
+        drop(lease);
+        scene.end().await;
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_be_run_says_why() {
     let command = json!({"command": "/no/such/program"});
     let scene = one("", command);

@@ -1,6 +1,7 @@
 //! A link against a server that is a pair of pipes in this test's hand. Time is paused.
 
 mod asking;
+mod keepalive;
 
 use std::{sync::Arc, time::Duration};
 
