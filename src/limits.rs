@@ -114,6 +114,8 @@ pub const NOTE_BYTES_MAX: usize = 64 << 10;
 pub const NOTES_QUEUED_MAX: usize = 64;
 /// Questions of one server without an answer, and answers it has not read; one more is refused.
 pub const SERVER_QUESTIONS_MAX: usize = 64;
+/// Between two signs to a server that its question still waits for an answer: common ones give up on it after a minute without.
+pub const QUESTION_PROGRESS: Duration = Duration::from_secs(15);
 /// Resources watched on one connection to a server; one more is refused.
 pub const SERVER_WATCHED_MAX: usize = 1024;
 /// What a server may list, over all pages of one list.

@@ -5,10 +5,12 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    convert::Infallible,
     sync::Weak,
 };
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::inbox::Inbox;
 use crate::{limits, mux::WireId, protocol::RequestId};
@@ -28,6 +30,8 @@ pub(super) struct Asked {
     pub(super) asked: Option<Weak<Inbox>>,
     /// Calls that wait for the answer, or may.
     pub(super) paused: Vec<WireId>,
+    /// Dropped with the question.
+    open: Option<oneshot::Sender<Infallible>>,
 }
 
 impl Questions {
@@ -43,13 +47,37 @@ impl Questions {
     /// Returns its number.
     pub(super) fn open(&mut self, id: RequestId, asked: Option<Weak<Inbox>>, paused: Vec<WireId>) -> u64 {
         self.serial += 1;
-        self.open.insert(id, Asked { serial: self.serial, asked, paused });
+        self.open.insert(id, Asked { serial: self.serial, asked, paused, open: None });
         self.serial
+    }
+
+    /// Resolves when the question of that number is closed, however that is.
+    pub(super) fn closed(&mut self, id: &RequestId, serial: u64) -> Option<oneshot::Receiver<Infallible>> {
+        let (open, closed) = oneshot::channel();
+        self.current(id, serial)?.open = Some(open);
+        Some(closed)
+    }
+
+    /// What may be said while the question of that number is open: in front of its answer. `false`: it is not, or others wait to be read.
+    pub(super) fn say(&mut self, id: &RequestId, serial: u64, line: Bytes) -> bool {
+        let may_say = self.answers.is_empty() && self.current(id, serial).is_some();
+        if may_say {
+            self.answers.push_back(line);
+        }
+        may_say
+    }
+
+    pub(super) fn is_current(&mut self, id: &RequestId, serial: u64) -> bool {
+        self.current(id, serial).is_some()
+    }
+
+    fn current(&mut self, id: &RequestId, serial: u64) -> Option<&mut Asked> {
+        self.open.get_mut(id).filter(|asked| asked.serial == serial)
     }
 
     /// `Some` once, for the question of that number.
     pub(super) fn close(&mut self, id: &RequestId, serial: u64) -> Option<Asked> {
-        if self.open.get(id)?.serial == serial { self.open.remove(id) } else { None }
+        if self.is_current(id, serial) { self.open.remove(id) } else { None }
     }
 
     /// The server takes it back.

@@ -10,7 +10,11 @@ use crate::{
     bridge::outgoing,
     mux::WireId,
     protocol::{Era, Message, RequestId},
-    upstream::{Event, Question, UpstreamError, What, calls::Asking},
+    upstream::{
+        Event, Question, UpstreamError, What,
+        calls::Asking,
+        question::{progress_token, reassure},
+    },
 };
 
 impl Shared {
@@ -77,11 +81,24 @@ impl Shared {
                 self.answer(&request);
             }
             Asking::Somebody { inbox, serial } => {
+                self.reassure(&id, serial, &request);
                 let shared = Arc::clone(self);
                 let question = Question::new(request, Box::new(move |response| shared.handle_reply(&id, serial, &response)));
                 self.outlet.ask(question, inbox);
             }
         }
+    }
+
+    /// For as long as the question is open, if its server can be told.
+    fn reassure(self: &Arc<Self>, id: &RequestId, serial: u64, request: &Message) {
+        let Some(token) = progress_token(request) else { return };
+        let Some(closed) = self.lock().calls.questions.closed(id, serial) else { return };
+        let (shared, id) = (Arc::clone(self), id.clone());
+        self.tasks.spawn(reassure(token, closed, move |line| {
+            if shared.lock().calls.questions.say(&id, serial, line) {
+                shared.to_write.notify_one();
+            }
+        }));
     }
 
     /// Somebody answered a question; too late if it was taken back.

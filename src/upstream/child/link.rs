@@ -71,7 +71,7 @@ pub(super) struct Shared {
     pub(super) drained: CancellationToken,
     pub(super) counts: Counts,
     reader: OnceLock<AbortHandle>,
-    tasks: TaskTracker,
+    pub(super) tasks: TaskTracker,
 }
 
 #[derive(Debug, Default)]

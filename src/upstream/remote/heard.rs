@@ -11,7 +11,11 @@ use crate::{
     limits,
     mux::WireId,
     protocol::{Era, Kind, Message, Method, RequestId, code::Code},
-    upstream::{Event, Question, What, calls::Asking},
+    upstream::{
+        Event, Question, What,
+        calls::Asking,
+        question::{progress_token, reassure},
+    },
 };
 
 impl Shared {
@@ -102,10 +106,23 @@ impl Shared {
                 self.answer(&request);
             }
             Asking::Somebody { inbox, serial } => {
+                self.reassure(&id, serial, &request);
                 let shared = Arc::clone(self);
                 outlet.ask(Question::new(request, Box::new(move |response| shared.handle_reply(&id, serial, response))), inbox);
             }
         }
+    }
+
+    /// For as long as the question is open, if its server can be told.
+    fn reassure(self: &Arc<Self>, id: &RequestId, serial: u64, request: &Message) {
+        let Some(token) = progress_token(request) else { return };
+        let Some(closed) = self.with_calls(|calls| calls.questions.closed(id, serial)) else { return };
+        let (shared, id) = (Arc::clone(self), id.clone());
+        self.tasks.spawn(reassure(token, closed, move |line| {
+            if shared.with_calls(|calls| calls.questions.is_current(&id, serial)) {
+                shared.note(line);
+            }
+        }));
     }
 
     /// Somebody answered a question; too late if it was taken back.
