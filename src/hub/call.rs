@@ -87,7 +87,7 @@ fn aimed(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, aim: Ai
 }
 
 /// Keeps what is needed should somebody be asked before the answer. For most calls: nothing.
-fn prepare(hub: &Arc<Hub>, inbound: Inbound, aim: Aim, server: Arc<Server>, on_wire: &mut OnWire, refusals: u32) {
+pub(super) fn prepare(hub: &Arc<Hub>, inbound: Inbound, aim: Aim, server: Arc<Server>, on_wire: &mut OnWire, refusals: u32) {
     let method = inbound.message.method();
     let may_talk = match (inbound.client.era(), on_wire.version.era()) {
         _ if on_wire.task.is_some() => true,
@@ -130,7 +130,7 @@ fn later(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, again: 
 }
 
 impl Again {
-    fn inputs(&self) -> Inputs<'_> {
+    pub(super) fn inputs(&self) -> Inputs<'_> {
         match self.refusals {
             0 => Inputs::Keep { state: self.state.as_deref() },
             // The answers were the hub's to ask for.
@@ -208,7 +208,7 @@ fn put(lease: &Lease, server: &Server, inbound: &Inbound, aim: &Aim, inputs: Inp
             &Outgoing { name, uri, task_id, profile, level, task: task.as_deref(), inputs, span, ..Outgoing::new(wire, version) },
         )
     })?;
-    Ok(OnWire { exchange, version, talk: None, asker: None, task: Tasking::new(plan, lease, profile) })
+    Ok(OnWire { exchange, version, talk: None, asker: None, task: Tasking::new(plan, lease, profile), is_again: false })
 }
 
 /// Whose instance may be used. Stateless clients have no session, wherever they come from.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Answer, Endpoint, Hub, Inbound, Session,
+    aim::{self, Found},
     call::{self, failed},
     crossing::OnWire,
     seal,
@@ -316,7 +317,24 @@ impl Kept {
 
     /// Sends the request again, with other inputs. Waits for an instance and for room.
     pub(super) async fn open(&self, inputs: Inputs<'_>) -> Result<OnWire, Refusal> {
-        call::open(&self.server, &self.inbound, &self.aim, inputs).await
+        call::open(&self.server, &self.inbound, &self.aim_now(), inputs).await
+    }
+
+    /// By what the catalog says now: it may have changed since.
+    fn aim_now(&self) -> Aim {
+        match aim::find(&self.hub, &self.inbound) {
+            Ok(Found::One(aim)) if aim.server() == self.aim.server() => aim,
+            _ => self.aim.clone(),
+        }
+    }
+
+    /// Goes on with a request that was sent again, as if it had been the first time.
+    pub(super) fn carried_on(self, call: &mut Call, mut on_wire: OnWire) -> OnWire {
+        let aim = self.aim_now();
+        call.aim = aim.clone();
+        let Self { inbound, server, hub, .. } = self;
+        call::prepare(&hub, inbound, aim, server, &mut on_wire, 0);
+        on_wire
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     Answer, Crossing, Hub, Inbound, Outcome,
     aim::{self, Found},
     call::{self, Again},
-    carried::{Call, digest},
+    carried::{Call, Kept, digest},
     crossing::Claim,
     park, seal,
 };
@@ -35,6 +35,19 @@ pub(super) fn resume(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Per
         None => call::again(hub, inbound, claim, permit, Again::default()),
         Some(What::Reissue(needed)) => reissue(hub, inbound, claim, permit, needed, responses.as_deref()),
     }
+}
+
+/// What the client brought with a request that is sent to its server once more.
+///
+/// # Errors
+/// Meanwhile its state has expired; without id.
+pub(super) fn said(kept: &Kept) -> Result<Again, Refusal> {
+    Ok(match read(kept.hub(), kept.inbound())?.0 {
+        None => Again::default(),
+        Some(What::Relay(state)) => Again { state: Some(state), ..Again::default() },
+        Some(What::Reissue(needed)) => Again { refusals: needed.round, ..Again::default() },
+        Some(What::Park { .. } | What::Hub(_)) => return Err(park::unknown()),
+    })
 }
 
 /// What the client brings.

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use tokio::{sync::MutexGuard, time::sleep};
+use tokio::{
+    sync::MutexGuard,
+    time::{Instant, sleep},
+};
 
 use super::{
     Learned, Server, UpstreamError,
@@ -27,8 +30,18 @@ impl Server {
         self.list_through(instance, one).await
     }
 
-    /// `_one`: the right to list, taken before.
-    async fn list_through(&self, instance: &Instance, _one: MutexGuard<'_, ()>) -> Result<(), UpstreamError> {
+    /// The same for those who cannot be asked, unless a listing that was begun after `then` was good.
+    ///
+    /// # Errors
+    /// As `learn_from`.
+    pub(super) async fn learn_since(&self, instance: &Instance, then: Instant) -> Result<(), UpstreamError> {
+        let one = self.listing.lock().await;
+        if one.is_some_and(|begun| begun > then) { Ok(()) } else { self.list_through(instance, one).await }
+    }
+
+    /// `one`: the right to list, taken before.
+    async fn list_through(&self, instance: &Instance, mut one: MutexGuard<'_, Option<Instant>>) -> Result<(), UpstreamError> {
+        let begun = Instant::now();
         let greeting = &instance.greeting;
         let listed = listing::list_all(&instance.link, greeting, self.deadline()).await;
         let id = &self.settings.id;
@@ -50,6 +63,7 @@ impl Server {
                     public,
                 });
                 if instance.profile == Profile::BARE {
+                    *one = Some(begun);
                     self.is_learned.store(true, Ordering::Release);
                 }
                 Ok(())

@@ -17,6 +17,7 @@ use super::{
     exchange::Wants,
     instance::{Instance, Use},
     pool::{Key, least_used},
+    wire::Wire,
 };
 use crate::{
     config::Scope,
@@ -124,6 +125,8 @@ enum Found {
     Lease(Lease),
     /// The next failed try is told here; gone when it is worth looking again.
     Coming(watch::Receiver<Option<UpstreamError>>),
+    /// All there are have broken connections. They leave the pool before these are closed; how the next comes up is known then.
+    Leaving(Wire),
     /// Each of as many instances as there may be has a caller that can be asked.
     InUse,
 }
@@ -168,6 +171,10 @@ impl Server {
             let coming = match self.find(sharer)? {
                 Found::Lease(lease) => return Ok(lease),
                 Found::Coming(coming) => coming,
+                Found::Leaving(link) => {
+                    link.signs().closed().await;
+                    continue;
+                }
                 Found::InUse => {
                     timeout_at(call_until, freed).await.map_err(|_| UpstreamError::in_use(&self.settings.id, self.settings.pool.size))?;
                     continue;
@@ -215,15 +222,19 @@ impl Server {
         let slot = Some(key.clone());
         let share = life.pool.share(&slot);
         let (instances, coming) = share.map_or((&[][..], None), |share| (&share.instances, share.coming.as_ref()));
+        let whole: Vec<_> = instances.iter().filter(|instance| !instance.link.signs().is_broken()).map(Arc::clone).collect();
+        if let (Some(broken), []) = (instances.first(), whole.as_slice()) {
+            return Ok(Found::Leaving(broken.link.clone()));
+        }
         let may_grow = instances.len() < self.settings.pool.size && coming.is_none_or(|coming| coming.due.is_none());
         if key.is_exclusive() {
-            if let Some(held) = alone(instances) {
+            if let Some(held) = alone(&whole) {
                 return Ok(Found::Lease(self.lease_by(held)));
             }
-            if !may_grow && !instances.is_empty() {
+            if !may_grow && !whole.is_empty() {
                 return Ok(Found::InUse);
             }
-        } else if let Some(instance) = least_used(instances) {
+        } else if let Some(instance) = least_used(&whole) {
             let is_busy = instance.uses() >= self.commons.limits.queue;
             if !(is_busy && may_grow)
                 && let Some(lease) = self.lease_of(instance)

@@ -59,8 +59,8 @@ pub struct Server {
     pub(super) is_learned: AtomicBool,
     /// The first try to learn it has ended.
     pub(super) tried: CancellationToken,
-    /// One listing at a time.
-    pub(super) listing: tokio::sync::Mutex<()>,
+    /// One listing at a time; when the last good one was begun.
+    pub(super) listing: tokio::sync::Mutex<Option<Instant>>,
     /// Those for whom a listing after `list_changed` is on its way.
     pub(super) relisting: Mutex<HashSet<Profile>>,
     /// Starts and stops by request, one after the other.
@@ -233,6 +233,14 @@ impl Server {
     /// # Errors
     /// It may not or cannot be started, or does not list.
     pub async fn refresh(self: &Arc<Self>) -> Result<(), UpstreamError> {
+        self.refresh_since(Instant::now()).await
+    }
+
+    /// The same, unless it was listed since: of many who find out at once that what is known of it no longer holds, one lists again.
+    ///
+    /// # Errors
+    /// As `refresh`.
+    pub async fn refresh_since(self: &Arc<Self>, then: Instant) -> Result<(), UpstreamError> {
         let until = self.patience();
         loop {
             let coming = {
@@ -245,7 +253,7 @@ impl Server {
             };
             match coming {
                 Ok(instance) => {
-                    self.learn_from(&instance).await?;
+                    self.learn_since(&instance, then).await?;
                     self.learn_others().await;
                     return Ok(());
                 }

@@ -24,6 +24,10 @@ impl Signs {
         self.broken.cancelled().await;
     }
 
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.is_cancelled()
+    }
+
     /// Resolves when it was closed: nothing is open, and nothing can be opened.
     pub(super) async fn closed(&self) {
         self.closed.cancelled().await;

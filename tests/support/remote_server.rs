@@ -15,6 +15,7 @@
 //! | `html`, `empty`, `broken` | an answer that is none |
 //! | `redirect {to}` | 302 |
 //! | `status {code, retry_after?}` | that status, with no body of use |
+//! | `region {region}` | the region; once it demands headers, `-32020` to a call that does not repeat it there |
 //! | `mismatch` | `-32020` |
 
 use std::{
@@ -129,6 +130,8 @@ struct State {
     /// Answers everything with this status, if it is one.
     outage: AtomicU16,
     refuses_sessions: AtomicBool,
+    demands_headers: AtomicBool,
+    is_retired: AtomicBool,
     release: Notify,
     next: AtomicU64,
     connections: Mutex<Vec<JoinHandle<()>>>,
@@ -147,6 +150,8 @@ impl RemoteServer {
             closed: watch::Sender::default(),
             outage: AtomicU16::new(0),
             refuses_sessions: AtomicBool::new(false),
+            demands_headers: AtomicBool::new(false),
+            is_retired: AtomicBool::new(false),
             release: Notify::new(),
             next: AtomicU64::new(1),
             connections: Mutex::default(),
@@ -222,6 +227,16 @@ impl RemoteServer {
         self.state.refuses_sessions.store(true, Ordering::Relaxed);
     }
 
+    /// From now on `region` is listed as a tool whose argument a header repeats, and demands it. Nobody is told.
+    pub fn demand_headers(&self) {
+        self.state.demands_headers.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on it speaks 2025-11-25 only, and answers anything else with `-32022`.
+    pub fn retire(&self) {
+        self.state.is_retired.store(true, Ordering::Relaxed);
+    }
+
     /// 0: well again.
     pub fn outage(&self, status: u16) {
         self.state.outage.store(status, Ordering::Relaxed);
@@ -293,6 +308,14 @@ impl State {
             (Speaks::Legacy, Method::GET) => self.legacy_stream(),
             (Speaks::Legacy, Method::POST) if head.uri.path() == "/messages" => self.legacy_post(head.uri.query(), body).await,
             (Speaks::Legacy, _) => status(405),
+            (Speaks::Stateless, Method::POST) if self.is_retired.load(Ordering::Relaxed) => {
+                if head.headers.get("mcp-protocol-version").is_some_and(|version| version == STATELESS) {
+                    let mut refusal = error(&body["id"], -32022, "Unsupported protocol version");
+                    refusal["error"]["data"] = json!({"supported": ["2025-11-25"], "requested": STATELESS});
+                    return self.json(400, &refusal);
+                }
+                self.handshake(&head.headers, body).await
+            }
             (Speaks::Stateless, Method::POST) => self.stateless(&head.headers, body).await,
             (Speaks::Sessions(_) | Speaks::Handshake(_), Method::POST) => self.handshake(&head.headers, body).await,
             (Speaks::Sessions(_) | Speaks::Handshake(_), Method::GET) => self.stream(&head.headers),
@@ -313,6 +336,7 @@ impl State {
             && body["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] == STATELESS
             && header("mcp-method").as_deref() == Some(&method)
             && header("mcp-name").as_deref() == name
+            && self.demanded(&body).is_none_or(|region| header("mcp-param-region").as_deref() == Some(region))
             && header("accept").is_some_and(|accept| accept.contains("application/json") && accept.contains("text/event-stream"));
         if !agrees {
             return self.json(400, &error(&id, -32020, "headers and body differ"));
@@ -338,7 +362,10 @@ impl State {
     }
 
     async fn handshake(self: Arc<Self>, headers: &HeaderMap, body: Value) -> Response<Body> {
-        let (Speaks::Sessions(version) | Speaks::Handshake(version)) = self.script.speaks else { unreachable!() };
+        let version = match self.script.speaks {
+            Speaks::Sessions(version) | Speaks::Handshake(version) => version,
+            Speaks::Stateless | Speaks::Legacy => "2025-11-25",
+        };
         let has_sessions = matches!(self.script.speaks, Speaks::Sessions(_));
         let session = headers.get("mcp-session-id").map(|id| id.to_str().unwrap().to_owned());
         let id = body["id"].clone();
@@ -373,6 +400,11 @@ impl State {
             return status(202);
         }
         self.answer(body).await
+    }
+
+    fn demanded<'a>(&self, body: &'a Value) -> Option<&'a str> {
+        let is_demanded = self.demands_headers.load(Ordering::Relaxed) && body["params"]["name"] == "region";
+        body["params"]["arguments"]["region"].as_str().filter(|_| is_demanded)
     }
 
     fn take_response(&self, body: &Value) {
@@ -424,7 +456,7 @@ impl State {
             let answer = json!({"jsonrpc": "2.0", "id": body["id"], "result": initialized("2024-11-05")});
             let _ = stream.send(event(None, &answer.to_string())).await;
         } else if body["method"] == "tools/list" {
-            let _ = stream.send(event(None, &tools(&body["id"]).to_string())).await;
+            let _ = stream.send(event(None, &tools(&body["id"], false).to_string())).await;
         } else if body.get("id").is_some() && body.get("method").is_some() {
             tokio::spawn(async move { self.play(body, stream).await });
         } else {
@@ -436,7 +468,7 @@ impl State {
     async fn answer(self: Arc<Self>, body: Value) -> Response<Body> {
         let id = body["id"].clone();
         if body["method"] == "tools/list" {
-            return self.json(200, &tools(&id));
+            return self.json(200, &tools(&id, self.demands_headers.load(Ordering::Relaxed)));
         }
         if body["method"] != "tools/call" {
             let code = if self.script.speaks == Speaks::Stateless { 404 } else { 200 };
@@ -464,6 +496,7 @@ impl State {
                 }
                 response
             }
+            "region" => self.json(200, &text(&id, arguments["region"].as_str().unwrap_or_default())),
             "mismatch" => self.json(400, &error(&id, -32020, "headers and body differ")),
             _ => {
                 let (sender, response) = stream();
@@ -530,9 +563,12 @@ fn initialized(version: &str) -> Value {
         "serverInfo": {"name": "remote", "version": "1"}})
 }
 
-fn tools(id: &Value) -> Value {
-    let tools = ["echo", "progress", "ask", "never", "cut", "resumed", "hold"];
-    let tools: Vec<_> = tools.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
+fn tools(id: &Value, demands_headers: bool) -> Value {
+    let tools = ["echo", "progress", "ask", "never", "cut", "resumed", "hold", "mismatch", "region"];
+    let mut tools: Vec<_> = tools.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
+    if demands_headers {
+        tools[8]["inputSchema"]["properties"]["region"] = json!({"type": "string", "x-mcp-header": "Region"});
+    }
     json!({"jsonrpc": "2.0", "id": id, "result": {"resultType": "complete", "tools": tools, "ttlMs": 0, "cacheScope": "private"}})
 }
 

@@ -189,7 +189,7 @@ impl Link {
 
     /// Ends the session at the server, if there is one and it was not lost.
     pub(in crate::upstream) async fn leave(&self) {
-        if !self.0.signs.broken.is_cancelled() {
+        if !self.0.signs.is_broken() {
             session::end(&self.0).await;
         }
     }
