@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     content::{Publish, Reader, Shape},
     downgrade::{self, Inexpressible},
-    json::{Object, Writer, elements, on_one_line, text_of},
+    json::{Object, Writer, array, elements, on_one_line, text_of},
     outgoing,
 };
 use crate::protocol::{
@@ -228,8 +228,8 @@ pub fn forward(
 
 /// The result of `roots/list`: `{"roots":[{"uri":"file:///a"}]}`.
 pub fn roots(uris: &[String]) -> String {
-    let roots: Vec<_> = uris.iter().map(|uri| format!(r#"{{"uri":{}}}"#, quoted(uri))).collect();
-    format!(r#"{{"roots":[{}]}}"#, roots.join(","))
+    let roots = array(uris.iter().map(|uri| Writer::new().text("uri", uri).finish()));
+    Writer::new().member("roots", &roots).finish()
 }
 
 /// `notifications/cancelled` for a question of the hub's own to a handshake client.

@@ -18,6 +18,7 @@ use crate::{
         content::Publish,
         incoming::{self, Carry, Identity},
         outgoing::Inputs,
+        question,
         seal::{Binding, Digest, What},
         task::{Naming, Task},
     },
@@ -304,6 +305,11 @@ impl Kept {
         self.aim.server()
     }
 
+    /// The result of `roots/list`, for a client that has no roots of its own.
+    pub(super) fn roots(&self) -> Option<String> {
+        roots_for(&self.server, self.profile).then(|| question::roots(&self.server.settings().roots))
+    }
+
     pub(super) fn publisher(&self) -> Option<Box<Publish<'_>>> {
         let publishes =
             |uris| Box::new(move |uri: &str| publish(&self.hub, self.inbound.principal.id(), self.server(), uri, uris)) as Box<Publish<'_>>;
@@ -336,6 +342,11 @@ impl Kept {
         call::prepare(&hub, inbound, aim, server, &mut on_wire, 0);
         on_wire
     }
+}
+
+/// Whether those that the entry of the server names stand in for a client's.
+pub(super) fn roots_for(server: &Server, profile: Profile) -> bool {
+    !server.settings().roots.is_empty() && !profile.has(Profile::ROOTS)
 }
 
 /// What is left of a request between stateless peers, for an answer that asks for input: that is rare, so the request is read again

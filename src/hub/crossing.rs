@@ -96,6 +96,8 @@ pub(super) struct OnWire {
     pub(super) task: Option<Box<Tasking>>,
     /// Sent once more, since the hub was wrong about the server.
     pub(super) is_again: bool,
+    /// How often the hub answered itself what the server asked by results.
+    pub(super) rounds: u32,
 }
 
 impl Crossing {

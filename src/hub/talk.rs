@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{
     Answer, Session, Step,
     again::{self, Stale},
-    carried::{Call, Kept},
+    carried::{Call, Kept, roots_for},
     crossing::{OnWire, Turn},
     news,
     park::{self, Parking, Waiter},
@@ -254,8 +254,11 @@ pub(super) fn last(
 /// A stateless server's question to a stateless client: its own state comes back sealed.
 fn relay(kept: &Kept, answer: &Message, id: &RequestId) -> Result<Answer, Refusal> {
     let publish = kept.publisher();
-    let asked = InputRequired::read(answer, publish.as_deref())?;
-    let state = asked.state.as_deref().map(|state| kept.seal(What::Relay(state.to_owned()), seal::RELAY));
+    let mut asked = InputRequired::read(answer, publish.as_deref())?;
+    let keys = if roots_for(&kept.server, kept.profile) { asked.take_roots()? } else { Vec::new() };
+    let state = asked.state.as_deref().map(str::to_owned);
+    let what = if keys.is_empty() { state.map(What::Relay) } else { Some(What::Rooted { state, keys }) };
+    let state = what.map(|what| kept.seal(what, seal::RELAY));
     round::relay(&asked, kept.profile, id, state.as_deref()).map(Answer::ok)
 }
 
@@ -387,7 +390,7 @@ impl Conversation {
     /// A stateless server asks, by the result of a call or by the state of a task.
     fn input_required(&mut self, answer: &Message, task: &mut Option<Box<Tasking>>, call: &Call, id: &RequestId) {
         let kept = Arc::clone(&self.kept);
-        let shim = self.rounds.get_or_insert_with(|| Shim::new(call.client, kept.profile));
+        let shim = self.rounds.get_or_insert_with(|| Shim::new(call.client, kept.profile, kept.roots()));
         let publish = kept.publisher();
         match shim.handle_input_required(answer, publish.as_deref(), &mut || hex::encode(random::<16>()), std::time::Instant::now()) {
             Ok(step) => self.step(step, task, call, id),
