@@ -1,4 +1,4 @@
-//! How an instance comes up, serves, ends and comes back. One task per start, one per instance.
+//! How an instance comes up. One task per start; how it serves and ends is `serve`.
 //!
 //! ```text
 //! launch ─► come_up: [wait] ─► bring_up ─► joined the pool ─► serve ─┬─► asked, idle, used up: stopped in order
@@ -8,7 +8,6 @@
 
 use std::{
     collections::HashSet,
-    pin::pin,
     sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -29,7 +28,6 @@ use super::{
         stderr, unrun,
     },
     instance::{Born, Instance},
-    keepalive::patience,
     news::Outlet,
     pool::{Coming, Key, Slot},
     remote::{
@@ -42,7 +40,7 @@ use super::{
 use crate::{
     bridge::question,
     config::{
-        Scope, ServerSettings, Start,
+        Scope, ServerSettings,
         placeholder::{self, Program, Resolved},
         remote::Destination,
     },
@@ -51,10 +49,7 @@ use crate::{
 };
 
 /// After a process has exited, what it wrote last is still read for so long.
-const LAST_WORDS: Duration = Duration::from_millis(50);
-/// Looks per `idle_stop`: it ends at most a quarter late.
-const IDLE_LOOKS: u32 = 4;
-
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(50);
 /// What has answered the handshake.
 struct Up {
     /// None of a remote server.
@@ -97,23 +92,6 @@ enum StartError {
     Connect(#[from] ConnectError),
     #[error("was stopped while it started")]
     Stopped,
-}
-
-/// Why an instance ended.
-#[derive(Debug, thiserror::Error)]
-enum End {
-    #[error("{0}")]
-    Exited(String),
-    #[error("closed its pipe")]
-    Broken,
-    #[error("ended its session")]
-    Unlinked,
-    #[error("gave no sign of life for {} s", .0.as_secs_f64())]
-    Silent(Duration),
-    #[error("asked to stop")]
-    Asked,
-    #[error("idle")]
-    Idle,
 }
 
 impl Server {
@@ -371,102 +349,6 @@ impl Server {
         }
     }
 
-    async fn serve(self: Arc<Self>, instance: Arc<Instance>, mut process: Option<Process>, stderr: Option<JoinHandle<()>>, run: Run) {
-        let link = &instance.link;
-        let id = &self.settings.id;
-        let mut silent = pin!(self.silent(&instance));
-        let end = loop {
-            tokio::select! {
-                biased;
-                () = instance.stop.cancelled() => break End::Asked,
-                status = exited(&mut process) => break End::Exited(status.map_or_else(|| "exited".into(), describe)),
-                () = link.signs().broken() => break if instance.pid.is_some() { End::Broken } else { End::Unlinked },
-                () = self.idle(&instance) => break End::Idle,
-                () = &mut silent => break End::Silent(patience(self.settings.keepalive.unwrap_or_default())),
-                () = link.signs().list_changed() => self.relist_soon(&instance, &run),
-            }
-        };
-        match &end {
-            End::Exited(_) => {
-                // Its group is dead, so the pipe ends now; an answer written just before counts.
-                let _ = timeout(LAST_WORDS, link.drained()).await;
-            }
-            End::Broken => {
-                let _ = timeout(LAST_WORDS, exited(&mut process)).await;
-            }
-            End::Unlinked | End::Silent(_) | End::Asked | End::Idle => {}
-        }
-        self.leave(&instance, &end, &run);
-        let error = match end {
-            End::Exited(_) | End::Broken => UpstreamError::exited(id),
-            End::Unlinked => link.lost(),
-            End::Silent(_) => UpstreamError::silent(id),
-            End::Asked | End::Idle => UpstreamError::stopped_during_call(id),
-        };
-        link.close(&error);
-        link.leave().await;
-        if let Some(process) = process {
-            process.stop(self.settings.timeouts.stop).await;
-        }
-        finish_reading(stderr).await;
-        self.life().noise += link.noise();
-        tracing::info!(server = %id, pid = instance.pid, why = %end, "ended");
-    }
-
-    /// Out of the pool; comes back if it went by itself.
-    fn leave(self: &Arc<Self>, instance: &Arc<Instance>, end: &End, run: &Run) {
-        let mut life = self.life();
-        if !is_current(&life, run) {
-            return;
-        }
-        let slot = life.pool.remove(instance);
-        self.publish(&life);
-        let (Some(slot), End::Exited(_) | End::Broken | End::Unlinked | End::Silent(_)) = (slot, end) else {
-            life.pool.tidy(&self.settings.restart);
-            self.emit(&life, ServerPhase::Stopped);
-            return;
-        };
-        life.last_error = Some(match end {
-            End::Exited(how) => how.clone(),
-            other => other.to_string(),
-        });
-        life.is_crashed = true;
-        let share = life.pool.share_mut(&slot);
-        share.backoff.lived(&self.settings.restart, instance.ready_at.elapsed());
-        let (wait, may_retry) = share.backoff.fail(&self.settings.restart, Instant::now());
-        // Others of the same sharer are still there, and grow again by need.
-        let is_needed = share.instances.is_empty() && share.coming.is_none();
-        let is_wanted = !instance.is_for_one && !instance.stop.is_cancelled();
-        if is_needed && may_retry && is_wanted && self.admit(&life).is_ok() {
-            self.launch(&mut life, &slot, Some(wait), true);
-        }
-        self.emit(&life, ServerPhase::Failed);
-    }
-
-    /// Resolves when nobody has used it for `idle_stop`; nobody can from then on.
-    async fn idle(&self, instance: &Instance) {
-        let Some(limit) = self.settings.pool.idle_stop.filter(|_| self.settings.start != Start::Boot) else {
-            return std::future::pending().await;
-        };
-        let (mut looks, mut taken) = (0, instance.taken());
-        loop {
-            sleep(limit / IDLE_LOOKS).await;
-            let is_unused = instance.uses() == 0 && instance.taken() == taken && instance.link.in_flight() == 0;
-            (looks, taken) = (if is_unused { looks + 1 } else { 0 }, instance.taken());
-            if looks >= IDLE_LOOKS && self.retire(instance) {
-                return;
-            }
-        }
-    }
-
-    fn retire(&self, instance: &Instance) -> bool {
-        let life = self.life();
-        let unbound = life.pool.share(&None).map(|share| share.instances.as_slice()).unwrap_or_default();
-        let is_unbound = unbound.iter().any(|other| std::ptr::eq(&**other, instance));
-        let is_spare = is_unbound && unbound.len() <= self.settings.pool.spare && instance.profile == Profile::BARE;
-        !is_spare && instance.retire()
-    }
-
     pub(super) fn relist_soon(self: &Arc<Self>, instance: &Arc<Instance>, run: &Run) {
         if self.relisting().insert(instance.profile) {
             run.tasks.spawn(Arc::clone(self).relist_coalesced(Arc::clone(instance)));
@@ -536,32 +418,14 @@ fn is_forgotten(life: &Life, slot: &Slot) -> bool {
 }
 
 /// No stop by request came since.
-fn is_current(life: &Life, run: &Run) -> bool {
+pub(super) fn is_current(life: &Life, run: &Run) -> bool {
     TaskTracker::ptr_eq(&life.run.tasks, &run.tasks)
 }
 
 /// The process is gone, but somebody who left its group may hold its stderr open for ever.
-async fn finish_reading(stderr: Option<JoinHandle<()>>) {
+pub(super) async fn finish_reading(stderr: Option<JoinHandle<()>>) {
     let Some(mut stderr) = stderr else { return };
     if timeout(LAST_WORDS, &mut stderr).await.is_err() {
         stderr.abort();
-    }
-}
-
-/// What has no process never exits.
-async fn exited(process: &mut Option<Process>) -> Option<std::process::ExitStatus> {
-    match process {
-        Some(process) => process.exited().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// "exited with status 3", "was killed by signal 9".
-fn describe(status: std::process::ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt;
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with status {code}"),
-        (None, Some(signal)) => format!("was killed by signal {signal}"),
-        (None, None) => "exited".to_owned(),
     }
 }
