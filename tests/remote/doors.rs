@@ -90,6 +90,21 @@ async fn a_call_refused_for_its_headers_is_sent_once_more_with_those_that_the_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_is_refused_is_sent_once_more_with_what_its_client_brought() {
+    let remote = Script::new(Speaks::Stateless).run().await;
+    let (_hub, [client, _]) = clients(&remote).await;
+    let meta = json!({"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}});
+    let mut params = json!({"name": "r.asks-back", "arguments": {}, "_meta": meta});
+    let asked = client.ask("tools/call", params.clone()).await.json()["result"].clone();
+    assert_eq!(asked["inputRequests"]["k"]["method"], "elicitation/create", "{asked}");
+    params["requestState"] = asked["requestState"].clone();
+    params["inputResponses"] = json!({"k": {"action": "decline"}});
+    let answer = client.ask("tools/call", params).await.json();
+    let brought = json!(["st", {"k": {"action": "decline"}}]).to_string();
+    assert_eq!((&answer["result"]["content"][0]["text"], called(&remote, "asks-back")), (&json!(brought), 3), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_calls_refused_at_once_have_the_tools_listed_again_a_few_times_at_most() {
     let remote = Script::new(Speaks::Stateless).run().await;
     let (hub, _clients) = clients(&remote).await;

@@ -31,7 +31,7 @@ async fn every_revision_is_found_out_listed_and_called() {
             let lease = scene.lease().await;
             assert_eq!(lease.version(), version);
             let learned = scene.learned().await;
-            assert_eq!((learned.version, learned.tools.len()), (version, 9));
+            assert_eq!((learned.version, learned.tools.len()), (version, 10));
             let calls: Vec<_> = (0..20).map(|n| call(&lease, "echo", json!({"text": format!("t{n}")}))).collect();
             for (n, exchange) in calls.into_iter().enumerate() {
                 assert_eq!(text(exchange).await, format!("t{n}"));

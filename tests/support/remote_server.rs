@@ -16,6 +16,7 @@
 //! | `redirect {to}` | 302 |
 //! | `status {code, retry_after?}` | that status, with no body of use |
 //! | `region {region}` | the region; once it demands headers, `-32020` to a call that does not repeat it there |
+//! | `asks-back` | asks for a form by its result (2026-07-28); `-32020` to the first retry, then what each retry brought |
 //! | `mismatch` | `-32020` |
 
 use std::{
@@ -132,6 +133,7 @@ struct State {
     refuses_sessions: AtomicBool,
     demands_headers: AtomicBool,
     is_retired: AtomicBool,
+    has_refused: AtomicBool,
     release: Notify,
     next: AtomicU64,
     connections: Mutex<Vec<JoinHandle<()>>>,
@@ -152,6 +154,7 @@ impl RemoteServer {
             refuses_sessions: AtomicBool::new(false),
             demands_headers: AtomicBool::new(false),
             is_retired: AtomicBool::new(false),
+            has_refused: AtomicBool::new(false),
             release: Notify::new(),
             next: AtomicU64::new(1),
             connections: Mutex::default(),
@@ -497,6 +500,18 @@ impl State {
                 response
             }
             "region" => self.json(200, &text(&id, arguments["region"].as_str().unwrap_or_default())),
+            "asks-back" => match body["params"]["requestState"].as_str() {
+                None => {
+                    let params = json!({"message": "who?", "requestedSchema": {"type": "object", "properties": {}}});
+                    let requests = json!({"k": {"method": "elicitation/create", "params": params}});
+                    let result = json!({"resultType": "input_required", "inputRequests": requests, "requestState": "st"});
+                    self.json(200, &json!({"jsonrpc": "2.0", "id": id, "result": result}))
+                }
+                Some(_) if !self.has_refused.swap(true, Ordering::Relaxed) => {
+                    self.json(400, &error(&id, -32020, "headers and body differ"))
+                }
+                Some(state) => self.json(200, &text(&id, &json!([state, body["params"]["inputResponses"]]).to_string())),
+            },
             "mismatch" => self.json(400, &error(&id, -32020, "headers and body differ")),
             _ => {
                 let (sender, response) = stream();
@@ -564,10 +579,10 @@ fn initialized(version: &str) -> Value {
 }
 
 fn tools(id: &Value, demands_headers: bool) -> Value {
-    let tools = ["echo", "progress", "ask", "never", "cut", "resumed", "hold", "mismatch", "region"];
+    let tools = ["echo", "progress", "ask", "never", "cut", "resumed", "hold", "mismatch", "asks-back", "region"];
     let mut tools: Vec<_> = tools.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
     if demands_headers {
-        tools[8]["inputSchema"]["properties"]["region"] = json!({"type": "string", "x-mcp-header": "Region"});
+        tools[9]["inputSchema"]["properties"]["region"] = json!({"type": "string", "x-mcp-header": "Region"});
     }
     json!({"jsonrpc": "2.0", "id": id, "result": {"resultType": "complete", "tools": tools, "ttlMs": 0, "cacheScope": "private"}})
 }
