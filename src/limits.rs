@@ -114,6 +114,8 @@ pub const NOTE_BYTES_MAX: usize = 64 << 10;
 pub const NOTES_QUEUED_MAX: usize = 64;
 /// Questions of one server without an answer, and answers it has not read; one more is refused.
 pub const SERVER_QUESTIONS_MAX: usize = 64;
+/// Between two signs to a server that its question still waits for an answer: common ones give up on it after a minute without.
+pub const QUESTION_PROGRESS: Duration = Duration::from_secs(15);
 /// Resources watched on one connection to a server; one more is refused.
 pub const SERVER_WATCHED_MAX: usize = 1024;
 /// What a server may list, over all pages of one list.
@@ -198,6 +200,11 @@ pub const REMOTE_NOTES_MAX: usize = 64;
 pub const REMOTE_ACKNOWLEDGE: Duration = Duration::from_secs(10);
 /// A refusal's body is read so far.
 pub const REFUSAL_BYTES_MAX: usize = 256 << 10;
+/// The shortest time of silence after which a server is asked for a sign of life, and the longest that one is waited for.
+pub const KEEPALIVE_MIN: Duration = Duration::from_millis(100);
+pub const KEEPALIVE_ANSWER_MAX: Duration = Duration::from_secs(30);
+/// Roots that one entry names: each is told whenever its server asks.
+pub const ROOTS_MAX: usize = 64;
 /// After an answer on a stream, for the stream's end: then its connection can be used again.
 pub const STREAM_END: Duration = Duration::from_millis(250);
 /// Failed tries in a row to take up a stream that broke off before its answer.

@@ -228,7 +228,13 @@ struct Rounds {
 
 impl Rounds {
     fn new() -> Self {
-        Self { shim: Shim::new(Version::V2025_11_25, profile()), now: start(), given: BTreeSet::new(), waiting: BTreeSet::new(), rounds: 0 }
+        Self {
+            shim: Shim::new(Version::V2025_11_25, profile(), None),
+            now: start(),
+            given: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            rounds: 0,
+        }
     }
 
     fn run(&mut self, verb: u8, which: u8, amount: u8) {

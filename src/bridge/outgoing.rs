@@ -268,12 +268,18 @@ pub fn error_response(id: &RequestId, code: Code, message: &str) -> Bytes {
     Refusal::new(code, 200, message).with_id(Some(id.clone())).to_body().to_bytes()
 }
 
-/// The answer to a server's own request: `{}` for `ping`, `-32601` for all else. `None`: it was no request.
-pub fn answer_server(request: &Message) -> Option<Bytes> {
+/// The answer to a server's own request: `{}` for `ping`, `roots` (a raw JSON object) for `roots/list` if there are any, `-32601` for all
+/// else. `None`: it was no request.
+pub fn answer_server(request: &Message, roots: Option<&str>) -> Option<Bytes> {
     let id = request.id().filter(|_| request.kind() == Kind::Request)?;
     let method = request.method();
-    Some(if method == Method::Ping {
-        line(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#, id = String::from_utf8_lossy(id.token())))
+    let result = match method {
+        Method::Ping => Some("{}"),
+        Method::RootsList => roots,
+        _ => None,
+    };
+    Some(if let Some(result) = result {
+        line(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#, id = String::from_utf8_lossy(id.token())))
     } else {
         let refusal = Refusal::new(Code::MethodNotFound, 200, "mcp-hub takes no requests of this kind from a server");
         let mut bytes = refusal.with_id(Some(id)).to_body().to_bytes().to_vec();

@@ -83,8 +83,6 @@ enum State {
 struct Pending {
     key: String,
     id: RequestId,
-    /// The server's own, raw JSON.
-    progress: Option<Bytes>,
     asked: Asked,
 }
 
@@ -102,8 +100,7 @@ impl<T> Parked<T> {
             Ok(asked) => {
                 self.asked_so_far += 1;
                 self.kept += asked.len();
-                let progress = question.scan().meta.progress_token.map(|token| question.share(token.value));
-                self.pending.push(Pending { key: format!("q{}", self.asked_so_far), id, progress, asked });
+                self.pending.push(Pending { key: format!("q{}", self.asked_so_far), id, asked });
                 if let State::Awaited { ask_at } = &mut self.state {
                     ask_at.get_or_insert(now + limits::PARK_GATHER);
                 }
@@ -236,11 +233,6 @@ impl<T> Parked<T> {
     /// The kinds of what is pending.
     pub fn kinds(&self) -> impl Iterator<Item = Kind> + '_ {
         self.pending.iter().map(|pending| pending.asked.kind)
-    }
-
-    /// The progress tokens (raw JSON) of pending questions: servers that gave one wait longer if they hear of it every 15 s or so.
-    pub fn progress_tokens(&self) -> impl Iterator<Item = &Bytes> + '_ {
-        self.pending.iter().filter_map(|pending| pending.progress.as_ref())
     }
 
     fn take(&mut self, is_it: impl Fn(&Pending) -> bool) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     content::{Publish, Reader, Shape},
     downgrade::{self, Inexpressible},
-    json::{Object, Writer, elements, on_one_line, text_of},
+    json::{Object, Writer, array, elements, on_one_line, text_of},
     outgoing,
 };
 use crate::protocol::{
@@ -224,6 +224,12 @@ pub fn forward(
     let params = asked.params_for(revision, asked.elicitation_id.as_deref().unwrap_or_default());
     let inexpressible = |_| refused(Refusal::new(Code::MethodNotFound, 200, "the revision of the client cannot say this"));
     params.map(|params| request(id, asked.kind, params.as_deref())).map_err(inexpressible)
+}
+
+/// The result of `roots/list`: `{"roots":[{"uri":"file:///a"}]}`.
+pub fn roots(uris: &[String]) -> String {
+    let roots = array(uris.iter().map(|uri| Writer::new().text("uri", uri).finish()));
+    Writer::new().member("roots", &roots).finish()
 }
 
 /// `notifications/cancelled` for a question of the hub's own to a handshake client.

@@ -9,7 +9,7 @@ use super::{
     HUB,
     content::Publish,
     json::{Object, Writer, text_of},
-    question::Asked,
+    question::{Asked, Kind as Question},
 };
 use crate::{
     limits,
@@ -76,6 +76,25 @@ impl<'a> InputRequired<'a> {
         }
         Ok(Self { asked, state })
     }
+}
+
+impl InputRequired<'_> {
+    /// Takes out what the hub answers for a client that has no roots of its own, and says under which keys it was asked.
+    ///
+    /// # Errors
+    /// As `read`: the keys are longer than any state may be.
+    pub fn take_roots(&mut self) -> Result<Vec<String>, Refusal> {
+        let taken = self.asked.extract_if(.., |(_, asked)| asked.kind == Question::Roots);
+        let keys: Vec<_> = taken.map(|(key, _)| key.into_owned()).collect();
+        if keys.iter().map(String::len).sum::<usize>() > limits::STATE_BYTES_MAX { Err(bad_answer()) } else { Ok(keys) }
+    }
+}
+
+/// The `inputResponses` of a client, if it gave any, with the hub's own: `roots` (raw JSON) under each of these keys.
+pub fn with_roots(responses: Option<&str>, keys: &[String], roots: &str) -> String {
+    let own: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let given = responses.and_then(Object::read).map_or_else(Writer::new, |given| given.without(&own));
+    own.iter().fold(given, |all, key| all.member(key, roots)).finish()
 }
 
 /// The entries of `inputRequests`.
@@ -244,6 +263,23 @@ mod tests {
             )
         );
         assert_eq!(relay(&asked, Profile::FORM, &id, None).unwrap_err().code, Code::Internal);
+    }
+
+    #[test]
+    fn roots_are_taken_out_and_answered_under_the_servers_keys() {
+        let roots = r#"{"method":"roots/list"}"#;
+        let answer = answer(&format!(r#"{{"resultType":"input_required","inputRequests":{{"r\"1":{roots},"f":{FORM},"r2":{roots}}}}}"#));
+        let mut asked = InputRequired::read(&answer, None).unwrap();
+        let keys = asked.take_roots().unwrap();
+        assert_eq!((keys.as_slice(), asked.asked.len()), (["r\"1".to_owned(), "r2".to_owned()].as_slice(), 1));
+        for (responses, all) in [
+            (None, r#"{"r\"1":R,"r2":R}"#),
+            (Some("{}"), r#"{"r\"1":R,"r2":R}"#),
+            (Some(r#"{"f":{"a": 1},"r2":"the client's"}"#), r#"{"f":{"a": 1},"r\"1":R,"r2":R}"#),
+        ] {
+            assert_eq!(with_roots(responses, &keys, "R"), all);
+        }
+        assert_eq!(with_roots(Some(r#"{"f":1}"#), &[], "R"), r#"{"f":1}"#);
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub enum What {
     /// A stateless server's own `requestState`.
     #[serde(rename = "r")]
     Relay(String),
+    /// The same, if there is one, and which of the server's questions the hub answers itself: their keys.
+    #[serde(rename = "o")]
+    Rooted { state: Option<String>, keys: Vec<String> },
     /// A parked call, and the instance of the hub that holds it.
     #[serde(rename = "p")]
     Park { call: u128, instance: u64 },

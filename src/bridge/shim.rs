@@ -94,6 +94,8 @@ pub struct Shim {
     client: Version,
     /// What the session declared.
     profile: Profile,
+    /// What it answers for a session without roots of its own: the result of `roots/list`.
+    roots: Option<String>,
     rounds: u32,
     numbers: u32,
     open: Vec<Open>,
@@ -113,9 +115,9 @@ struct Open {
 }
 
 impl Shim {
-    /// For one request of a session.
-    pub fn new(client: Version, profile: Profile) -> Self {
-        Self { client, profile, rounds: 0, numbers: 0, open: Vec::new(), state: None, until: None }
+    /// For one request of a session. `roots`: raw JSON, of one that has none of its own.
+    pub fn new(client: Version, profile: Profile, roots: Option<String>) -> Self {
+        Self { client, profile, roots, rounds: 0, numbers: 0, open: Vec::new(), state: None, until: None }
     }
 
     /// The server's answer is `input_required`. `mint`: ids for elicitations by URL (2025-11-25), each unguessable and new.
@@ -146,6 +148,12 @@ impl Shim {
         }
         let mut questions = Vec::new();
         for (key, asked) in &required.asked {
+            if let Some(roots) = self.roots.as_ref().filter(|_| asked.kind == Kind::Roots && !self.profile.has(Profile::ROOTS)) {
+                self.numbers += 1;
+                let (number, response) = (Number(self.numbers), Some(roots.clone()));
+                self.open.push(Open { number, key: key.to_string(), kind: asked.kind, response });
+                continue;
+            }
             let elicitation_id = if asked.kind == Kind::Url { mint() } else { String::new() };
             let params = match asked.params_for(self.client, &elicitation_id) {
                 Ok(params) if asked.check(self.profile).is_ok() => params,
@@ -156,6 +164,9 @@ impl Shim {
             let number = Number(self.numbers);
             self.open.push(Open { number, key: key.to_string(), kind: asked.kind, response: None });
             questions.push(Question { number, kind: asked.kind, params });
+        }
+        if questions.is_empty() {
+            return Ok(self.next(Vec::new()));
         }
         self.until = Some(now + limits::PARK);
         Ok(Step::Ask(questions))

@@ -162,17 +162,9 @@ impl Draft {
             "excludeTools" | "disabledTools" | "disabled_tools" if field.value.as_array().is_some_and(|list| list.elements.is_empty()) => {}
             "tools" | "includeTools" | "excludeTools" | "disabledTools" | "disabled_tools" | "prompts" | "resources" | "quotas"
             | "limits" => notes.restricting(field.at, &field.label),
-            "roots"
-            | "keepalive"
-            | "dev"
-            | "passthrough_headers"
-            | "user_env"
-            | "oauth"
-            | "cache"
-            | "versions"
-            | "instances"
-            | "balance"
-            | "image" => notes.later(field.at, &field.label),
+            "dev" | "passthrough_headers" | "user_env" | "oauth" | "cache" | "versions" | "instances" | "balance" | "image" => {
+                notes.later(field.at, &field.label)
+            }
             "alwaysAllow" | "autoApprove" | "trust" => {}
             kept if kept.starts_with("x-") => {}
             _ if self.life.take(field, notes) => {}

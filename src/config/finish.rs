@@ -83,7 +83,7 @@ impl Finish<'_> {
         let source = entry.place.as_ref().map(|place| place.source.path.clone());
         let env = tenant_env.iter().map(|(name, given)| (name.as_str(), given.text.as_str())).collect();
         ServerSettings {
-            fingerprint: shown::fingerprint(&id, &entry.launch, &env),
+            fingerprint: shown::fingerprint(&id, &entry.launch, &env, &life.roots),
             id,
             launch: entry.launch,
             display_name: entry.display_name,
@@ -92,7 +92,9 @@ impl Finish<'_> {
             enabled: entry.enabled,
             start,
             pool: Pool { idle_stop, ..life.pool },
+            roots: life.roots,
             bridge_tasks: life.bridge_tasks,
+            keepalive: life.keepalive,
             restart: Restart { max_retries, ..life.restart },
             timeouts: Timeouts { start: start_timeout, ..life.timeouts },
             source,

@@ -1,19 +1,23 @@
-//! How instances of a server live: `pool`, `interactive`, `bridge_tasks`, `restart`, `timeouts`.
+//! How instances of a server live: `pool`, `interactive`, `roots`, `bridge_tasks`, `keepalive`, `restart`, `timeouts`.
 
 use std::time::Duration;
 
 use super::{
     document::Notes,
+    roots,
     settings::{Interactive, Pool, Restart, Scope, Start, Timeouts},
-    value::Field,
+    value::{Fault, Field},
 };
+use crate::limits::KEEPALIVE_MIN;
 
 /// What an entry says of its instances' lives. `None` and unset: the file's defaults.
 #[derive(Default)]
 pub(super) struct Life {
     pub(super) start: Option<Start>,
     pub(super) pool: Pool,
+    pub(super) roots: Vec<String>,
     pub(super) bridge_tasks: bool,
+    pub(super) keepalive: Option<Duration>,
     pub(super) restart: Restart,
     /// `restart.max_retries` if given; the inner `None` is "never give up".
     pub(super) max_retries: Option<Option<u32>>,
@@ -39,7 +43,9 @@ impl Life {
                 let words = [("never", Interactive::Never), ("auto", Interactive::Auto), ("always", Interactive::Always)];
                 self.pool.interactive = notes.keep(field.one_of(&words)).unwrap_or(self.pool.interactive);
             }
+            "roots" => self.roots = notes.keep(roots::read(field)).unwrap_or_default(),
             "bridge_tasks" => self.bridge_tasks = notes.keep(field.flag()).unwrap_or(self.bridge_tasks),
+            "keepalive" => self.keepalive = notes.keep(field.or_null(often)).flatten(),
             "restart" => self.restart(field, notes),
             "timeouts" => self.timeouts(field, notes),
             "timeout" => self.timeout = notes.keep(field.seconds_or_ms()),
@@ -109,7 +115,16 @@ impl Life {
     }
 }
 
+/// Not so often that it costs more than it tells.
+fn often(field: &Field<'_>) -> Result<Duration, Fault> {
+    let every = field.seconds()?;
+    match every < KEEPALIVE_MIN {
+        true => Err(field.fault(format!("must be at least {} seconds", KEEPALIVE_MIN.as_secs_f64()))),
+        false => Ok(every),
+    }
+}
+
 /// `null`, or how many times to try again.
-pub(super) fn retries(field: &Field<'_>) -> Result<Option<u32>, super::value::Fault> {
+pub(super) fn retries(field: &Field<'_>) -> Result<Option<u32>, Fault> {
     field.or_null(|field| field.whole(0, u64::from(u32::MAX)).map(|retries| retries as u32))
 }

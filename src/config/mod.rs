@@ -19,6 +19,7 @@ mod entry;
 mod life;
 mod names;
 pub mod remote;
+mod roots;
 mod shown;
 
 mod finish;

@@ -104,8 +104,12 @@ pub struct ServerSettings {
     pub enabled: bool,
     pub start: Start,
     pub pool: Pool,
+    /// Absolute `file://` URIs: the roots of callers that have none of their own. Empty: those have none.
+    pub roots: Vec<String>,
     /// Handshake clients get the results of a stateless server's tasks: it may make tasks of their calls.
     pub bridge_tasks: bool,
+    /// Silent for so long, it is asked for a sign of life.
+    pub keepalive: Option<Duration>,
     pub restart: Restart,
     pub timeouts: Timeouts,
     /// File the entry came from.

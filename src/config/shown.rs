@@ -52,10 +52,10 @@ pub(super) fn without_secrets(url: &str) -> String {
 }
 
 /// SHA-256 over all that decides what a server offers, placeholders unresolved, as hex.
-pub(super) fn fingerprint(id: &crate::name::ServerId, launch: &Launch, tenant_env: &BTreeMap<&str, &str>) -> String {
+pub(super) fn fingerprint(id: &crate::name::ServerId, launch: &Launch, tenant_env: &BTreeMap<&str, &str>, roots: &[String]) -> String {
     let id = (id.tenant.as_str(), id.name.as_str());
     // JSON delimits its parts, so that no two entries run into the same bytes.
-    let text = match launch {
+    let mut text = match launch {
         Launch::Command { command, args, env, env_file, cwd } => {
             serde_json::json!([id, "command", command, args, env, env_file, cwd, tenant_env])
         }
@@ -64,6 +64,10 @@ pub(super) fn fingerprint(id: &crate::name::ServerId, launch: &Launch, tenant_en
             serde_json::json!([id, "url", url, headers, env, env_file, transport.as_str(), tenant_env])
         }
     };
+    // Servers may list other tools to those who have roots.
+    if let (Value::Array(parts), false) = (&mut text, roots.is_empty()) {
+        parts.push(serde_json::json!({ "roots": roots }));
+    }
     hex::encode(Sha256::digest(text.to_string()))
 }
 

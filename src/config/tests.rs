@@ -82,6 +82,28 @@ fn whether_a_server_may_ask_is_said_beside_its_pool() {
 }
 
 #[test]
+fn signs_of_life_are_asked_for_where_an_entry_says_how_often() {
+    let settings = settings(
+        r#"{"mcpServers": {"n": {"command": "a"}, "never": {"command": "a", "keepalive": null}, "s": {"command": "a", "keepalive": 2.5}}}"#,
+    );
+    for (name, expected) in [("n", None), ("never", None), ("s", Some(Duration::from_millis(2500)))] {
+        assert_eq!(server(&settings, &format!("default:{name}")).keepalive, expected, "{name}");
+    }
+    assert!(settings.problems.is_empty(), "{:?}", settings.problems);
+}
+
+#[test]
+fn roots_are_file_uris_and_another_is_refused_where_it_stands() {
+    let text = r#"{"mcpServers": {"s": {"command": "a", "roots": ["file:///a", "FILE:///b%20c"]}, "n": {"command": "a"}}}"#;
+    let settings = settings(text);
+    assert_eq!(server(&settings, "default:s").roots, ["file:///a", "FILE:///b%20c"]);
+    assert!(server(&settings, "default:n").roots.is_empty() && settings.problems.is_empty(), "{:?}", settings.problems);
+    let other = self::settings(&text.replace("/a\", ", "/other\", "));
+    assert_ne!(server(&other, "default:s").fingerprint, server(&settings, "default:s").fingerprint);
+    assert_eq!(server(&other, "default:n").fingerprint, server(&settings, "default:n").fingerprint);
+}
+
+#[test]
 fn whether_tasks_are_bridged_is_a_switch() {
     for (field, expected) in [("", false), (r#", "bridge_tasks": true"#, true), (r#", "bridge_tasks": false"#, false)] {
         let settings = settings(&format!(r#"{{"mcpServers": {{"s": {{"command": "a"{field}}}}}}}"#));
@@ -95,6 +117,14 @@ fn a_bad_entry_disables_only_itself_and_says_where_and_what() {
     for (fields, column, message) in [
         (r#""command": 1"#, 18, "\"command\" must be a string, found a number; write it in quotes"),
         (r#""command": """#, 18, "\"command\" must not be empty"),
+        (
+            r#""command": "a", "roots": ["file:///a", "b"]"#,
+            46,
+            "\"roots\" must hold absolute file URIs such as \"file:///home/me/project\" (spaces as %20, no placeholders), not \"b\"",
+        ),
+        (r#""command": "a", "keepalive": 0.01"#, 36, "\"keepalive\" must be at least 0.1 seconds"),
+        (r#""command": "a", "keepalive": "20""#, 36, "\"keepalive\" must be a number of seconds, found a string"),
+        (r#""command": "a", "roots": [1]"#, 33, "\"roots\" must be a list of strings, item 1 is a number; write it in quotes"),
         (r#""command": "a", "args": "b""#, 31, "\"args\" must be a list of strings, found a string; write [\"…\"]"),
         (r#""command": "a", "env": ["A=1"]"#, 30, "\"env\" must be an object, found a list; write {…}"),
         (r#""command": "a", "env": {"A=B": "1"}"#, 31, "\"env\" holds a name that no variable can have; rename it"),

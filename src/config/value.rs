@@ -120,13 +120,18 @@ impl<'a> Field<'a> {
     }
 
     pub(super) fn strings(&self) -> Result<Vec<String>, Fault> {
+        Ok(self.strings_at()?.into_iter().map(|(text, _)| text).collect())
+    }
+
+    /// Each with the byte at which it stands.
+    pub(super) fn strings_at(&self) -> Result<Vec<(String, usize)>, Fault> {
         let wanted = "a list of strings";
         let Value::Array(list) = self.value else {
             let hint = if matches!(self.value, Value::StringLit(_)) { "; write [\"…\"]" } else { "" };
             return Err(self.wrong(wanted, hint));
         };
         let item = |(index, item): (usize, &Value<'_>)| match item {
-            Value::StringLit(text) => Ok(text.value.to_string()),
+            Value::StringLit(text) => Ok((text.value.to_string(), text.start())),
             other => {
                 let hint = if matches!(other, Value::NumberLit(_) | Value::BooleanLit(_)) { "; write it in quotes" } else { "" };
                 let message = format!("\"{}\" must be {wanted}, item {} is {}{hint}", self.label, index + 1, kind(other));

@@ -200,7 +200,9 @@ pub(super) mod tests {
             enabled: true,
             start: Start::Demand,
             pool: Pool { idle_stop: None, ..Pool::default() },
+            roots: Vec::new(),
             bridge_tasks: false,
+            keepalive: None,
             restart: Restart {
                 max_retries: None,
                 wait: Duration::from_millis(100),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{
     Answer, Crossing, Hub, Inbound, Outcome,
     aim::{self, Found},
-    carried::{Aim, Asker, Call, Kept},
+    carried::{Aim, Asker, Call, Kept, roots_for},
     crossing::{Claim, OnWire},
     random, resume,
     talk::Talk,
@@ -54,6 +54,8 @@ pub(super) fn call(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
 pub(super) struct Again {
     /// The server's own `requestState`.
     pub(super) state: Option<String>,
+    /// Raw JSON in place of the client's `inputResponses`.
+    pub(super) responses: Option<String>,
     /// How often the server refused it until pages were opened.
     pub(super) refusals: u32,
     /// The elicitations that are best finished before it is sent.
@@ -87,7 +89,7 @@ fn aimed(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, aim: Ai
 }
 
 /// Keeps what is needed should somebody be asked before the answer. For most calls: nothing.
-fn prepare(hub: &Arc<Hub>, inbound: Inbound, aim: Aim, server: Arc<Server>, on_wire: &mut OnWire, refusals: u32) {
+pub(super) fn prepare(hub: &Arc<Hub>, inbound: Inbound, aim: Aim, server: Arc<Server>, on_wire: &mut OnWire, refusals: u32) {
     let method = inbound.message.method();
     let may_talk = match (inbound.client.era(), on_wire.version.era()) {
         _ if on_wire.task.is_some() => true,
@@ -130,9 +132,11 @@ fn later(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, again: 
 }
 
 impl Again {
-    fn inputs(&self) -> Inputs<'_> {
-        match self.refusals {
-            0 => Inputs::Keep { state: self.state.as_deref() },
+    pub(super) fn inputs(&self) -> Inputs<'_> {
+        let state = self.state.as_deref();
+        match (self.refusals, &self.responses) {
+            (0, None) => Inputs::Keep { state },
+            (0, Some(responses)) => Inputs::Put { responses: Some(responses), state },
             // The answers were the hub's to ask for.
             _ => Inputs::Take,
         }
@@ -183,6 +187,12 @@ fn put(lease: &Lease, server: &Server, inbound: &Inbound, aim: &Aim, inputs: Inp
     let headers = aim::headers(inbound, aim);
     let plan = task::plan(inbound, aim, lease, server);
     let profile = if plan.declares() || is_of_tasks(method) { inbound.relayed().with(Profile::TASKS) } else { inbound.relayed() };
+    // A task of a client's own asks that client; of other questions the hub knows.
+    let has_roots = version.era() == Era::Stateless
+        && roots_for(server, profile)
+        && round::may_ask(method)
+        && (!plan.declares() || inbound.client.era() == Era::Handshake);
+    let profile = if has_roots { profile.with(Profile::ROOTS) } else { profile };
     let opening = Opening {
         progress: message.scan().meta.progress_token.is_some(),
         asks: version.era() == Era::Handshake
@@ -208,7 +218,7 @@ fn put(lease: &Lease, server: &Server, inbound: &Inbound, aim: &Aim, inputs: Inp
             &Outgoing { name, uri, task_id, profile, level, task: task.as_deref(), inputs, span, ..Outgoing::new(wire, version) },
         )
     })?;
-    Ok(OnWire { exchange, version, talk: None, asker: None, task: Tasking::new(plan, lease, profile) })
+    Ok(OnWire { exchange, version, talk: None, asker: None, task: Tasking::new(plan, lease, profile), is_again: false, rounds: 0 })
 }
 
 /// Whose instance may be used. Stateless clients have no session, wherever they come from.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Answer, Endpoint, Hub, Inbound, Session,
+    aim::{self, Found},
     call::{self, failed},
     crossing::OnWire,
     seal,
@@ -17,6 +18,7 @@ use crate::{
         content::Publish,
         incoming::{self, Carry, Identity},
         outgoing::Inputs,
+        question,
         seal::{Binding, Digest, What},
         task::{Naming, Task},
     },
@@ -303,6 +305,11 @@ impl Kept {
         self.aim.server()
     }
 
+    /// The result of `roots/list`, for a client that has no roots of its own.
+    pub(super) fn roots(&self) -> Option<String> {
+        roots_for(&self.server, self.profile).then(|| question::roots(&self.server.settings().roots))
+    }
+
     pub(super) fn publisher(&self) -> Option<Box<Publish<'_>>> {
         let publishes =
             |uris| Box::new(move |uri: &str| publish(&self.hub, self.inbound.principal.id(), self.server(), uri, uris)) as Box<Publish<'_>>;
@@ -316,8 +323,30 @@ impl Kept {
 
     /// Sends the request again, with other inputs. Waits for an instance and for room.
     pub(super) async fn open(&self, inputs: Inputs<'_>) -> Result<OnWire, Refusal> {
-        call::open(&self.server, &self.inbound, &self.aim, inputs).await
+        call::open(&self.server, &self.inbound, &self.aim_now(), inputs).await
     }
+
+    /// By what the catalog says now: it may have changed since.
+    fn aim_now(&self) -> Aim {
+        match aim::find(&self.hub, &self.inbound) {
+            Ok(Found::One(aim)) if aim.server() == self.aim.server() => aim,
+            _ => self.aim.clone(),
+        }
+    }
+
+    /// Goes on with a request that was sent again, as if it had been the first time.
+    pub(super) fn carried_on(self, call: &mut Call, mut on_wire: OnWire) -> OnWire {
+        let aim = self.aim_now();
+        call.aim = aim.clone();
+        let Self { inbound, server, hub, .. } = self;
+        call::prepare(&hub, inbound, aim, server, &mut on_wire, 0);
+        on_wire
+    }
+}
+
+/// Whether those that the entry of the server names stand in for a client's.
+pub(super) fn roots_for(server: &Server, profile: Profile) -> bool {
+    !server.settings().roots.is_empty() && !profile.has(Profile::ROOTS)
 }
 
 /// What is left of a request between stateless peers, for an answer that asks for input: that is rare, so the request is read again

@@ -9,7 +9,7 @@ use std::{future::Future, pin::Pin};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, Inbound, Outcome,
+    Answer, Inbound, Outcome, again,
     carried::{Asker, Call},
     listen::Listening,
     park::Waiter,
@@ -67,7 +67,7 @@ impl Claim {
     }
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<(Call, OnWire), Refusal>> + Send>>;
+pub(super) type Opening = Pin<Box<dyn Future<Output = Result<(Call, OnWire), Refusal>> + Send>>;
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and a box would be an allocation per call")]
@@ -94,6 +94,10 @@ pub(super) struct OnWire {
     pub(super) asker: Option<Asker>,
     /// For calls that may become tasks, until the talk has it.
     pub(super) task: Option<Box<Tasking>>,
+    /// Sent once more, since the hub was wrong about the server.
+    pub(super) is_again: bool,
+    /// How often the hub answered itself what the server asked by results.
+    pub(super) rounds: u32,
 }
 
 impl Crossing {
@@ -178,7 +182,7 @@ async fn advance(state: &mut State, id: &RequestId) -> Step {
             State::Carrying(call, on_wire) => {
                 let event = match &mut on_wire.talk {
                     None => on_wire.exchange.next().await,
-                    Some(talk) => match talk.next(&mut on_wire.exchange, call, on_wire.version, id).await {
+                    Some(talk) => match talk.next(&mut on_wire.exchange, call, &mut on_wire.version, id).await {
                         Turn::Event(event) => event,
                         Turn::Step(step) => return step,
                         Turn::Parks(first) => {
@@ -198,7 +202,15 @@ async fn advance(state: &mut State, id: &RequestId) -> Step {
                     }
                     // Nobody can be asked: the server learns it as its question is dropped.
                     Event::Question(_) | Event::Withdrawn(_) => {}
-                    Event::Answer(_) | Event::Failed(_) => return Step::Answer(talk::answer(event, call, on_wire, id)),
+                    Event::Answer(_) | Event::Failed(_) => match again::due(&event, call, on_wire) {
+                        None => return Step::Answer(talk::answer(event, call, on_wire, id)),
+                        Some(due) => {
+                            let State::Carrying(call, _) = std::mem::replace(state, State::Ended) else {
+                                unreachable!("the state was Carrying above")
+                            };
+                            *state = State::Opening(call.client, due.open(call));
+                        }
+                    },
                 }
             }
             State::Parked(waiter) => return waiter.next().await,

@@ -1,6 +1,7 @@
 //! The data plane, where a request crosses. Each verb lives in its own file and takes the parts it needs; nothing here
 //! changes what exists (that is `control`), and nothing here knows how a message arrived (that is `downstream`).
 
+mod again;
 mod aim;
 pub mod call;
 mod carried;

@@ -7,13 +7,14 @@ use super::{
     Answer, Crossing, Hub, Inbound, Outcome,
     aim::{self, Found},
     call::{self, Again},
-    carried::{Call, digest},
+    carried::{Call, Kept, digest},
     crossing::Claim,
     park, seal,
 };
 use crate::{
     access::Permit,
     bridge::{
+        question,
         reissue::{Needed, Verdict},
         round::{self, Retry},
         seal::{Binding, What},
@@ -31,10 +32,40 @@ pub(super) fn resume(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Per
         Some(What::Park { call, instance }) if instance == hub.instance => parked(hub, &inbound, claim, permit, call, responses),
         Some(What::Park { .. } | What::Hub(_)) => call::refuse(&inbound, park::unknown()),
         Some(What::Relay(state)) => call::again(hub, inbound, claim, permit, Again { state: Some(state), ..Again::default() }),
+        Some(What::Rooted { state, keys }) => {
+            let again = rooted(hub, &inbound, state, responses.as_deref(), &keys);
+            call::again(hub, inbound, claim, permit, again)
+        }
         // A server may ask without a state of its own; then the answers are all there is.
         None => call::again(hub, inbound, claim, permit, Again::default()),
         Some(What::Reissue(needed)) => reissue(hub, inbound, claim, permit, needed, responses.as_deref()),
     }
+}
+
+/// What the client brought with a request that is sent to its server once more.
+///
+/// # Errors
+/// Meanwhile its state has expired; without id.
+pub(super) fn said(kept: &Kept) -> Result<Again, Refusal> {
+    let (state, responses) = read(kept.hub(), kept.inbound())?;
+    Ok(match state {
+        Some(What::Rooted { state, keys }) => rooted(kept.hub(), kept.inbound(), state, responses.as_deref(), &keys),
+        None => Again::default(),
+        Some(What::Relay(state)) => Again { state: Some(state), ..Again::default() },
+        Some(What::Reissue(needed)) => Again { refusals: needed.round, ..Again::default() },
+        Some(What::Park { .. } | What::Hub(_)) => return Err(park::unknown()),
+    })
+}
+
+/// With the roots that the server asked for beside what it asked the client.
+fn rooted(hub: &Hub, inbound: &Inbound, state: Option<String>, responses: Option<&str>, keys: &[String]) -> Again {
+    let server = match aim::find(hub, inbound) {
+        Ok(Found::One(aim)) => hub.fleet.server(aim.server()),
+        _ => None,
+    };
+    // An entry that names none any more has none.
+    let roots = question::roots(server.as_ref().map_or(&[], |server| &server.settings().roots));
+    Again { state, responses: Some(round::with_roots(responses, keys, &roots)), ..Again::default() }
 }
 
 /// What the client brings.
@@ -69,7 +100,7 @@ fn reissue(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, neede
     match needed.verdict(responses) {
         Ok(Verdict::Reissue) => {
             let pages = needed.pages.into_iter().map(|page| page.elicitation_id).collect();
-            call::again(hub, inbound, claim, permit, Again { refusals: needed.round, pages, state: None })
+            call::again(hub, inbound, claim, permit, Again { refusals: needed.round, pages, ..Again::default() })
         }
         Ok(Verdict::Ask(needed)) => {
             let requests = needed.requests();

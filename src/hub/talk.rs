@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::{
     Answer, Session, Step,
-    carried::{Call, Kept},
+    again::{self, Stale},
+    carried::{Call, Kept, roots_for},
     crossing::{OnWire, Turn},
     news,
     park::{self, Parking, Waiter},
@@ -46,6 +47,9 @@ pub(super) struct Talk {
     refusals: u32,
     /// The task that the call has become, or may become.
     task: Option<Box<Tasking>>,
+    is_again: bool,
+    /// The request on its way to the server once more, which had refused to read it.
+    resending: Option<Reopening>,
 }
 
 enum Whose {
@@ -53,6 +57,13 @@ enum Whose {
     Stateless,
     /// A handshake client: asked on its session.
     Session(Box<Conversation>),
+}
+
+impl Whose {
+    /// By results: then the request as its client sent it is not what the server refused.
+    fn has_been_asked(&self) -> bool {
+        matches!(self, Self::Session(conversation) if conversation.rounds.is_some())
+    }
 }
 
 type Reopening = Pin<Box<dyn Future<Output = Result<OnWire, Refusal>> + Send>>;
@@ -106,21 +117,41 @@ impl Talk {
                 reopening: None,
             })),
         };
-        Box::new(Self { kept, whose, refusals, task })
+        Box::new(Self { kept, whose, refusals, task, is_again: false, resending: None })
     }
 
     /// Cancel-safe.
-    pub(super) async fn next(&mut self, exchange: &mut Exchange, call: &Call, server: Version, id: &RequestId) -> Turn {
-        let Self { kept, whose, refusals, task } = self;
-        let turn = match whose {
-            Whose::Stateless => next(exchange, task, kept, call).await,
-            Whose::Session(conversation) => conversation.next(exchange, task, call, server, id).await,
-        };
-        match turn {
-            Turn::Event(event @ (Event::Answer(_) | Event::Failed(_))) => {
-                Turn::Step(Step::Answer(last(kept, *refusals, task, event, call, server, id)))
+    pub(super) async fn next(&mut self, exchange: &mut Exchange, call: &Call, server: &mut Version, id: &RequestId) -> Turn {
+        loop {
+            let Self { kept, whose, refusals, task, is_again, resending } = self;
+            if let Some(opening) = resending {
+                let opened = opening.await;
+                *resending = None;
+                match opened {
+                    Ok(on_wire) => (*exchange, *server, *task) = (on_wire.exchange, on_wire.version, on_wire.task),
+                    Err(refusal) => return Turn::Step(Step::Answer(call.refused(refusal, id))),
+                }
             }
-            turn => turn,
+            let turn = match whose {
+                Whose::Stateless => next(exchange, task, kept, call).await,
+                Whose::Session(conversation) => conversation.next(exchange, task, call, *server, id).await,
+            };
+            let event = match turn {
+                Turn::Event(event @ (Event::Answer(_) | Event::Failed(_))) => event,
+                turn => return turn,
+            };
+            match &event {
+                Event::Answer(answer) if !*is_again && !whose.has_been_asked() => {
+                    if let Some(stale) = Stale::of(answer, *server) {
+                        let (kept, then) = (Arc::clone(kept), Instant::now());
+                        *is_again = true;
+                        *resending = Some(Box::pin(async move { again::resend(&kept, stale, then).await }));
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            return Turn::Step(Step::Answer(last(kept, *refusals, task, event, call, *server, id)));
         }
     }
 
@@ -223,8 +254,11 @@ pub(super) fn last(
 /// A stateless server's question to a stateless client: its own state comes back sealed.
 fn relay(kept: &Kept, answer: &Message, id: &RequestId) -> Result<Answer, Refusal> {
     let publish = kept.publisher();
-    let asked = InputRequired::read(answer, publish.as_deref())?;
-    let state = asked.state.as_deref().map(|state| kept.seal(What::Relay(state.to_owned()), seal::RELAY));
+    let mut asked = InputRequired::read(answer, publish.as_deref())?;
+    let keys = if roots_for(&kept.server, kept.profile) { asked.take_roots()? } else { Vec::new() };
+    let state = asked.state.as_deref().map(str::to_owned);
+    let what = if keys.is_empty() { state.map(What::Relay) } else { Some(What::Rooted { state, keys }) };
+    let state = what.map(|what| kept.seal(what, seal::RELAY));
     round::relay(&asked, kept.profile, id, state.as_deref()).map(Answer::ok)
 }
 
@@ -356,7 +390,7 @@ impl Conversation {
     /// A stateless server asks, by the result of a call or by the state of a task.
     fn input_required(&mut self, answer: &Message, task: &mut Option<Box<Tasking>>, call: &Call, id: &RequestId) {
         let kept = Arc::clone(&self.kept);
-        let shim = self.rounds.get_or_insert_with(|| Shim::new(call.client, kept.profile));
+        let shim = self.rounds.get_or_insert_with(|| Shim::new(call.client, kept.profile, kept.roots()));
         let publish = kept.publisher();
         match shim.handle_input_required(answer, publish.as_deref(), &mut || hex::encode(random::<16>()), std::time::Instant::now()) {
             Ok(step) => self.step(step, task, call, id),

@@ -68,6 +68,11 @@ impl UpstreamError {
     }
 
     /// Of calls that had been sent: they may have had effects.
+    /// Of a call under way when its server was given up.
+    pub(super) fn silent(server: &ServerId) -> Self {
+        Self::new(server, Reason::ServerExited, "gave no sign of life and was given up")
+    }
+
     pub(super) fn exited(server: &ServerId) -> Self {
         Self::new(server, Reason::ServerExited, "exited during the call")
     }

@@ -156,9 +156,9 @@ impl Server {
         }
         tokio::select! {
             settled = settled.wait_for(|settled| *settled >= change) => drop(settled),
-            () = instance.link.closed() => return Err(UpstreamError::gone(id)),
+            () = instance.link.signs().closed() => return Err(UpstreamError::gone(id)),
         }
-        if instance.link.is_closed() {
+        if instance.link.signs().is_closed() {
             return Err(UpstreamError::gone(id));
         }
         if feed.is_refused(uri) {
@@ -188,7 +188,7 @@ async fn tend_handshake(server: Arc<Server>, instance: Arc<Instance>) {
         feed.settled.send_replace(changes);
         tokio::select! {
             () = feed.changed.notified() => {}
-            () = instance.link.closed() => return,
+            () = instance.link.signs().closed() => return,
         }
     }
 }
@@ -220,7 +220,7 @@ async fn tend_stateless(server: Arc<Server>, instance: Arc<Instance>, run: Run, 
         };
         tokio::select! {
             biased;
-            () = closed.closed() => return,
+            () = closed.signs().closed() => return,
             () = tending.instance.feed.changed.notified() => continue,
             () = over => {}
         }
@@ -228,7 +228,7 @@ async fn tend_stateless(server: Arc<Server>, instance: Arc<Instance>, run: Run, 
             tending.is_lost = true;
             let wait = tending.longer();
             tokio::select! {
-                () = closed.closed() => return,
+                () = closed.signs().closed() => return,
                 () = sleep(wait) => {}
             }
         }
@@ -269,7 +269,7 @@ impl Tending {
         let call = self.server.deadline().call;
         let first = tokio::select! {
             first = timeout(call, listen.next()) => first,
-            () = self.instance.link.closed() => return,
+            () = self.instance.link.signs().closed() => return,
         };
         if let Ok(Event::Note(message)) = &first {
             let honoured = honoured(message);

@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{Event, Question};
 use crate::{
-    limits::{NOTES_QUEUED_MAX, PROGRESS_PER_SECOND},
+    limits::{NOTES_QUEUED_MAX, PROGRESS_BYTES_MAX, PROGRESS_PER_SECOND},
     protocol::{Message, RequestId},
 };
 
@@ -55,7 +55,11 @@ impl Inbox {
         Self { state: Mutex::new(state), came: Notify::new(), closed: AtomicBool::new(false) }
     }
 
+    /// What waits for a slow caller is bounded: in bytes here, in count below.
     pub(super) fn progress(&self, message: Message, now: Instant) {
+        if message.bytes().len() > PROGRESS_BYTES_MAX {
+            return;
+        }
         let mut state = self.lock();
         state.turn(now);
         if state.in_window < PROGRESS_PER_SECOND {

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use tokio::{sync::MutexGuard, time::sleep};
+use tokio::{
+    sync::MutexGuard,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     Learned, Server, UpstreamError,
@@ -13,11 +16,92 @@ use super::{
     instance::Instance,
 };
 use crate::{
+    config::Start,
     limits,
     protocol::{capability::Profile, code::Reason},
 };
 
 impl Server {
+    /// Lists again (starting it if it may be started), then reports through `Learned`.
+    ///
+    /// # Errors
+    /// It may not or cannot be started, or does not list.
+    pub async fn refresh(self: &Arc<Self>) -> Result<(), UpstreamError> {
+        self.refresh_since(Instant::now()).await
+    }
+
+    /// The same, unless it was listed since: of many who find out at once that what is known of it no longer holds, one lists again.
+    ///
+    /// # Errors
+    /// As `refresh`.
+    pub async fn refresh_since(self: &Arc<Self>, then: Instant) -> Result<(), UpstreamError> {
+        let until = self.patience();
+        loop {
+            let coming = {
+                let mut life = self.life();
+                self.admit(&life)?;
+                match life.pool.one_of(Profile::BARE).cloned() {
+                    Some(instance) => Ok(instance),
+                    None => Err(self.come_patiently(&mut life, &self.unbound())?),
+                }
+            };
+            match coming {
+                Ok(instance) => {
+                    self.learn_since(&instance, then).await?;
+                    self.learn_others().await;
+                    return Ok(());
+                }
+                Err(coming) => self.wait(coming, until).await?,
+            }
+        }
+    }
+
+    /// Resolves when the first try to learn this server has ended, well or not.
+    pub async fn learnt(&self) {
+        self.tried.cancelled().await;
+    }
+
+    /// Whether its offer is known: stored, or learned.
+    pub fn is_known(&self) -> bool {
+        self.is_learned.load(Ordering::Acquire)
+    }
+
+    /// Returns when its offer is known: joins the learning under way, or starts and lists it now.
+    ///
+    /// # Errors
+    /// It may not or cannot be started, or does not list.
+    pub async fn know(self: &Arc<Self>) -> Result<(), UpstreamError> {
+        if self.learn() {
+            // Ends by itself after `timeouts.start`; the bound is for a long queue of starts.
+            let _ = timeout(self.settings.timeouts.start * 2, self.learnt()).await;
+        }
+        if self.is_known() { Ok(()) } else { self.refresh().await }
+    }
+
+    /// Whether it is being learned now, because of this call or of an earlier one.
+    pub(super) fn learn(self: &Arc<Self>) -> bool {
+        if self.is_learned.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut life = self.life();
+        if self.settings.start == Start::Manual || self.admit(&life).is_err() {
+            return false;
+        }
+        match life.pool.one_of(Profile::BARE).cloned() {
+            // It runs, but has not told what it offers: the first listing is under way, or failed.
+            Some(instance) => {
+                if self.tried.is_cancelled() {
+                    self.relist_soon(&instance, &life.run);
+                }
+            }
+            // Once: after a failed try only a call, a start by request or a change of the entry tries again.
+            None if self.tried.is_cancelled() => {}
+            None => drop(self.come_patiently(&mut life, &self.unbound())),
+        }
+        // A server that cannot be learned must not hold up every list.
+        !self.tried.is_cancelled()
+    }
+
     /// Lists through `instance` and reports.
     ///
     /// # Errors
@@ -27,8 +111,18 @@ impl Server {
         self.list_through(instance, one).await
     }
 
-    /// `_one`: the right to list, taken before.
-    async fn list_through(&self, instance: &Instance, _one: MutexGuard<'_, ()>) -> Result<(), UpstreamError> {
+    /// The same for those who cannot be asked, unless a listing that was begun after `then` was good.
+    ///
+    /// # Errors
+    /// As `learn_from`.
+    pub(super) async fn learn_since(&self, instance: &Instance, then: Instant) -> Result<(), UpstreamError> {
+        let one = self.listing.lock().await;
+        if one.is_some_and(|begun| begun > then) { Ok(()) } else { self.list_through(instance, one).await }
+    }
+
+    /// `one`: the right to list, taken before.
+    async fn list_through(&self, instance: &Instance, mut one: MutexGuard<'_, Option<Instant>>) -> Result<(), UpstreamError> {
+        let begun = Instant::now();
         let greeting = &instance.greeting;
         let listed = listing::list_all(&instance.link, greeting, self.deadline()).await;
         let id = &self.settings.id;
@@ -50,6 +144,7 @@ impl Server {
                     public,
                 });
                 if instance.profile == Profile::BARE {
+                    *one = Some(begun);
                     self.is_learned.store(true, Ordering::Release);
                 }
                 Ok(())

@@ -1,14 +1,32 @@
-//! The right to put calls on one instance.
+//! The right to put calls on one instance, and how a caller comes by one.
 
-use std::sync::Arc;
+use std::{
+    pin::pin,
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, timeout_at},
+};
 
-use super::{Exchange, UpstreamError, exchange::Wants, instance::Use};
+use super::{
+    Exchange, Server, UpstreamError,
+    exchange::Wants,
+    instance::{Instance, Use},
+    pool::{Key, least_used},
+    wire::Wire,
+};
 use crate::{
+    config::Scope,
     mux::{Deadline, WireId},
     protocol::{Level, Version, capability::Profile},
 };
+
+/// Not written at every call: what lies beside it is read by all threads.
+const USED_TICK_MS: u64 = 16;
 
 /// Who shares an instance (`pool.scope`): the parts a caller brings; the server picks what its scope asks for.
 #[derive(Clone, Debug)]
@@ -100,4 +118,210 @@ impl Lease {
     pub async fn ready(&self) -> Result<(), UpstreamError> {
         self.held.instance().link.ready().await
     }
+}
+
+/// What a caller finds.
+enum Found {
+    Lease(Lease),
+    /// The next failed try is told here; gone when it is worth looking again.
+    Coming(watch::Receiver<Option<UpstreamError>>),
+    /// All there are have broken connections. They leave the pool before these are closed; how the next comes up is known then.
+    Leaving(Wire),
+    /// Each of as many instances as there may be has a caller that can be asked.
+    InUse,
+}
+
+impl Server {
+    /// A ready instance for this sharer, without waiting. `None`: ask `lease`.
+    pub fn try_lease(&self, sharer: &Sharer) -> Option<Lease> {
+        let pool = &self.settings.pool;
+        if pool.scope == Scope::Call {
+            return None;
+        }
+        let ready = self.ready.load();
+        let key = Key::new(pool, ready.is_stateless, sharer);
+        let instances = ready.shares.get(&key)?;
+        if key.is_exclusive() {
+            return alone(instances).map(|held| self.lease_by(held));
+        }
+        let may_grow = instances.len() < pool.size;
+        let instance = least_used(instances)?;
+        // One more instance may take what this one cannot: `lease` decides.
+        let is_busy = instance.uses() >= self.commons.limits.queue;
+        if is_busy && may_grow { None } else { self.lease_of(instance) }
+    }
+
+    /// Starts what is needed and waits for it (bounded by `timeouts.start`). Dropping the future leaves the start under way.
+    ///
+    /// Whoever can be asked and has no session gets an instance that nobody else uses, and waits for one where `pool.size` are in use:
+    /// nothing tells which of two calls a question belongs to, and it may be read by one caller only.
+    ///
+    /// # Errors
+    /// It may not be started, cannot be, or was not ready in time.
+    pub async fn lease(self: &Arc<Self>, sharer: &Sharer) -> Result<Lease, UpstreamError> {
+        let until = self.patience();
+        if self.settings.pool.scope == Scope::Call {
+            return self.lease_fresh(sharer, until).await;
+        }
+        let call_until = Instant::now() + self.settings.timeouts.call;
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            // Before the look: what is given back after it must not be missed.
+            freed.as_mut().enable();
+            let coming = match self.find(sharer)? {
+                Found::Lease(lease) => return Ok(lease),
+                Found::Coming(coming) => coming,
+                Found::Leaving(link) => {
+                    link.signs().closed().await;
+                    continue;
+                }
+                Found::InUse => {
+                    timeout_at(call_until, freed).await.map_err(|_| UpstreamError::in_use(&self.settings.id, self.settings.pool.size))?;
+                    continue;
+                }
+            };
+            let waited = tokio::select! {
+                waited = self.wait(coming, until) => waited,
+                () = freed => Ok(()),
+            };
+            if let Err(error) = waited {
+                // One more could not come up, but a busy one is better than none.
+                return self.any_lease(sharer).ok_or(error);
+            }
+        }
+    }
+
+    /// When a caller last took an instance, to a few milliseconds.
+    pub fn used_at(&self) -> Option<SystemTime> {
+        let used_ms = Some(self.used_ms.load(Ordering::Relaxed)).filter(|used_ms| *used_ms > 0)?;
+        Some(UNIX_EPOCH + Duration::from_millis(used_ms))
+    }
+
+    fn lease_of(&self, instance: &Arc<Instance>) -> Option<Lease> {
+        Some(self.lease_by(Use::new(instance)?))
+    }
+
+    fn lease_by(&self, held: Use) -> Lease {
+        self.touch();
+        Lease::new(held, self.deadline())
+    }
+
+    /// A caller takes an instance.
+    fn touch(&self) {
+        let now_ms = UNIX_EPOCH.elapsed().map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        if now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= USED_TICK_MS {
+            self.used_ms.store(now_ms, Ordering::Relaxed);
+        }
+    }
+
+    fn find(self: &Arc<Self>, sharer: &Sharer) -> Result<Found, UpstreamError> {
+        let mut life = self.life();
+        self.admit(&life)?;
+        // Anew at each look: a start may have shown that the server is of the other era.
+        let key = Key::new(&self.settings.pool, life.is_stateless, sharer);
+        let slot = Some(key.clone());
+        let share = life.pool.share(&slot);
+        let (instances, coming) = share.map_or((&[][..], None), |share| (&share.instances, share.coming.as_ref()));
+        let whole: Vec<_> = instances.iter().filter(|instance| !instance.link.signs().is_broken()).map(Arc::clone).collect();
+        if let (Some(broken), []) = (instances.first(), whole.as_slice()) {
+            return Ok(Found::Leaving(broken.link.clone()));
+        }
+        let may_grow = instances.len() < self.settings.pool.size && coming.is_none_or(|coming| coming.due.is_none());
+        if key.is_exclusive() {
+            if let Some(held) = alone(&whole) {
+                return Ok(Found::Lease(self.lease_by(held)));
+            }
+            if !may_grow && !whole.is_empty() {
+                return Ok(Found::InUse);
+            }
+        } else if let Some(instance) = least_used(&whole) {
+            let is_busy = instance.uses() >= self.commons.limits.queue;
+            if !(is_busy && may_grow)
+                && let Some(lease) = self.lease_of(instance)
+            {
+                return Ok(Found::Lease(lease));
+            }
+        }
+        if let Some(instance) = life.pool.bind(&key) {
+            self.apply_level(&slot, &instance);
+            self.publish(&life);
+            self.replenish(&mut life);
+            if let Some(lease) = self.lease_of(&instance) {
+                return Ok(Found::Lease(lease));
+            }
+        }
+        // One that comes up for nobody in particular will do: whoever is first takes it. Where the era is not known, it tells, and a
+        // stateless server is the same for all.
+        let is_unbound_coming = life.pool.share(&None).is_some_and(|share| share.coming.is_some());
+        let will_do = key.profile == Profile::BARE || (!life.is_known && life.pool.instances().next().is_none());
+        let slot = if is_unbound_coming && will_do { None } else { slot };
+        let coming = self.come_patiently(&mut life, &slot);
+        drop(life);
+        match coming {
+            Ok(coming) => Ok(Found::Coming(coming)),
+            Err(error) => self.any_lease(sharer).map(Found::Lease).ok_or(error),
+        }
+    }
+
+    fn any_lease(&self, sharer: &Sharer) -> Option<Lease> {
+        let ready = self.ready.load();
+        let key = Key::new(&self.settings.pool, ready.is_stateless, sharer);
+        let instances = ready.shares.get(&key)?;
+        if key.is_exclusive() { alone(instances).map(|held| self.lease_by(held)) } else { self.lease_of(least_used(instances)?) }
+    }
+
+    /// `pool.scope: call`: an instance that nobody used before.
+    async fn lease_fresh(self: &Arc<Self>, sharer: &Sharer, until: Instant) -> Result<Lease, UpstreamError> {
+        let id = &self.settings.id;
+        let places = self.places_of(&sharer.principal);
+        let place = timeout_at(until, places.acquire_owned()).await;
+        let Ok(Ok(place)) = place else { return Err(UpstreamError::busy(id)) };
+        // The start holds it too: a caller who leaves must not make room for one more process.
+        let place = Arc::new(place);
+        loop {
+            let coming = {
+                let mut life = self.life();
+                self.admit(&life)?;
+                let key = Key::new(&self.settings.pool, life.is_stateless, sharer);
+                if let Some(instance) = life.pool.bind(&key) {
+                    self.apply_level(&Some(key), &instance);
+                    if let Some(lease) = self.lease_of(&instance) {
+                        instance.occupy(place);
+                        self.replenish(&mut life);
+                        return Ok(lease);
+                    }
+                    continue;
+                }
+                if let Some(left) = life.pool.share(&None).and_then(|share| share.backoff.left(Instant::now())) {
+                    return Err(self.last_failure(&life).retry_after(left));
+                }
+                // Each caller needs one of its own, so starts are not shared.
+                if key.profile != Profile::BARE || life.pool.share(&None).is_some_and(|share| share.coming.is_some()) {
+                    self.launch_beside(&life, key.profile, Arc::clone(&place))
+                } else {
+                    let failed = self.launch(&mut life, &None, None, false);
+                    if let Some(coming) = &mut life.pool.share_mut(&None).coming {
+                        coming.place = Some(Arc::clone(&place));
+                    }
+                    failed
+                }
+            };
+            self.wait(coming, until).await?;
+        }
+    }
+
+    fn places_of(&self, principal: &Arc<str>) -> Arc<Semaphore> {
+        let size = self.settings.pool.size.max(1);
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if !places.contains_key(principal) {
+            // Those who have nothing running are not remembered.
+            places.retain(|_, places| Arc::strong_count(places) > 1 || places.available_permits() < size);
+        }
+        Arc::clone(places.entry(Arc::clone(principal)).or_insert_with(|| Arc::new(Semaphore::new(size))))
+    }
+}
+
+/// One that nobody uses.
+fn alone(instances: &[Arc<Instance>]) -> Option<Use> {
+    instances.iter().find_map(Use::alone)
 }

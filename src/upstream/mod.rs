@@ -1,14 +1,15 @@
 //! The server leg: configured servers, their pools, their children and connections. The only room that starts processes.
 //!
-//! Reading order: `fleet` (all servers), `server` (one, its start and stop by request), `supervise` (how an instance comes up,
-//! serves, ends and comes back), `pool` (whose it is), `learn` (what it lists), `lease` and `exchange` (what a call holds), `inbox`,
-//! `question` and `news` (what a server says by itself), `feed` and `subscription` (what it is asked to tell), `wire` (what carries
-//! it: pipes or HTTP), `child` (process, pipes, first words), `remote` (servers over HTTP). Nothing here knows public names, clients or
-//! what a tool does.
+//! Reading order: `fleet` (all servers), `server` (one, its start and stop by request), `supervise` and `serve` (how an instance comes
+//! up, serves, ends and comes back), `pool` (whose it is), `learn` (what it lists), `lease` and `exchange` (what a call holds), `inbox`,
+//! `question` and `news` (what a server says by itself), `feed` and `subscription` (what it is asked to tell), `keepalive` (is it still
+//! there), `wire` (what carries it: pipes or HTTP), `calls`, `waiter`, `questions`, `room` and `signs` (what either has), `child`
+//! (process, pipes, first words), `remote` (servers over HTTP). Nothing here knows public names, clients or what a tool does.
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod backoff;
+mod calls;
 mod child;
 pub mod error;
 pub mod exchange;
@@ -16,18 +17,24 @@ mod feed;
 pub mod fleet;
 mod inbox;
 mod instance;
+mod keepalive;
 mod learn;
 pub mod lease;
 mod logging;
 pub mod news;
 mod pool;
 pub mod question;
+mod questions;
 mod remote;
+mod room;
+mod serve;
 pub mod server;
+mod signs;
 mod starts;
 pub mod status;
 pub mod subscription;
 mod supervise;
+mod waiter;
 mod wire;
 
 pub use error::UpstreamError;

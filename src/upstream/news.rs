@@ -1,11 +1,11 @@
 //! What a server says outside any call.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::{fleet::NewsDesk, question::Question};
+use super::{fleet::NewsDesk, inbox::Inbox, question::Question};
 use crate::{
     name::ServerId,
-    protocol::{Message, RequestId},
+    protocol::{Message, Method, RequestId},
 };
 
 #[derive(Debug)]
@@ -44,11 +44,22 @@ pub(super) struct Outlet {
     desk: Option<NewsDesk>,
     /// And whether they can be asked.
     whose: Mutex<Option<(Whose, bool)>>,
+    /// The result of `roots/list`, where its callers have none of their own: a raw JSON object.
+    roots: Option<Box<str>>,
 }
 
 impl Outlet {
-    pub(super) fn new(server: ServerId, desk: Option<NewsDesk>) -> Arc<Self> {
-        Arc::new(Self { server, desk, whose: Mutex::default() })
+    pub(super) fn new(server: ServerId, desk: Option<NewsDesk>, roots: Option<Box<str>>) -> Arc<Self> {
+        Arc::new(Self { server, desk, whose: Mutex::default(), roots })
+    }
+
+    pub(super) fn roots(&self) -> Option<&str> {
+        self.roots.as_deref()
+    }
+
+    /// Whether the hub answers such a request of the server itself, whoever could be asked.
+    pub(super) fn answers(&self, method: Method<'_>) -> bool {
+        method == Method::Ping || (method == Method::RootsList && self.roots.is_some())
     }
 
     /// Whose it is from now on, and whether they can be asked.
@@ -67,6 +78,32 @@ impl Outlet {
             (Some(desk), Some(whose)) => desk(News { server: self.server.clone(), whose, what }),
             _ => tracing::debug!(server = %self.server, "news for nobody"),
         }
+    }
+
+    /// Hands a question on: to the call whose inbox this is, else to the session.
+    pub(super) fn ask(&self, question: Question, inbox: Option<Arc<Inbox>>) {
+        match inbox {
+            // One that is handed back is answered by being dropped.
+            Some(inbox) => drop(inbox.ask(question)),
+            None => self.tell(What::Question(question)),
+        }
+    }
+
+    /// Tells who was asked that the server has taken the question back.
+    pub(super) fn withdraw(&self, id: RequestId, asked: Option<Weak<Inbox>>) {
+        match asked {
+            // Nobody saw it yet: its drop finds it closed and says nothing.
+            Some(inbox) => drop(inbox.upgrade().and_then(|inbox| inbox.withdraw(&id))),
+            None => self.tell(What::Withdrawn(id)),
+        }
+    }
+
+    /// The work behind an elicitation by URL is done: of interest to whoever was asked (`inboxes`), who may have left since.
+    pub(super) fn elicited(&self, message: Message, inboxes: Vec<Arc<Inbox>>) {
+        for inbox in inboxes {
+            inbox.note(message.clone());
+        }
+        self.tell(What::Note(message));
     }
 
     fn whose(&self) -> MutexGuard<'_, Option<(Whose, bool)>> {

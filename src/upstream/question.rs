@@ -1,10 +1,18 @@
 //! A server's own request, on its way to somebody who can answer it.
 
-use std::fmt;
+use std::{convert::Infallible, fmt};
 
 use bytes::Bytes;
+use tokio::{sync::oneshot, time::sleep};
 
-use crate::protocol::{Message, Refusal, RequestId, code::Code};
+use crate::{
+    bridge::outgoing,
+    limits::QUESTION_PROGRESS,
+    protocol::{Message, Refusal, RequestId, code::Code},
+};
+
+/// A longer one is none that anybody means.
+const TOKEN_BYTES_MAX: usize = 1024;
 
 /// Answered at most once. Dropping it tells the server that there is no answer.
 pub struct Question {
@@ -34,6 +42,25 @@ impl Question {
     pub fn answer(mut self, response: Bytes) {
         if let Some(reply) = self.reply.take() {
             reply(response);
+        }
+    }
+}
+
+/// The progress token that a server gave its question (raw JSON), if it is one.
+pub(super) fn progress_token(question: &Message) -> Option<String> {
+    let token = question.token(question.scan().meta.progress_token?.value);
+    let is_one = matches!(token.first()?, b'"' | b'-' | b'0'..=b'9') && token.len() <= TOKEN_BYTES_MAX;
+    String::from_utf8(token.to_vec()).ok().filter(|_| is_one)
+}
+
+/// Servers give up on their questions after a minute or so, but wait longer for one that makes progress: somebody is being asked.
+/// Ends with the question (`closed`).
+pub(super) async fn reassure(token: String, mut closed: oneshot::Receiver<Infallible>, say: impl Fn(Bytes)) {
+    for progress in 1.. {
+        tokio::select! {
+            biased;
+            _ = &mut closed => return,
+            () = sleep(QUESTION_PROGRESS) => say(outgoing::progress(&token, progress, "waiting for an answer")),
         }
     }
 }

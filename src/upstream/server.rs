@@ -1,31 +1,29 @@
 //! One configured server: its pool, its state, its start and stop by request.
 //!
-//! The way of a call that finds an instance ready takes no lock: `ready` is a map swapped whole whenever the pool changes.
-//! Everything else goes through `life`, a short lock never held across an await.
+//! Callers find their instances in `lease`. The way of one that finds an instance ready takes no lock: `ready` is a map swapped whole
+//! whenever the pool changes. Everything else goes through `life`, a short lock never held across an await.
 
 use std::{
     collections::{HashMap, HashSet},
-    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use tokio::{
     sync::{Notify, Semaphore, watch},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Lease, Sharer, State, Status, UpstreamError, Usable,
+    State, Status, UpstreamError, Usable,
     child::stderr::Ring,
     fleet::Commons,
-    instance::{Instance, Use},
-    pool::{Key, Pool, Ready, Slot, least_used},
+    pool::{Key, Pool, Ready, Slot},
     remote,
     status::Noise,
 };
@@ -40,8 +38,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How much later than a start's own deadline its callers give up.
 const VERDICT: Duration = Duration::from_millis(500);
-/// Not written at every call: what lies beside it is read by all threads.
-const USED_TICK_MS: u64 = 16;
 
 pub struct Server {
     pub(super) settings: Arc<ServerSettings>,
@@ -63,16 +59,16 @@ pub struct Server {
     pub(super) is_learned: AtomicBool,
     /// The first try to learn it has ended.
     pub(super) tried: CancellationToken,
-    /// One listing at a time.
-    pub(super) listing: tokio::sync::Mutex<()>,
+    /// One listing at a time; when the last good one was begun.
+    pub(super) listing: tokio::sync::Mutex<Option<Instant>>,
     /// Those for whom a listing after `list_changed` is on its way.
     pub(super) relisting: Mutex<HashSet<Profile>>,
     /// Starts and stops by request, one after the other.
     turn: tokio::sync::Mutex<()>,
     /// Under `pool.scope: call`, the instances each principal may have.
-    places: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
+    pub(super) places: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
     /// When a caller last took an instance: milliseconds since 1970, at most `USED_TICK_MS` behind; 0 for never.
-    used_ms: AtomicU64,
+    pub(super) used_ms: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -105,15 +101,6 @@ pub(super) struct Life {
 pub(super) struct Run {
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
-}
-
-/// What a caller finds.
-enum Found {
-    Lease(Lease),
-    /// The next failed try is told here; gone when it is worth looking again.
-    Coming(watch::Receiver<Option<UpstreamError>>),
-    /// Each of as many instances as there may be has a caller that can be asked.
-    InUse,
 }
 
 impl Server {
@@ -165,63 +152,8 @@ impl Server {
         &self.settings
     }
 
-    /// A ready instance for this sharer, without waiting. `None`: ask `lease`.
-    pub fn try_lease(&self, sharer: &Sharer) -> Option<Lease> {
-        let pool = &self.settings.pool;
-        if pool.scope == Scope::Call {
-            return None;
-        }
-        let ready = self.ready.load();
-        let key = Key::new(pool, ready.is_stateless, sharer);
-        let instances = ready.shares.get(&key)?;
-        if key.is_exclusive() {
-            return alone(instances).map(|held| self.lease_by(held));
-        }
-        let may_grow = instances.len() < pool.size;
-        let instance = least_used(instances)?;
-        // One more instance may take what this one cannot: `lease` decides.
-        let is_busy = instance.uses() >= self.commons.limits.queue;
-        if is_busy && may_grow { None } else { self.lease_of(instance) }
-    }
-
-    /// Starts what is needed and waits for it (bounded by `timeouts.start`). Dropping the future leaves the start under way.
-    ///
-    /// Whoever can be asked and has no session gets an instance that nobody else uses, and waits for one where `pool.size` are in use:
-    /// nothing tells which of two calls a question belongs to, and it may be read by one caller only.
-    ///
-    /// # Errors
-    /// It may not be started, cannot be, or was not ready in time.
-    pub async fn lease(self: &Arc<Self>, sharer: &Sharer) -> Result<Lease, UpstreamError> {
-        let until = self.patience();
-        if self.settings.pool.scope == Scope::Call {
-            return self.lease_fresh(sharer, until).await;
-        }
-        let call_until = Instant::now() + self.settings.timeouts.call;
-        loop {
-            let mut freed = pin!(self.freed.notified());
-            // Before the look: what is given back after it must not be missed.
-            freed.as_mut().enable();
-            let coming = match self.find(sharer)? {
-                Found::Lease(lease) => return Ok(lease),
-                Found::Coming(coming) => coming,
-                Found::InUse => {
-                    timeout_at(call_until, freed).await.map_err(|_| UpstreamError::in_use(&self.settings.id, self.settings.pool.size))?;
-                    continue;
-                }
-            };
-            let waited = tokio::select! {
-                waited = self.wait(coming, until) => waited,
-                () = freed => Ok(()),
-            };
-            if let Err(error) = waited {
-                // One more could not come up, but a busy one is better than none.
-                return self.any_lease(sharer).ok_or(error);
-            }
-        }
-    }
-
     /// Until when a caller waits for a start: a little longer than the start itself may take, since its own end says more.
-    fn patience(&self) -> Instant {
+    pub(super) fn patience(&self) -> Instant {
         Instant::now() + self.settings.timeouts.start + VERDICT
     }
 
@@ -249,12 +181,6 @@ impl Server {
             retry: retry.map(|(failures, due)| (failures, SystemTime::now() + due.saturating_duration_since(now))),
             noise,
         }
-    }
-
-    /// When a caller last took an instance, to a few milliseconds.
-    pub fn used_at(&self) -> Option<SystemTime> {
-        let used_ms = Some(self.used_ms.load(Ordering::Relaxed)).filter(|used_ms| *used_ms > 0)?;
-        Some(UNIX_EPOCH + Duration::from_millis(used_ms))
     }
 
     /// By request: forgets back-off, returns after the first good handshake; running already is no error.
@@ -302,54 +228,6 @@ impl Server {
         self.end_run().await;
     }
 
-    /// Lists again (starting it if it may be started), then reports through `Learned`.
-    ///
-    /// # Errors
-    /// It may not or cannot be started, or does not list.
-    pub async fn refresh(self: &Arc<Self>) -> Result<(), UpstreamError> {
-        let until = self.patience();
-        loop {
-            let coming = {
-                let mut life = self.life();
-                self.admit(&life)?;
-                match life.pool.one_of(Profile::BARE).cloned() {
-                    Some(instance) => Ok(instance),
-                    None => Err(self.come_patiently(&mut life, &self.unbound())?),
-                }
-            };
-            match coming {
-                Ok(instance) => {
-                    self.learn_from(&instance).await?;
-                    self.learn_others().await;
-                    return Ok(());
-                }
-                Err(coming) => self.wait(coming, until).await?,
-            }
-        }
-    }
-
-    /// Resolves when the first try to learn this server has ended, well or not.
-    pub async fn learnt(&self) {
-        self.tried.cancelled().await;
-    }
-
-    /// Whether its offer is known: stored, or learned.
-    pub fn is_known(&self) -> bool {
-        self.is_learned.load(Ordering::Acquire)
-    }
-
-    /// Returns when its offer is known: joins the learning under way, or starts and lists it now.
-    ///
-    /// # Errors
-    /// It may not or cannot be started, or does not list.
-    pub async fn know(self: &Arc<Self>) -> Result<(), UpstreamError> {
-        if self.learn() {
-            // Ends by itself after `timeouts.start`; the bound is for a long queue of starts.
-            let _ = timeout(self.settings.timeouts.start * 2, self.learnt()).await;
-        }
-        if self.is_known() { Ok(()) } else { self.refresh().await }
-    }
-
     /// Last lines of stderr, of all instances.
     pub fn stderr(&self) -> String {
         self.stderr.text()
@@ -388,30 +266,6 @@ impl Server {
         let _ = self.wait(coming, self.patience()).await;
     }
 
-    /// Whether it is being learned now, because of this call or of an earlier one.
-    pub(super) fn learn(self: &Arc<Self>) -> bool {
-        if self.is_learned.load(Ordering::Acquire) {
-            return false;
-        }
-        let mut life = self.life();
-        if self.settings.start == Start::Manual || self.admit(&life).is_err() {
-            return false;
-        }
-        match life.pool.one_of(Profile::BARE).cloned() {
-            // It runs, but has not told what it offers: the first listing is under way, or failed.
-            Some(instance) => {
-                if self.tried.is_cancelled() {
-                    self.relist_soon(&instance, &life.run);
-                }
-            }
-            // Once: after a failed try only a call, a start by request or a change of the entry tries again.
-            None if self.tried.is_cancelled() => {}
-            None => drop(self.come_patiently(&mut life, &self.unbound())),
-        }
-        // A server that cannot be learned must not hold up every list.
-        !self.tried.is_cancelled()
-    }
-
     pub(super) fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -448,125 +302,6 @@ impl Server {
         }
     }
 
-    fn lease_of(&self, instance: &Arc<Instance>) -> Option<Lease> {
-        Some(self.lease_by(Use::new(instance)?))
-    }
-
-    fn lease_by(&self, held: Use) -> Lease {
-        self.touch();
-        Lease::new(held, self.deadline())
-    }
-
-    /// A caller takes an instance.
-    fn touch(&self) {
-        let now_ms = UNIX_EPOCH.elapsed().map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-        if now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= USED_TICK_MS {
-            self.used_ms.store(now_ms, Ordering::Relaxed);
-        }
-    }
-
-    fn find(self: &Arc<Self>, sharer: &Sharer) -> Result<Found, UpstreamError> {
-        let mut life = self.life();
-        self.admit(&life)?;
-        // Anew at each look: a start may have shown that the server is of the other era.
-        let key = Key::new(&self.settings.pool, life.is_stateless, sharer);
-        let slot = Some(key.clone());
-        let share = life.pool.share(&slot);
-        let (instances, coming) = share.map_or((&[][..], None), |share| (&share.instances, share.coming.as_ref()));
-        let may_grow = instances.len() < self.settings.pool.size && coming.is_none_or(|coming| coming.due.is_none());
-        if key.is_exclusive() {
-            if let Some(held) = alone(instances) {
-                return Ok(Found::Lease(self.lease_by(held)));
-            }
-            if !may_grow && !instances.is_empty() {
-                return Ok(Found::InUse);
-            }
-        } else if let Some(instance) = least_used(instances) {
-            let is_busy = instance.uses() >= self.commons.limits.queue;
-            if !(is_busy && may_grow)
-                && let Some(lease) = self.lease_of(instance)
-            {
-                return Ok(Found::Lease(lease));
-            }
-        }
-        if let Some(instance) = life.pool.bind(&key) {
-            self.apply_level(&slot, &instance);
-            self.publish(&life);
-            self.replenish(&mut life);
-            if let Some(lease) = self.lease_of(&instance) {
-                return Ok(Found::Lease(lease));
-            }
-        }
-        // One that comes up for nobody in particular will do: whoever is first takes it. Where the era is not known, it tells, and a
-        // stateless server is the same for all.
-        let is_unbound_coming = life.pool.share(&None).is_some_and(|share| share.coming.is_some());
-        let will_do = key.profile == Profile::BARE || (!life.is_known && life.pool.instances().next().is_none());
-        let slot = if is_unbound_coming && will_do { None } else { slot };
-        let coming = self.come_patiently(&mut life, &slot);
-        drop(life);
-        match coming {
-            Ok(coming) => Ok(Found::Coming(coming)),
-            Err(error) => self.any_lease(sharer).map(Found::Lease).ok_or(error),
-        }
-    }
-
-    fn any_lease(&self, sharer: &Sharer) -> Option<Lease> {
-        let ready = self.ready.load();
-        let key = Key::new(&self.settings.pool, ready.is_stateless, sharer);
-        let instances = ready.shares.get(&key)?;
-        if key.is_exclusive() { alone(instances).map(|held| self.lease_by(held)) } else { self.lease_of(least_used(instances)?) }
-    }
-
-    /// `pool.scope: call`: an instance that nobody used before.
-    async fn lease_fresh(self: &Arc<Self>, sharer: &Sharer, until: Instant) -> Result<Lease, UpstreamError> {
-        let id = &self.settings.id;
-        let places = self.places_of(&sharer.principal);
-        let place = timeout_at(until, places.acquire_owned()).await;
-        let Ok(Ok(place)) = place else { return Err(UpstreamError::busy(id)) };
-        // The start holds it too: a caller who leaves must not make room for one more process.
-        let place = Arc::new(place);
-        loop {
-            let coming = {
-                let mut life = self.life();
-                self.admit(&life)?;
-                let key = Key::new(&self.settings.pool, life.is_stateless, sharer);
-                if let Some(instance) = life.pool.bind(&key) {
-                    self.apply_level(&Some(key), &instance);
-                    if let Some(lease) = self.lease_of(&instance) {
-                        instance.occupy(place);
-                        self.replenish(&mut life);
-                        return Ok(lease);
-                    }
-                    continue;
-                }
-                if let Some(left) = life.pool.share(&None).and_then(|share| share.backoff.left(Instant::now())) {
-                    return Err(self.last_failure(&life).retry_after(left));
-                }
-                // Each caller needs one of its own, so starts are not shared.
-                if key.profile != Profile::BARE || life.pool.share(&None).is_some_and(|share| share.coming.is_some()) {
-                    self.launch_beside(&life, key.profile, Arc::clone(&place))
-                } else {
-                    let failed = self.launch(&mut life, &None, None, false);
-                    if let Some(coming) = &mut life.pool.share_mut(&None).coming {
-                        coming.place = Some(Arc::clone(&place));
-                    }
-                    failed
-                }
-            };
-            self.wait(coming, until).await?;
-        }
-    }
-
-    fn places_of(&self, principal: &Arc<str>) -> Arc<Semaphore> {
-        let size = self.settings.pool.size.max(1);
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if !places.contains_key(principal) {
-            // Those who have nothing running are not remembered.
-            places.retain(|_, places| Arc::strong_count(places) > 1 || places.available_permits() < size);
-        }
-        Arc::clone(places.entry(Arc::clone(principal)).or_insert_with(|| Arc::new(Semaphore::new(size))))
-    }
-
     /// May it run at all?
     pub(super) fn admit(&self, life: &Life) -> Result<(), UpstreamError> {
         let id = &self.settings.id;
@@ -583,7 +318,11 @@ impl Server {
     }
 
     /// Joins or begins a start; refuses while the next try is further away than anybody likes to wait.
-    fn come_patiently(self: &Arc<Self>, life: &mut Life, slot: &Slot) -> Result<watch::Receiver<Option<UpstreamError>>, UpstreamError> {
+    pub(super) fn come_patiently(
+        self: &Arc<Self>,
+        life: &mut Life,
+        slot: &Slot,
+    ) -> Result<watch::Receiver<Option<UpstreamError>>, UpstreamError> {
         let now = Instant::now();
         if let Some(share) = life.pool.share(slot) {
             let left = match &share.coming {
@@ -603,7 +342,7 @@ impl Server {
     }
 
     /// Of the start that failed last.
-    fn last_failure(&self, life: &Life) -> UpstreamError {
+    pub(super) fn last_failure(&self, life: &Life) -> UpstreamError {
         start_failed(&self.settings.id, life.last_error.as_deref().unwrap_or("see the log of the hub"))
     }
 
@@ -615,7 +354,7 @@ impl Server {
         }
     }
 
-    async fn wait(&self, mut coming: watch::Receiver<Option<UpstreamError>>, until: Instant) -> Result<(), UpstreamError> {
+    pub(super) async fn wait(&self, mut coming: watch::Receiver<Option<UpstreamError>>, until: Instant) -> Result<(), UpstreamError> {
         match timeout_at(until, coming.changed()).await {
             Err(_) => Err(UpstreamError::start_timed_out(&self.settings.id, self.settings.timeouts.start)),
             // Ready, or stopped: the caller looks again.
@@ -681,11 +420,6 @@ impl Life {
             State::Stopped
         }
     }
-}
-
-/// One that nobody uses.
-fn alone(instances: &[Arc<Instance>]) -> Option<Use> {
-    instances.iter().find_map(Use::alone)
 }
 
 /// `why`: one line, as in the log and in `last_error`.

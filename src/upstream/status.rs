@@ -64,3 +64,12 @@ impl std::ops::AddAssign for Noise {
         self.unknown_answers += other.unknown_answers;
     }
 }
+
+impl std::ops::Add for Noise {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+}

@@ -69,7 +69,7 @@ impl Follow {
         loop {
             tokio::select! {
                 () = self.server.commons.closing.cancelled() => return,
-                () = hold.instance().link.closed() => drop(hold),
+                () = hold.instance().link.signs().closed() => drop(hold),
             }
             tokio::select! {
                 () = self.server.commons.closing.cancelled() => return,

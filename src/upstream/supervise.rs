@@ -1,4 +1,4 @@
-//! How an instance comes up, serves, ends and comes back. One task per start, one per instance.
+//! How an instance comes up. One task per start; how it serves and ends is `serve`.
 //!
 //! ```text
 //! launch ─► come_up: [wait] ─► bring_up ─► joined the pool ─► serve ─┬─► asked, idle, used up: stopped in order
@@ -38,8 +38,9 @@ use super::{
     wire::Wire,
 };
 use crate::{
+    bridge::question,
     config::{
-        Scope, Start,
+        Scope, ServerSettings,
         placeholder::{self, Program, Resolved},
         remote::Destination,
     },
@@ -48,10 +49,7 @@ use crate::{
 };
 
 /// After a process has exited, what it wrote last is still read for so long.
-const LAST_WORDS: Duration = Duration::from_millis(50);
-/// Looks per `idle_stop`: it ends at most a quarter late.
-const IDLE_LOOKS: u32 = 4;
-
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(50);
 /// What has answered the handshake.
 struct Up {
     /// None of a remote server.
@@ -63,10 +61,18 @@ struct Up {
 /// What is started, for whom.
 struct Of<'a> {
     slot: &'a Slot,
+    /// What they can be asked.
     profile: Profile,
+    /// What the server is told: roots that are configured stand in for those that nobody has.
+    told: Profile,
 }
 
-impl Of<'_> {
+impl<'a> Of<'a> {
+    fn new(slot: &'a Slot, profile: Profile, settings: &ServerSettings) -> Self {
+        let told = if settings.roots.is_empty() { profile } else { profile.with(Profile::ROOTS) };
+        Self { slot, profile, told }
+    }
+
     fn born(&self, link: Wire, pid: Option<u32>, greeting: Greeting, outlet: Arc<Outlet>) -> Born {
         let profile = if greeting.version.era() == Era::Handshake { self.profile } else { Profile::BARE };
         Born { link, pid, greeting, profile, outlet }
@@ -86,21 +92,6 @@ enum StartError {
     Connect(#[from] ConnectError),
     #[error("was stopped while it started")]
     Stopped,
-}
-
-/// Why an instance ended.
-#[derive(Debug, thiserror::Error)]
-enum End {
-    #[error("{0}")]
-    Exited(String),
-    #[error("closed its pipe")]
-    Broken,
-    #[error("ended its session")]
-    Unlinked,
-    #[error("asked to stop")]
-    Asked,
-    #[error("idle")]
-    Idle,
 }
 
 impl Server {
@@ -235,7 +226,7 @@ impl Server {
             resolved = resolving => resolved,
         };
         let resolved = resolved.map_err(|error| StartError::Spawn(error.to_string()))??;
-        let of = Of { slot, profile };
+        let of = Of::new(slot, profile, &self.settings);
         let known = self.life().era.take().map(Version::era);
         let up = match (&resolved, known) {
             (Resolved::Remote(destination), known) => self.connect(&of, destination, known, until, run).await,
@@ -261,7 +252,7 @@ impl Server {
     ) -> Result<Up, StartError> {
         let target = Target::new(&self.settings.id, &self.remote, &self.settings.restart, destination);
         let outlet = self.outlet(of);
-        let dial = Dial { target, bounds: self.bounds(), outlet: Arc::clone(&outlet), profile: of.profile, until };
+        let dial = Dial { target, bounds: self.bounds(), outlet: Arc::clone(&outlet), profile: of.told, until };
         let (link, greeting) = tokio::select! {
             biased;
             () = run.stop.cancelled() => return Err(StartError::Stopped),
@@ -275,7 +266,8 @@ impl Server {
     }
 
     fn outlet(&self, of: &Of<'_>) -> Arc<Outlet> {
-        let outlet = Outlet::new(self.settings.id.clone(), self.commons.news.get().cloned());
+        let roots = (of.told != of.profile).then(|| question::roots(&self.settings.roots).into());
+        let outlet = Outlet::new(self.settings.id.clone(), self.commons.news.get().cloned(), roots);
         // Now: many ask for roots with their first breath.
         outlet.settle(of.slot.as_ref().map(Key::owner));
         outlet
@@ -301,7 +293,7 @@ impl Server {
         let greeted = tokio::select! {
             biased;
             () = run.stop.cancelled() => Err(StartError::Stopped),
-            greeted = up.greet(first, of.profile, until) => greeted.map_err(StartError::Greet),
+            greeted = up.greet(first, of.told, until) => greeted.map_err(StartError::Greet),
         };
         match (greeted, up.process.take()) {
             (Ok(greeting), Some(process)) => {
@@ -357,99 +349,6 @@ impl Server {
         }
     }
 
-    async fn serve(self: Arc<Self>, instance: Arc<Instance>, mut process: Option<Process>, stderr: Option<JoinHandle<()>>, run: Run) {
-        let link = &instance.link;
-        let id = &self.settings.id;
-        let end = loop {
-            tokio::select! {
-                biased;
-                () = instance.stop.cancelled() => break End::Asked,
-                status = exited(&mut process) => break End::Exited(status.map_or_else(|| "exited".into(), describe)),
-                () = link.broken() => break if instance.pid.is_some() { End::Broken } else { End::Unlinked },
-                () = self.idle(&instance) => break End::Idle,
-                () = link.list_changed() => self.relist_soon(&instance, &run),
-            }
-        };
-        match &end {
-            End::Exited(_) => {
-                // Its group is dead, so the pipe ends now; an answer written just before counts.
-                let _ = timeout(LAST_WORDS, link.drained()).await;
-            }
-            End::Broken => {
-                let _ = timeout(LAST_WORDS, exited(&mut process)).await;
-            }
-            End::Unlinked | End::Asked | End::Idle => {}
-        }
-        self.leave(&instance, &end, &run);
-        let error = match end {
-            End::Exited(_) | End::Broken => UpstreamError::exited(id),
-            End::Unlinked => link.lost(),
-            End::Asked | End::Idle => UpstreamError::stopped_during_call(id),
-        };
-        link.close(&error);
-        link.leave().await;
-        if let Some(process) = process {
-            process.stop(self.settings.timeouts.stop).await;
-        }
-        finish_reading(stderr).await;
-        self.life().noise += link.noise();
-        tracing::info!(server = %id, pid = instance.pid, why = %end, "ended");
-    }
-
-    /// Out of the pool; comes back if it went by itself.
-    fn leave(self: &Arc<Self>, instance: &Arc<Instance>, end: &End, run: &Run) {
-        let mut life = self.life();
-        if !is_current(&life, run) {
-            return;
-        }
-        let slot = life.pool.remove(instance);
-        self.publish(&life);
-        let (Some(slot), End::Exited(_) | End::Broken | End::Unlinked) = (slot, end) else {
-            life.pool.tidy(&self.settings.restart);
-            self.emit(&life, ServerPhase::Stopped);
-            return;
-        };
-        life.last_error = Some(match end {
-            End::Exited(how) => how.clone(),
-            other => other.to_string(),
-        });
-        life.is_crashed = true;
-        let share = life.pool.share_mut(&slot);
-        share.backoff.lived(&self.settings.restart, instance.ready_at.elapsed());
-        let (wait, may_retry) = share.backoff.fail(&self.settings.restart, Instant::now());
-        // Others of the same sharer are still there, and grow again by need.
-        let is_needed = share.instances.is_empty() && share.coming.is_none();
-        let is_wanted = !instance.is_for_one && !instance.stop.is_cancelled();
-        if is_needed && may_retry && is_wanted && self.admit(&life).is_ok() {
-            self.launch(&mut life, &slot, Some(wait), true);
-        }
-        self.emit(&life, ServerPhase::Failed);
-    }
-
-    /// Resolves when nobody has used it for `idle_stop`; nobody can from then on.
-    async fn idle(&self, instance: &Instance) {
-        let Some(limit) = self.settings.pool.idle_stop.filter(|_| self.settings.start != Start::Boot) else {
-            return std::future::pending().await;
-        };
-        let (mut looks, mut taken) = (0, instance.taken());
-        loop {
-            sleep(limit / IDLE_LOOKS).await;
-            let is_unused = instance.uses() == 0 && instance.taken() == taken && instance.link.in_flight() == 0;
-            (looks, taken) = (if is_unused { looks + 1 } else { 0 }, instance.taken());
-            if looks >= IDLE_LOOKS && self.retire(instance) {
-                return;
-            }
-        }
-    }
-
-    fn retire(&self, instance: &Instance) -> bool {
-        let life = self.life();
-        let unbound = life.pool.share(&None).map(|share| share.instances.as_slice()).unwrap_or_default();
-        let is_unbound = unbound.iter().any(|other| std::ptr::eq(&**other, instance));
-        let is_spare = is_unbound && unbound.len() <= self.settings.pool.spare && instance.profile == Profile::BARE;
-        !is_spare && instance.retire()
-    }
-
     pub(super) fn relist_soon(self: &Arc<Self>, instance: &Arc<Instance>, run: &Run) {
         if self.relisting().insert(instance.profile) {
             run.tasks.spawn(Arc::clone(self).relist_coalesced(Arc::clone(instance)));
@@ -499,7 +398,7 @@ impl Starting {
             biased;
             greeting = &mut greeting => return greeting,
             () = exited => {}
-            () = link.broken() => {}
+            () = link.signs().broken() => {}
         }
         // It may have answered before it went, but nobody could use it.
         Err(GreetError::Gone)
@@ -519,32 +418,14 @@ fn is_forgotten(life: &Life, slot: &Slot) -> bool {
 }
 
 /// No stop by request came since.
-fn is_current(life: &Life, run: &Run) -> bool {
+pub(super) fn is_current(life: &Life, run: &Run) -> bool {
     TaskTracker::ptr_eq(&life.run.tasks, &run.tasks)
 }
 
 /// The process is gone, but somebody who left its group may hold its stderr open for ever.
-async fn finish_reading(stderr: Option<JoinHandle<()>>) {
+pub(super) async fn finish_reading(stderr: Option<JoinHandle<()>>) {
     let Some(mut stderr) = stderr else { return };
     if timeout(LAST_WORDS, &mut stderr).await.is_err() {
         stderr.abort();
-    }
-}
-
-/// What has no process never exits.
-async fn exited(process: &mut Option<Process>) -> Option<std::process::ExitStatus> {
-    match process {
-        Some(process) => process.exited().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// "exited with status 3", "was killed by signal 9".
-fn describe(status: std::process::ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt;
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with status {code}"),
-        (None, Some(signal)) => format!("was killed by signal {signal}"),
-        (None, None) => "exited".to_owned(),
     }
 }

@@ -8,6 +8,7 @@ use super::{
     exchange::{Opened, Wants},
     instance::Use,
     remote,
+    signs::Signs,
     status::Noise,
 };
 use crate::{
@@ -15,6 +16,14 @@ use crate::{
     mux::{Deadline, WireId},
     protocol::{Message, Version, code::Reason},
 };
+
+/// What carries a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carrier {
+    /// Or what behaves like one.
+    Pipe,
+    Http,
+}
 
 /// A handle. The connection ends by `close`, not by dropping handles.
 #[derive(Clone, Debug)]
@@ -92,10 +101,15 @@ impl Wire {
 
     /// The caller has left, the call goes on; `held` lives as long as the call.
     pub(super) fn detach(&self, answered: oneshot::Receiver<Event>, held: Option<Use>) {
-        match self {
-            Self::Pipe(link) => link.detach(answered, held),
-            Self::Http(link) => link.detach(answered, held),
-        }
+        let tasks = match self {
+            Self::Pipe(link) => link.tasks(),
+            Self::Http(link) => link.tasks(),
+        };
+        // Ends with the answer, the deadline or the link, whichever is first.
+        tasks.spawn(async move {
+            let _ = answered.await;
+            drop(held);
+        });
     }
 
     /// Of a call that the connection lost with its runtime.
@@ -106,34 +120,17 @@ impl Wire {
         }
     }
 
-    /// Resolves after the server said that something it lists changed.
-    pub(super) async fn list_changed(&self) {
+    pub(super) fn carrier(&self) -> Carrier {
         match self {
-            Self::Pipe(link) => link.list_changed().await,
-            Self::Http(link) => link.list_changed().await,
+            Self::Pipe(_) => Carrier::Pipe,
+            Self::Http(_) => Carrier::Http,
         }
     }
 
-    /// Resolves when nothing more can be asked, or answered.
-    pub(super) async fn broken(&self) {
+    pub(super) fn signs(&self) -> &Signs {
         match self {
-            Self::Pipe(link) => link.broken().await,
-            Self::Http(link) => link.broken().await,
-        }
-    }
-
-    /// Resolves when it was closed: nothing is open, and nothing can be opened.
-    pub(super) async fn closed(&self) {
-        match self {
-            Self::Pipe(link) => link.closed().await,
-            Self::Http(link) => link.closed().await,
-        }
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        match self {
-            Self::Pipe(link) => link.is_closed(),
-            Self::Http(link) => link.is_closed(),
+            Self::Pipe(link) => link.signs(),
+            Self::Http(link) => link.signs(),
         }
     }
 

@@ -29,7 +29,10 @@ fn questions(tool: &str, arguments: &Value) -> Vec<Vec<Value>> {
             let message = json!({"role": "user", "content": {"type": "text", "text": text("prompt", "say something")}});
             vec![vec![json!({"method": "sampling/createMessage", "params": {"messages": [message], "maxTokens": 64}})]]
         }
-        "ask_roots" => vec![vec![json!({"method": "roots/list"})]],
+        "ask_roots" => {
+            let roots = json!({"method": "roots/list"});
+            vec![arguments["message"].as_str().map_or_else(|| vec![roots.clone()], |message| vec![roots.clone(), form(message.into())])]
+        }
         "ask_two" => vec![vec![form("first?".into()), form("second?".into())]],
         "ask_again" => vec![vec![form("first?".into())], vec![form("second?".into())]],
         _ => vec![vec![form(text("message", "your name?"))]],

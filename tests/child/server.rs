@@ -39,7 +39,7 @@
 //! | `--prompts N`, `--resources N`, `--templates N` | 2, 2, 1 | under `full`: `prompt0`…, `file:///r0`…, `file:///t0/{name}`… |
 //! | `--no-subscribe 1`, `--no-templates 1`, `--no-listen 1` | | these methods do not exist |
 //!
-//! Tools of `full` (can be called in any mode): `ask_form {message}`, `ask_url {url, message}`, `ask_sampling {prompt}`, `ask_roots`,
+//! Tools of `full` (can be called in any mode): `ask_form {message}`, `ask_url {url, message}`, `ask_sampling {prompt}`, `ask_roots {message}` (with a form at once if there is one),
 //! `ask_two` (two forms at once), `ask_again` (two, one after the other), `ask_withdrawn` (takes its question back, then answers), `need_url`
 //! (`-32042` the first time; 2026-07-28: never), `ask_held {file}` (a form; progress with the reply, the answer when that file is there),
 //! `ask_given_up {file}` (a form; answers when that file is there, whatever was said), `ask_outside {method}` (answers, and asks when no call is open), `told` (waits for the

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::{
     client, hub,
-    remote_server::{Script, Speaks},
+    remote_server::{RemoteServer, Script, Speaks},
     server,
 };
 
@@ -52,6 +52,81 @@ async fn nothing_that_a_caller_proves_itself_with_travels_on() {
                 assert!(!value.to_str().unwrap().contains("caller") && name != "authorization", "{name}: {value:?}");
             }
         }
+    }
+}
+
+/// Clients of both eras, of a hub with this server.
+async fn clients(remote: &RemoteServer) -> (hub::Hub, [client::Client; 2]) {
+    let hub = hub::new().server("r", server::remote(&remote.url()).boot()).run();
+    let clients = [client::stateless(&hub), client::session(&hub, "2025-11-25").await];
+    for client in &clients {
+        client.tools().await;
+    }
+    (hub, clients)
+}
+
+fn called(remote: &RemoteServer, tool: &str) -> usize {
+    remote.asked("tools/call").iter().filter(|seen| seen.body["params"]["name"] == tool).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_refused_for_its_headers_is_sent_once_more_with_those_that_the_tool_has_now() {
+    for which in 0..2 {
+        let remote = Script::new(Speaks::Stateless).run().await;
+        let (_hub, clients) = clients(&remote).await;
+        let client = &clients[which];
+        assert_eq!(client.text("r.region", json!({"region": "north"})).await, "north");
+        remote.demand_headers();
+        assert_eq!(client.text("r.region", json!({"region": "south"})).await, "south");
+        assert_eq!(called(&remote, "region"), 3);
+        // What was learned holds for the next.
+        assert_eq!(clients[1].text("r.region", json!({"region": "east"})).await, "east");
+        assert_eq!(called(&remote, "region"), 4);
+
+        let answer = client.ask("tools/call", json!({"name": "r.mismatch", "arguments": {}})).await.json();
+        assert_eq!((&answer["error"]["code"], called(&remote, "mismatch")), (&json!(-32603), 2), "once: {answer}");
+        assert_eq!(client.text("r.echo", json!({"text": "x"})).await, "x");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_is_refused_is_sent_once_more_with_what_its_client_brought() {
+    let remote = Script::new(Speaks::Stateless).run().await;
+    let (_hub, [client, _]) = clients(&remote).await;
+    let meta = json!({"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}});
+    let mut params = json!({"name": "r.asks-back", "arguments": {}, "_meta": meta});
+    let asked = client.ask("tools/call", params.clone()).await.json()["result"].clone();
+    assert_eq!(asked["inputRequests"]["k"]["method"], "elicitation/create", "{asked}");
+    params["requestState"] = asked["requestState"].clone();
+    params["inputResponses"] = json!({"k": {"action": "decline"}});
+    let answer = client.ask("tools/call", params).await.json();
+    let brought = json!(["st", {"k": {"action": "decline"}}]).to_string();
+    assert_eq!((&answer["result"]["content"][0]["text"], called(&remote, "asks-back")), (&json!(brought), 3), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_calls_refused_at_once_have_the_tools_listed_again_a_few_times_at_most() {
+    let remote = Script::new(Speaks::Stateless).run().await;
+    let (hub, _clients) = clients(&remote).await;
+    let sessions = futures_util::future::join_all((0..20).map(|_| client::session(&hub, "2025-11-25"))).await;
+    let before = remote.asked("tools/list").len();
+    remote.demand_headers();
+    let calls = sessions.iter().map(async |client| client.text("r.region", json!({"region": "north"})).await);
+    assert_eq!(futures_util::future::join_all(calls).await, vec!["north"; 20]);
+    let listings = remote.asked("tools/list").len() - before;
+    assert!((1..=10).contains(&listings), "{listings} listings");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_refused_for_its_revision_is_sent_once_more_in_the_one_that_the_server_speaks_now() {
+    for which in 0..2 {
+        let remote = Script::new(Speaks::Stateless).run().await;
+        let (_hub, clients) = clients(&remote).await;
+        assert_eq!(clients[which].text("r.echo", json!({"text": "before"})).await, "before");
+        remote.retire();
+        assert_eq!(clients[which].text("r.echo", json!({"text": "after"})).await, "after");
+        assert_eq!((called(&remote, "echo"), remote.asked("initialize").len()), (3, 1));
+        assert_eq!(clients[1 - which].text("r.echo", json!({"text": "other"})).await, "other");
     }
 }
 

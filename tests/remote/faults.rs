@@ -175,6 +175,34 @@ async fn a_server_that_fails_again_and_again_is_left_alone_for_a_while_and_found
 }
 
 #[tokio::test]
+async fn a_session_that_gives_no_sign_of_life_is_begun_anew() {
+    for speaks in [SESSIONS, Speaks::Legacy] {
+        let server = Script::new(speaks).run().await;
+        let scene = scene_with(&server.url(), json!({"keepalive": 0.1}));
+        let lease = scene.lease().await;
+        let never = call(&lease, "never", json!({}));
+        let handshakes = server.asked("initialize").len();
+        for pings in 1..=3 {
+            server.sees(|_| server.asked("ping").len() >= pings).await;
+        }
+        assert_eq!((scene.server().status().instances, server.asked("initialize").len()), (1, handshakes), "each was answered");
+        if speaks == Speaks::Legacy {
+            // Its stream would end with it.
+            drop((lease, never));
+            scene.close().await;
+            continue;
+        }
+        server.outage(503);
+        assert_eq!(last(never).await.unwrap_err().reason, Reason::ServerExited);
+        server.outage(0);
+        drop(lease);
+        let answer = text(call(&scene.lease().await, "echo", json!({"text": "anew"}))).await;
+        assert_eq!(answer, "anew", "{speaks:?}");
+        scene.close().await;
+    }
+}
+
+#[tokio::test]
 async fn no_server_an_outage_and_a_wrong_address_are_told_apart_and_decide_no_era() {
     let server = Script::new(SESSIONS).run().await;
     for (status, says) in [(401, "needs authorization"), (500, "HTTP 500"), (503, "HTTP 503"), (404, "no MCP server at this address")] {

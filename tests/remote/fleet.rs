@@ -31,7 +31,7 @@ async fn every_revision_is_found_out_listed_and_called() {
             let lease = scene.lease().await;
             assert_eq!(lease.version(), version);
             let learned = scene.learned().await;
-            assert_eq!((learned.version, learned.tools.len()), (version, 7));
+            assert_eq!((learned.version, learned.tools.len()), (version, 10));
             let calls: Vec<_> = (0..20).map(|n| call(&lease, "echo", json!({"text": format!("t{n}")}))).collect();
             for (n, exchange) in calls.into_iter().enumerate() {
                 assert_eq!(text(exchange).await, format!("t{n}"));
@@ -207,6 +207,26 @@ async fn who_cannot_be_asked_is_not_and_the_server_is_told() {
         let line = |wire| mcp_hub::bridge::outgoing::own(wire, "tools/call", r#"{"name":"ask"}"#, lease.version());
         let answer = text(lease.open(&opening, line).unwrap()).await;
         assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["error"]["code"], -32601, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn configured_roots_are_told_where_the_caller_has_none() {
+    for speaks in [Speaks::Sessions("2025-11-25"), Speaks::Handshake("2025-03-26"), Speaks::Legacy] {
+        let server = Script::new(speaks).run().await;
+        let scene = scene_with(&server.url(), json!({"roots": ["file:///a"]}));
+        let lease = scene.lease_for(Profile::FORM).await;
+        let initialize = server.asked("initialize").pop().unwrap();
+        let said = &initialize.body["params"]["capabilities"];
+        assert_eq!((&said["roots"], said["elicitation"].is_object()), (&json!({}), true), "{speaks:?}");
+        let answer = text(call(&lease, "ask-roots", json!({}))).await;
+        assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["result"], json!({"roots": [{"uri": "file:///a"}]}), "{speaks:?}");
+
+        let lease = scene.lease_for(Profile::ROOTS).await;
+        let mut asked = call(&lease, "ask-roots", json!({}));
+        let Event::Question(question) = next(&mut asked).await else { panic!("its own roots") };
+        drop(question);
+        scene.close().await;
     }
 }
 

@@ -5,6 +5,7 @@
 //! | `echo {text}` | answers as JSON; under `Script::streams` as a stream |
 //! | `progress {steps}` | so many notifications of progress, one of the log, then the answer, on a stream |
 //! | `ask` | asks the client for a form on the stream of the call; answers what came back |
+//! | `ask-roots` | asks for the roots likewise |
 //! | `ask-twice` | asks, takes it back, then answers |
 //! | `never` | begins a stream and says nothing more |
 //! | `hold` | says nothing until `release`; not even a status |
@@ -14,6 +15,8 @@
 //! | `html`, `empty`, `broken` | an answer that is none |
 //! | `redirect {to}` | 302 |
 //! | `status {code, retry_after?}` | that status, with no body of use |
+//! | `region {region}` | the region; once it demands headers, `-32020` to a call that does not repeat it there |
+//! | `asks-back` | asks for a form by its result (2026-07-28); `-32020` to the first retry, then what each retry brought |
 //! | `mismatch` | `-32020` |
 
 use std::{
@@ -128,6 +131,9 @@ struct State {
     /// Answers everything with this status, if it is one.
     outage: AtomicU16,
     refuses_sessions: AtomicBool,
+    demands_headers: AtomicBool,
+    is_retired: AtomicBool,
+    has_refused: AtomicBool,
     release: Notify,
     next: AtomicU64,
     connections: Mutex<Vec<JoinHandle<()>>>,
@@ -146,6 +152,9 @@ impl RemoteServer {
             closed: watch::Sender::default(),
             outage: AtomicU16::new(0),
             refuses_sessions: AtomicBool::new(false),
+            demands_headers: AtomicBool::new(false),
+            is_retired: AtomicBool::new(false),
+            has_refused: AtomicBool::new(false),
             release: Notify::new(),
             next: AtomicU64::new(1),
             connections: Mutex::default(),
@@ -221,6 +230,16 @@ impl RemoteServer {
         self.state.refuses_sessions.store(true, Ordering::Relaxed);
     }
 
+    /// From now on `region` is listed as a tool whose argument a header repeats, and demands it. Nobody is told.
+    pub fn demand_headers(&self) {
+        self.state.demands_headers.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on it speaks 2025-11-25 only, and answers anything else with `-32022`.
+    pub fn retire(&self) {
+        self.state.is_retired.store(true, Ordering::Relaxed);
+    }
+
     /// 0: well again.
     pub fn outage(&self, status: u16) {
         self.state.outage.store(status, Ordering::Relaxed);
@@ -292,6 +311,14 @@ impl State {
             (Speaks::Legacy, Method::GET) => self.legacy_stream(),
             (Speaks::Legacy, Method::POST) if head.uri.path() == "/messages" => self.legacy_post(head.uri.query(), body).await,
             (Speaks::Legacy, _) => status(405),
+            (Speaks::Stateless, Method::POST) if self.is_retired.load(Ordering::Relaxed) => {
+                if head.headers.get("mcp-protocol-version").is_some_and(|version| version == STATELESS) {
+                    let mut refusal = error(&body["id"], -32022, "Unsupported protocol version");
+                    refusal["error"]["data"] = json!({"supported": ["2025-11-25"], "requested": STATELESS});
+                    return self.json(400, &refusal);
+                }
+                self.handshake(&head.headers, body).await
+            }
             (Speaks::Stateless, Method::POST) => self.stateless(&head.headers, body).await,
             (Speaks::Sessions(_) | Speaks::Handshake(_), Method::POST) => self.handshake(&head.headers, body).await,
             (Speaks::Sessions(_) | Speaks::Handshake(_), Method::GET) => self.stream(&head.headers),
@@ -312,6 +339,7 @@ impl State {
             && body["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] == STATELESS
             && header("mcp-method").as_deref() == Some(&method)
             && header("mcp-name").as_deref() == name
+            && self.demanded(&body).is_none_or(|region| header("mcp-param-region").as_deref() == Some(region))
             && header("accept").is_some_and(|accept| accept.contains("application/json") && accept.contains("text/event-stream"));
         if !agrees {
             return self.json(400, &error(&id, -32020, "headers and body differ"));
@@ -337,7 +365,10 @@ impl State {
     }
 
     async fn handshake(self: Arc<Self>, headers: &HeaderMap, body: Value) -> Response<Body> {
-        let (Speaks::Sessions(version) | Speaks::Handshake(version)) = self.script.speaks else { unreachable!() };
+        let version = match self.script.speaks {
+            Speaks::Sessions(version) | Speaks::Handshake(version) => version,
+            Speaks::Stateless | Speaks::Legacy => "2025-11-25",
+        };
         let has_sessions = matches!(self.script.speaks, Speaks::Sessions(_));
         let session = headers.get("mcp-session-id").map(|id| id.to_str().unwrap().to_owned());
         let id = body["id"].clone();
@@ -372,6 +403,11 @@ impl State {
             return status(202);
         }
         self.answer(body).await
+    }
+
+    fn demanded<'a>(&self, body: &'a Value) -> Option<&'a str> {
+        let is_demanded = self.demands_headers.load(Ordering::Relaxed) && body["params"]["name"] == "region";
+        body["params"]["arguments"]["region"].as_str().filter(|_| is_demanded)
     }
 
     fn take_response(&self, body: &Value) {
@@ -423,7 +459,7 @@ impl State {
             let answer = json!({"jsonrpc": "2.0", "id": body["id"], "result": initialized("2024-11-05")});
             let _ = stream.send(event(None, &answer.to_string())).await;
         } else if body["method"] == "tools/list" {
-            let _ = stream.send(event(None, &tools(&body["id"]).to_string())).await;
+            let _ = stream.send(event(None, &tools(&body["id"], false).to_string())).await;
         } else if body.get("id").is_some() && body.get("method").is_some() {
             tokio::spawn(async move { self.play(body, stream).await });
         } else {
@@ -435,7 +471,7 @@ impl State {
     async fn answer(self: Arc<Self>, body: Value) -> Response<Body> {
         let id = body["id"].clone();
         if body["method"] == "tools/list" {
-            return self.json(200, &tools(&id));
+            return self.json(200, &tools(&id, self.demands_headers.load(Ordering::Relaxed)));
         }
         if body["method"] != "tools/call" {
             let code = if self.script.speaks == Speaks::Stateless { 404 } else { 200 };
@@ -463,6 +499,19 @@ impl State {
                 }
                 response
             }
+            "region" => self.json(200, &text(&id, arguments["region"].as_str().unwrap_or_default())),
+            "asks-back" => match body["params"]["requestState"].as_str() {
+                None => {
+                    let params = json!({"message": "who?", "requestedSchema": {"type": "object", "properties": {}}});
+                    let requests = json!({"k": {"method": "elicitation/create", "params": params}});
+                    let result = json!({"resultType": "input_required", "inputRequests": requests, "requestState": "st"});
+                    self.json(200, &json!({"jsonrpc": "2.0", "id": id, "result": result}))
+                }
+                Some(_) if !self.has_refused.swap(true, Ordering::Relaxed) => {
+                    self.json(400, &error(&id, -32020, "headers and body differ"))
+                }
+                Some(state) => self.json(200, &text(&id, &json!([state, body["params"]["inputResponses"]]).to_string())),
+            },
             "mismatch" => self.json(400, &error(&id, -32020, "headers and body differ")),
             _ => {
                 let (sender, response) = stream();
@@ -489,12 +538,16 @@ impl State {
                 say(json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params})).await;
                 say(text(&id, "done")).await;
             }
-            name @ ("ask" | "ask-twice") => {
+            name @ ("ask" | "ask-twice" | "ask-roots") => {
                 let question = format!("q{}", self.next.fetch_add(1, Ordering::Relaxed));
                 let (sender, answered) = oneshot::channel();
                 self.asked.lock().unwrap().insert(json!(question).to_string(), sender);
                 let params = json!({"message": "who?", "requestedSchema": {"type": "object", "properties": {}}});
-                say(json!({"jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params})).await;
+                say(match name {
+                    "ask-roots" => json!({"jsonrpc": "2.0", "id": question, "method": "roots/list"}),
+                    _ => json!({"jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params}),
+                })
+                .await;
                 if name == "ask-twice" {
                     let params = json!({"requestId": question});
                     say(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})).await;
@@ -525,9 +578,12 @@ fn initialized(version: &str) -> Value {
         "serverInfo": {"name": "remote", "version": "1"}})
 }
 
-fn tools(id: &Value) -> Value {
-    let tools = ["echo", "progress", "ask", "never", "cut", "resumed", "hold"];
-    let tools: Vec<_> = tools.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
+fn tools(id: &Value, demands_headers: bool) -> Value {
+    let tools = ["echo", "progress", "ask", "never", "cut", "resumed", "hold", "mismatch", "asks-back", "region"];
+    let mut tools: Vec<_> = tools.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
+    if demands_headers {
+        tools[9]["inputSchema"]["properties"]["region"] = json!({"type": "string", "x-mcp-header": "Region"});
+    }
     json!({"jsonrpc": "2.0", "id": id, "result": {"resultType": "complete", "tools": tools, "ttlMs": 0, "cacheScope": "private"}})
 }
 

@@ -1,8 +1,15 @@
 //! Servers that ask: who is asked, through which instance, and who else does not notice.
 
-use mcp_hub::upstream::{Question, What, Whose};
+use std::{collections::HashSet, sync::Arc};
 
-use super::*;
+use bytes::Bytes;
+use mcp_hub::{
+    protocol::{Version, capability::Profile},
+    upstream::{Event, Exchange, Lease, News, Opening, Question, Sharer, What, Whose},
+};
+use serde_json::{Value, json};
+
+use crate::scene::*;
 
 const ALL: Profile = Profile::FORM.with(Profile::URL).with(Profile::SAMPLING).with(Profile::ROOTS);
 const HANDSHAKE: &str = "full --era handshake";
@@ -138,6 +145,35 @@ async fn each_caller_has_an_instance_that_was_told_what_it_can_do() {
         }
         assert_eq!(seen.len(), pids, "{name}");
     }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn configured_roots_are_told_where_the_caller_has_none_of_its_own() {
+    let roots = ["file:///home/me/a", "file:///home/me/b%20c"];
+    let scene = Setup::default()
+        .server("s", HANDSHAKE, json!({"roots": roots}))
+        .server("shared", HANDSHAKE, json!({"roots": roots, "pool": {"scope": "shared"}}))
+        .run();
+    let configured = json!({"roots": [{"uri": roots[0]}, {"uri": roots[1]}]});
+    for (name, caller) in [
+        ("shared", stateless("p", ALL)),
+        ("s", stateless("p", Profile::BARE)),
+        ("s", stateless("p", Profile::FORM)),
+        ("s", of_session("s1", Profile::FORM)),
+    ] {
+        let lease = scene.server(name).lease(&caller).await.unwrap();
+        assert_eq!(lease.profile(), if name == "s" { caller.profile } else { Profile::BARE }, "what can be asked is not more");
+        let declared: Value = serde_json::from_str(&text(&lease, "declared", json!({})).await).unwrap();
+        assert_eq!((&declared["roots"], declared.get("elicitation").is_some()), (&json!({}), lease.profile().can_be_asked()));
+        let mut exchange = ask(&lease, "ask_roots", json!({}));
+        assert_eq!(said(&mut exchange).await, configured, "{name} {caller:?}");
+    }
+    let lease = scene.server("s").lease(&stateless("p", ALL)).await.unwrap();
+    let mut exchange = ask(&lease, "ask_roots", json!({}));
+    answer(question(&mut exchange).await, json!({"roots": []}));
+    assert_eq!(said(&mut exchange).await, json!({"roots": []}), "its own, though they are none");
+    drop((lease, exchange));
     scene.end().await;
 }
 

@@ -1,11 +1,16 @@
 //! What servers offer besides tools, and what they tell when it changes.
 
-use mcp_hub::{
-    protocol::Level,
-    upstream::{Subscription, What, Whose},
-};
+use std::sync::Arc;
 
-use super::*;
+use bytes::Bytes;
+use mcp_hub::{
+    observe::ServerPhase,
+    protocol::{Level, capability::Profile, code::Reason},
+    upstream::{Event, Lease, Opening, State, Subscription, What, Whose},
+};
+use serde_json::{Value, json};
+
+use crate::scene::*;
 
 const ERAS: [&str; 2] = ["handshake", "stateless"];
 
@@ -228,5 +233,40 @@ async fn the_level_of_a_session_holds_for_its_connection_now_and_at_its_next_sta
         let after = server.lease(&other).await.unwrap();
         assert_eq!(text(&after, "log_level", json!({})).await, levels[1], "{name}");
     }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn changed_tools_are_learned_again_a_burst_of_changes_once() {
+    let mut scene = one("changes --era handshake", json!({}));
+    let server = scene.server("s");
+    let lease = lease(&server).await;
+    let first = scene.learned().await.tools.len();
+    // Four announcements right after the handshake.
+    scene.learned().await;
+    assert!(scene.learned.try_recv().is_err());
+    for _ in 0..3 {
+        text(&lease, "grow", json!({})).await;
+    }
+    let mut learned = scene.learned().await;
+    while learned.tools.len() < first + 3 {
+        learned = scene.learned().await;
+    }
+    assert_eq!(names(&learned).last().map(String::as_str), Some("grown2"));
+    server.refresh().await.unwrap();
+    assert_eq!(scene.learned().await.tools.len(), first + 3);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_server_without_tools_is_learned_to_have_none_and_one_whose_pages_never_end_is_cut() {
+    let mut scene = one("echo --no-tools 1", json!({}));
+    call(&scene.server("s"), "echo", json!({})).await;
+    assert!(scene.learned().await.tools.is_empty());
+    scene.end().await;
+    let mut scene = one("echo --loop-cursor 1 --tools 1", json!({}));
+    scene.server("s").refresh().await.unwrap();
+    let names = names(&scene.learned().await);
+    assert_eq!(names.iter().filter(|name| *name == "tool0").count(), 2, "until the cursor comes back");
     scene.end().await;
 }

@@ -18,6 +18,8 @@ fn state(what: What) -> State {
 fn every_kind_of_state_comes_back_as_it_was() {
     let pages = vec![reissue_page()];
     for what in [
+        What::Rooted { state: None, keys: vec!["k\"".into(), String::new()] },
+        What::Rooted { state: Some("s".into()), keys: Vec::new() },
         What::Relay("the server's \"own\" \u{1f510}".into()),
         What::Park { call: u128::MAX, instance: u64::MAX },
         What::Reissue(Needed { pages, round: 3 }),

@@ -25,7 +25,7 @@ struct Talk {
 impl Talk {
     fn new(client: Version) -> Self {
         let profile = [Profile::ROOTS, Profile::SAMPLING, Profile::FORM, Profile::URL].into_iter().fold(Profile::BARE, Profile::with);
-        Self { shim: Shim::new(client, profile), minted: 0 }
+        Self { shim: Shim::new(client, profile, None), minted: 0 }
     }
 
     fn required(&mut self, members: &str) -> Step {
@@ -115,7 +115,7 @@ fn what_the_client_cannot_do_ends_the_request_before_anything_is_asked() {
     };
     fails(&mut Talk::new(Version::V2025_06_18), &format!(r#""inputRequests":{{"a":{FORM},"b":{URL}}}"#), r#"{"elicitation":{"url":{}}}"#);
     fails(&mut Talk::new(Version::V2025_03_26), &format!(r#""inputRequests":{{"a":{FORM}}}"#), r#"{"elicitation":{"form":{}}}"#);
-    let mut bare = Talk { shim: Shim::new(Version::V2025_11_25, Profile::FORM), minted: 0 };
+    let mut bare = Talk { shim: Shim::new(Version::V2025_11_25, Profile::FORM, None), minted: 0 };
     fails(&mut bare, &format!(r#""inputRequests":{{"a":{ROOTS}}}"#), r#"{"roots":{}}"#);
 }
 
@@ -162,8 +162,30 @@ fn a_server_that_only_says_come_back_is_paced_and_rounds_end() {
 
 #[test]
 fn what_is_malformed_becomes_an_error() {
-    let mut shim = Shim::new(Version::V2025_11_25, Profile::FORM);
+    let mut shim = Shim::new(Version::V2025_11_25, Profile::FORM, None);
     let answer = message(r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","inputRequests":[]}}"#);
     let refusal = shim.handle_input_required(&answer, None, &mut String::new, now()).unwrap_err();
     assert_eq!(refusal.code, Code::Internal);
+}
+
+#[test]
+fn roots_of_the_entry_stand_in_for_a_session_without_its_own() {
+    const ROOTS: &str = r#""r":{"method":"roots/list"}"#;
+    let form = r#"{"method":"elicitation/create","params":{"message":"m","requestedSchema":{"type":"object"}}}"#;
+    let talk = |profile| Talk { shim: Shim::new(Version::V2025_11_25, profile, Some(r#"{"roots":[]}"#.into())), minted: 0 };
+    let responses = |step| match step {
+        Step::Retry(Retry { responses, state, pause, .. }) => (responses.unwrap(), state, pause),
+        step => panic!("{step:?}"),
+    };
+    let step = talk(Profile::BARE).required(&format!(r#""inputRequests":{{{ROOTS}}},"requestState":"s""#));
+    assert_eq!(responses(step), (r#"{"r":{"roots":[]}}"#.into(), Some("s".into()), Duration::ZERO));
+
+    let mut both = talk(Profile::FORM);
+    let asked = both.asked(&format!(r#""inputRequests":{{{ROOTS},"f":{form}}}"#));
+    assert_eq!(asked.len(), 1);
+    let step = both.result(asked[0].0, r#"{"action":"decline"}"#);
+    assert_eq!(responses(step).0, r#"{"r":{"roots":[]},"f":{"action":"decline"}}"#);
+
+    assert_eq!(talk(Profile::ROOTS).asked(&format!(r#""inputRequests":{{{ROOTS}}}"#)).len(), 1, "it has its own");
+    assert!(matches!(talk(Profile::BARE).required(&format!(r#""inputRequests":{{{ROOTS},"f":{form}}}"#)), Step::Fail(_)));
 }

@@ -1,10 +1,10 @@
 //! One process and its pipes. Knows nothing of pools, restarts or who calls.
 
+mod heard;
 pub(super) mod link;
 pub(super) mod listing;
 pub(super) mod probe;
 pub(super) mod process;
-pub(super) mod questions;
 pub(super) mod reader;
 pub(super) mod stderr;
 pub(super) mod unrun;

@@ -53,7 +53,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut output: impl AsyncRead + Unpin,
                 continue;
             }
             Ok(Ok(0)) => break,
-            Ok(Ok(count)) => count,
+            Ok(Ok(count)) => {
+                shared.signs.hear();
+                count
+            }
             Ok(Err(error)) => {
                 tracing::debug!(server = %shared.server, %error, "the server cannot be read");
                 break;

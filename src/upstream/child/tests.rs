@@ -1,6 +1,7 @@
 //! A link against a server that is a pair of pipes in this test's hand. Time is paused.
 
 mod asking;
+mod keepalive;
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,7 +37,7 @@ struct Peer {
 
 /// `pipe`: how many bytes the pipe to the server holds.
 fn link_with(queue: usize, line_bytes: usize, pipe: usize) -> (Link, Peer) {
-    link_of(Outlet::new(server_id(), None), queue, line_bytes, pipe)
+    link_of(Outlet::new(server_id(), None, None), queue, line_bytes, pipe)
 }
 
 fn link_of(outlet: Arc<Outlet>, queue: usize, line_bytes: usize, pipe: usize) -> (Link, Peer) {
@@ -353,7 +354,7 @@ async fn the_end_of_the_servers_output_breaks_the_link_after_its_last_line() {
     let id = peer.asked("tools/call").await;
     peer.write(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)).await;
     drop(peer.output);
-    link.broken().await;
+    link.signs().broken().await;
     link.drained().await;
     result(exchange.next().await);
 }
@@ -386,7 +387,7 @@ async fn the_servers_own_requests_are_answered_and_its_changes_announced() {
     assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(0), &json!(-32601)));
     peer.say(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})).await;
     peer.say(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})).await;
-    link.list_changed().await;
+    link.signs().list_changed().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,7 +24,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut pipe: impl AsyncWrite + Unpin) 
     loop {
         {
             let mut core = shared.lock();
-            if core.is_closed {
+            if core.calls.is_closed() {
                 return;
             }
             if batch.is_empty() {
@@ -32,7 +32,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut pipe: impl AsyncWrite + Unpin) 
                 shared.wire.sent_each(&batch.lines);
                 shared.make_room(&core, taken);
             }
-            let due = core.connection.poll_timeout().map(Instant::from_std);
+            let due = core.calls.due();
             if let Some(due) = due.filter(|due| armed.is_none_or(|armed| *due < armed)) {
                 timer.as_mut().reset(due);
                 armed = Some(due);
@@ -44,7 +44,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut pipe: impl AsyncWrite + Unpin) 
                 Ok(()) => {}
                 Err(error) => {
                     tracing::debug!(server = %shared.server, %error, "the server reads no more");
-                    shared.broken.cancel();
+                    shared.signs.broken.cancel();
                     break;
                 }
             },
@@ -61,9 +61,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut pipe: impl AsyncWrite + Unpin) 
 
 async fn deadlines(shared: &Shared) {
     loop {
-        let due = shared.lock().connection.poll_timeout().map(Instant::from_std);
+        let due = shared.lock().calls.due();
         tokio::select! {
-            () = shared.closed.cancelled() => return,
+            () = shared.signs.closed() => return,
             () = sleep_until(due.unwrap_or_else(|| Instant::now() + FAR)) => shared.handle_timeout(Instant::now()),
         }
     }

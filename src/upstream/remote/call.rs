@@ -105,6 +105,7 @@ pub(super) async fn converse(
     let new_session = session_of(response.headers());
     if !status.is_server_error() {
         shared.dial.target.common.reach();
+        shared.signs.hear();
     }
     if !status.is_success() {
         let message = refusal(shared, wire, response, session).await?;
@@ -229,6 +230,7 @@ async fn read(shared: &Arc<Shared>, wire: WireId, events: &mut Events) -> Result
 pub(super) fn read_event(shared: &Shared, data: String, wire: Option<WireId>) -> Result<impl IntoIterator<Item = Message> + use<>, Fault> {
     let bytes = Bytes::from(data);
     shared.dial.target.wire.received(&bytes);
+    shared.signs.hear();
     match messages(bytes.clone()) {
         Ok(messages) => Ok(messages),
         Err(error) => {

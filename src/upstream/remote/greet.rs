@@ -18,7 +18,8 @@ use super::{
     call::{Answered, converse},
     fault::Fault,
     legacy,
-    link::{Link, Shared, names_of},
+    link::{Link, Shared},
+    names,
     session::{self, Session},
     target::{Head, Target},
 };
@@ -125,7 +126,7 @@ impl Unfinished<'_> {
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if let Some(link) = self.0 {
-            link.0.closed.cancel();
+            link.0.signs.closed.cancel();
         }
     }
 }
@@ -163,8 +164,8 @@ async fn greet(shared: &Arc<Shared>, known: Option<Era>) -> Result<Result<Greeti
 /// `None`: not of the stateless era.
 async fn discover(shared: &Arc<Shared>) -> Result<Option<Greeting>, ConnectError> {
     let line = outgoing::own(own_id(), "server/discover", "{}", Version::STATELESS);
-    let names = names_of(&line);
-    let head = Head { version: Some(Version::STATELESS), session: None, names: Some(&names) };
+    let headers = names::of_line(&line);
+    let head = Head { version: Some(Version::STATELESS), session: None, names: Some(&headers) };
     let answered = converse(shared, own_id(), trimmed(line), head, &Session::default()).await;
     let message = match answered {
         Ok(Answered { message, .. }) => message,

@@ -52,7 +52,7 @@ impl Session {
 /// The session that `initialize` began takes effect.
 pub(super) async fn begin(shared: &Arc<Shared>, id: Option<HeaderValue>) {
     let epoch = shared.session.load().epoch + 1;
-    let session = Arc::new(Session { id, epoch, ended: shared.closed.child_token() });
+    let session = Arc::new(Session { id, epoch, ended: shared.signs.closed.child_token() });
     shared.session.swap(Arc::clone(&session)).ended.cancel();
     if let Some(version) = shared.version() {
         // Nothing else may be said before the server has this.
@@ -76,12 +76,12 @@ pub(super) async fn renew(shared: &Arc<Shared>, epoch: u64) -> Result<(), Fault>
         Ok(Ok((greeting, id))) if Some(greeting.version) == shared.version() => {
             begin(shared, id).await;
             // What was said meanwhile is lost; lists may have changed.
-            shared.list_changed.notify_one();
+            shared.signs.list_changed.notify_one();
             Ok(())
         }
         // Another revision, or none: what was learned of this server no longer holds.
         _ => {
-            shared.broken.cancel();
+            shared.signs.broken.cancel();
             Err(Fault::SessionLost)
         }
     }
@@ -120,7 +120,7 @@ async fn listen(shared: &Arc<Shared>, session: &Arc<Session>) {
             Ok(response) if response.status() == StatusCode::OK && media(response.headers()) == Media::Stream => {
                 if was_open && last_id.is_none() {
                     // What was said in between is lost.
-                    shared.list_changed.notify_one();
+                    shared.signs.list_changed.notify_one();
                 }
                 was_open = true;
                 let mut events = Events::new(body(shared, response), shared.dial.bounds.line_bytes);

@@ -13,7 +13,7 @@ const NOTED: Wants = Wants { notes: true, ..Wants::NOTHING };
 /// A link of a session's own connection, and what it says to the desk.
 fn session_link(can_be_asked: bool) -> (Link, Peer, mpsc::UnboundedReceiver<News>) {
     let (sender, news) = mpsc::unbounded_channel();
-    let outlet = Outlet::new(server_id(), Some(Arc::new(move |news| drop(sender.send(news)))));
+    let outlet = Outlet::new(server_id(), Some(Arc::new(move |news| drop(sender.send(news)))), None);
     outlet.settle(Some((Whose::Session("s1".into()), can_be_asked)));
     let (link, peer) = link_of(outlet, 1024, 1 << 20, 1 << 16);
     link.set_version(Version::V2025_11_25);
@@ -238,6 +238,72 @@ async fn outside_calls_a_session_is_asked_and_nobody_else() {
     peer.ask(json!(0)).await;
     assert_eq!(peer.read().await["error"]["code"], -32601, "a session that was never told of");
     assert!(news.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_waits_with_a_token_hears_of_it_until_its_question_is_closed() {
+    async fn asks(peer: &mut Peer, id: &str, token: Value) {
+        let params = json!({"message": "?", "_meta": {"progressToken": token}});
+        peer.say(json!({"jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": params})).await;
+    }
+    async fn waits(peer: &mut Peer, token: &Value, progress: u32) {
+        let since = Instant::now();
+        let said = peer.read().await;
+        assert_eq!((&said["method"], since.elapsed()), (&json!("notifications/progress"), limits::QUESTION_PROGRESS), "{said}");
+        assert_eq!((&said["params"]["progressToken"], &said["params"]["progress"]), (token, &json!(progress)), "{said}");
+    }
+    let (link, mut peer) = link();
+    for token in [json!(7), json!("a\"b"), json!(0)] {
+        for ends in ["answered", "dropped", "withdrawn", "with its call"] {
+            let mut exchange = open_wanting(&link, ASKED);
+            peer.asked("tools/call").await;
+            asks(&mut peer, "q", token.clone()).await;
+            let question = question(&mut exchange).await;
+            for progress in 1..=4 {
+                waits(&mut peer, &token, progress).await;
+            }
+            match ends {
+                "answered" => answer(question, "{}"),
+                "dropped" => drop(question),
+                "withdrawn" => {
+                    peer.take_back(json!("q")).await;
+                    assert!(matches!(exchange.next().await, Event::Withdrawn(_)));
+                    drop(question);
+                }
+                _ => {
+                    drop(exchange);
+                    assert_eq!(peer.read().await["method"], "notifications/cancelled");
+                    drop(question);
+                    assert_eq!(peer.read().await["error"]["code"], -32603);
+                    tokio::time::sleep(3 * limits::QUESTION_PROGRESS).await;
+                    peer.reads_next(&link, "done").await;
+                    continue;
+                }
+            }
+            if ends != "withdrawn" {
+                assert_eq!(peer.read().await["id"], "q", "{ends}");
+            }
+            tokio::time::sleep(3 * limits::QUESTION_PROGRESS).await;
+            peer.reads_next(&link, "done").await;
+            drop(exchange);
+            assert_eq!(peer.read().await["method"], "notifications/cancelled");
+        }
+    }
+    // What is no token, and what asks for no progress.
+    for token in [json!(null), json!({}), json!([1]), json!(true), json!("x".repeat(2000))] {
+        let mut exchange = open_wanting(&link, ASKED);
+        peer.asked("tools/call").await;
+        asks(&mut peer, "q", token).await;
+        let question = question(&mut exchange).await;
+        tokio::time::sleep(3 * limits::QUESTION_PROGRESS).await;
+        answer(question, "{}");
+        assert_eq!(peer.read().await["id"], "q");
+        drop(exchange);
+        assert_eq!(peer.read().await["method"], "notifications/cancelled");
+    }
+    link.close(&link.lost());
+    peer.tasks.close();
+    peer.tasks.wait().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,153 @@
+//! What the server says, read: each message to whom it concerns. Never waits.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{call, fault::Fault, link::Shared};
+use crate::{
+    bridge::outgoing,
+    limits,
+    mux::WireId,
+    protocol::{Era, Kind, Message, Method, RequestId, code::Code},
+    upstream::{
+        Event, Question, What,
+        calls::Asking,
+        question::{progress_token, reassure},
+    },
+};
+
+impl Shared {
+    pub(super) fn handle_answer(&self, wire: WireId, answer: Message) {
+        if answer.kind() == Kind::Error && self.is_stateless() {
+            self.heed(&answer);
+        }
+        match self.take(wire) {
+            Some(waiter) => waiter.end(Event::Answer(answer)),
+            None => tracing::debug!(server = %self.dial.server(), %wire, "answer to no open call"),
+        }
+    }
+
+    pub(super) fn handle_fault(&self, wire: WireId, fault: &Fault) {
+        self.dial.target.fail(fault);
+        if let Some(waiter) = self.take(wire) {
+            waiter.end(Event::Failed(fault.told(self.dial.server())));
+        }
+    }
+
+    /// Errors that say what the hub knows of this server is out of date.
+    fn heed(&self, error: &Message) {
+        let code = error.scan().error_code.map(|code| error.token(code));
+        let is = |other: Code| code.is_some_and(|code| code == other.number().to_string().as_bytes());
+        if is(Code::HeaderMismatch) {
+            // The schema that said which arguments are repeated in headers has changed.
+            self.signs.list_changed.notify_one();
+        } else if is(Code::UnsupportedVersion) {
+            // The next start finds out what it speaks now.
+            self.signs.broken.cancel();
+        }
+    }
+
+    /// `wire`: the call on whose stream it came; `None`: a stream that belongs to no call.
+    pub(super) fn handle_notification(self: &Arc<Self>, wire: Option<WireId>, message: Message) {
+        match message.method() {
+            Method::Progress => {
+                let wire = message.scan().progress_token.and_then(|token| WireId::parse(message.token(token)));
+                if let Some(wire) = wire {
+                    self.handle_progress(wire, message);
+                }
+            }
+            Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged => self.signs.list_changed.notify_one(),
+            Method::Cancelled => self.handle_cancelled(&message),
+            // Bounded in bytes by this; in count by whoever keeps them.
+            method if message.bytes().len() > limits::NOTE_BYTES_MAX => {
+                let bytes = message.bytes().len();
+                tracing::debug!(server = %self.dial.server(), method = method.as_str(), bytes, "notification too large, dropped");
+            }
+            Method::ResourcesUpdated => self.dial.outlet.tell(What::Updated(message)),
+            Method::ElicitationComplete => {
+                let inboxes = self.with_calls(|calls| calls.inboxes_asked());
+                self.dial.outlet.elicited(message, inboxes);
+            }
+            method => match wire.and_then(|wire| self.with_calls(|calls| calls.inbox_of(wire))) {
+                Some(inbox) => inbox.note(message),
+                None if method == Method::LogMessage => self.dial.outlet.tell(What::Log(message)),
+                None => self.dial.outlet.tell(What::Note(message)),
+            },
+        }
+    }
+
+    fn handle_progress(&self, wire: WireId, message: Message) {
+        let now = Instant::now();
+        if let Some(inbox) = self.with_calls(|calls| calls.progress(wire, now)) {
+            inbox.progress(message, now);
+        }
+    }
+
+    /// A request of the server's own.
+    pub(super) fn handle_request(self: &Arc<Self>, wire: Option<WireId>, request: Message) {
+        let is_handshake = self.version().is_some_and(|version| version.era() == Era::Handshake);
+        match request.id() {
+            Some(id) if is_handshake && !self.dial.outlet.answers(request.method()) => self.handle_question(wire, id, request),
+            // 2026-07-28 knows no requests of servers, and no way to answer one.
+            _ if self.is_stateless() => tracing::debug!(server = %self.dial.server(), "a request of a server that may send none"),
+            _ => self.answer(&request),
+        }
+    }
+
+    fn handle_question(self: &Arc<Self>, wire: Option<WireId>, id: RequestId, request: Message) {
+        let outlet = &self.dial.outlet;
+        let server = self.dial.server();
+        match self.with_calls(|calls| calls.ask(&id, wire, outlet.takes_questions())) {
+            Asking::Twice => tracing::debug!(%server, "a question under the id of one that is open"),
+            Asking::Nobody => {
+                tracing::debug!(%server, method = request.method().as_str(), "a question that nobody can be asked");
+                self.answer(&request);
+            }
+            Asking::Somebody { inbox, serial } => {
+                self.reassure(&id, serial, &request);
+                let shared = Arc::clone(self);
+                outlet.ask(Question::new(request, Box::new(move |response| shared.handle_reply(&id, serial, response))), inbox);
+            }
+        }
+    }
+
+    /// For as long as the question is open, if its server can be told.
+    fn reassure(self: &Arc<Self>, id: &RequestId, serial: u64, request: &Message) {
+        let Some(token) = progress_token(request) else { return };
+        let Some(closed) = self.with_calls(|calls| calls.questions.closed(id, serial)) else { return };
+        let (shared, id) = (Arc::clone(self), id.clone());
+        self.tasks.spawn(reassure(token, closed, move |line| {
+            if shared.with_calls(|calls| calls.questions.is_current(&id, serial)) {
+                shared.note(line);
+            }
+        }));
+    }
+
+    /// Somebody answered a question; too late if it was taken back.
+    fn handle_reply(self: &Arc<Self>, id: &RequestId, serial: u64, response: Bytes) {
+        if !self.with_calls(|calls| calls.answered(id, serial, Instant::now())) {
+            return;
+        }
+        self.timer.notify_one();
+        // None is dropped for want of room: there are no more than questions, which are bounded.
+        let shared = Arc::clone(self);
+        self.tasks.spawn(async move { call::tell(&shared, response).await });
+    }
+
+    /// The server takes a question back.
+    fn handle_cancelled(&self, message: &Message) {
+        let Some(id) = message.scan().request_id.and_then(|span| message.request_id_at(span)) else { return };
+        if let Some(asked) = self.with_calls(|calls| calls.withdraw(&id, Instant::now())) {
+            self.dial.outlet.withdraw(id, asked);
+        }
+    }
+
+    /// By the hub itself: `ping`, roots that are configured, and what nobody can be asked.
+    fn answer(self: &Arc<Self>, request: &Message) {
+        if let Some(line) = outgoing::answer_server(request, self.dial.outlet.roots()) {
+            self.note(line);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What a connection signals to those who watch it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, Default)]
+pub(super) struct Signs {
+    pub(super) list_changed: Notify,
+    pub(super) broken: CancellationToken,
+    pub(super) closed: CancellationToken,
+    heard: AtomicBool,
+}
+
+impl Signs {
+    /// Resolves after the server said that something it lists changed.
+    pub(super) async fn list_changed(&self) {
+        self.list_changed.notified().await;
+    }
+
+    /// Resolves when nothing more can be asked, or answered: a pipe has ended, or a session that there will be no other of.
+    pub(super) async fn broken(&self) {
+        self.broken.cancelled().await;
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.is_cancelled()
+    }
+
+    /// Resolves when it was closed: nothing is open, and nothing can be opened.
+    pub(super) async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+
+    /// The server said something.
+    pub(super) fn hear(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Since it was last asked.
+    pub(super) fn was_heard(&self) -> bool {
+        self.heard.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+}
