@@ -362,3 +362,6 @@ impl Lists {
     }
 }
 
+
+#[cfg(test)]
+mod tests;
