@@ -153,10 +153,10 @@ async fn a_killed_hub_costs_its_open_calls_and_nothing_else() {
     for editor in &mut editors {
         for id in [json!("open"), json!(2)] {
             let failed = editor.heard.answer(id).await;
-            assert_eq!((&failed["error"]["code"], &failed["error"]["data"]), (
-                &json!(-32603),
-                &json!({"origin": "hub", "reason": "hub_exited", "retryable": false})
-            ));
+            assert_eq!(
+                (&failed["error"]["code"], &failed["error"]["data"]),
+                (&json!(-32603), &json!({"origin": "hub", "reason": "hub_exited", "retryable": false}))
+            );
         }
         editor.heard.pick(|message| message["method"] == "notifications/tools/list_changed").await;
     }

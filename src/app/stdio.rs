@@ -4,6 +4,10 @@
 use std::{process::ExitCode, sync::Arc};
 
 use serde_json::json;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Core, Place, Shards, Signals, fail, no_runtime};
@@ -77,14 +81,14 @@ pub fn serve_stdio(
 /// From hub to hub, as long as there is another. `None`: the client has left, or is to be left.
 async fn lead<R, W>(
     front: &mut Front<R, W>,
-    mut hub: tokio::net::UnixStream,
+    mut hub: UnixStream,
     sharing: &Sharing,
     stop: &CancellationToken,
     signals: &mut Signals,
 ) -> Option<Found>
 where
-    R: tokio::io::AsyncRead + Unpin,
-    W: tokio::io::AsyncWrite + Unpin,
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
 {
     let place = sharing.as_ref().ok()?;
     loop {

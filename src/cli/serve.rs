@@ -66,7 +66,8 @@ pub(super) fn stdio(args: &StdioArgs) -> ExitCode {
     // A process that is not the hub keeps no log.
     let log = |settings: &Settings| {
         // stdout is the wire.
-        let log = Log::start(&Plan { level: &settings.log_level, format: app::log_format(settings), sink: Sink::Stderr, file: place.log() });
+        let log =
+            Log::start(&Plan { level: &settings.log_level, format: app::log_format(settings), sink: Sink::Stderr, file: place.log() });
         warn(&settings.problems);
         log
     };

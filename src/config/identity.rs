@@ -127,5 +127,126 @@ fn is_of_the_terminal(name: &str, origins: &[Origin]) -> bool {
 pub fn socket_folders(state: &Path, environment: &Environment) -> Vec<PathBuf> {
     let set = |name: &str| environment.vars.get(name).filter(|value| value.starts_with('/')).map(PathBuf::from);
     let temporary = set("TMPDIR").unwrap_or_else(|| "/tmp".into()).join(format!("mcp-hub-{}", rustix::process::geteuid().as_raw()));
-    [Some(state.join("local")), set("XDG_RUNTIME_DIR").map(|folder| folder.join("mcp-hub")), Some(temporary)].into_iter().flatten().collect()
+    [Some(state.join("local")), set("XDG_RUNTIME_DIR").map(|folder| folder.join("mcp-hub")), Some(temporary)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::read::{self, Overrides};
+
+    struct Scene {
+        folder: tempfile::TempDir,
+        environment: Environment,
+    }
+
+    fn scene(config: &str) -> Scene {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("s.json"), config).unwrap();
+        fs::write(folder.path().join("token"), "one").unwrap();
+        let vars = [("PATH", "/bin"), ("HOME", "/h"), ("TERM", "dumb"), ("TOKEN", "t"), ("OTHER", "o")];
+        let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let environment = Environment { vars, cwd: folder.path().to_owned(), exe: "/opt/mcp-hub".into() };
+        Scene { folder, environment }
+    }
+
+    impl Scene {
+        fn identity(&self) -> Identity {
+            let settings = read::read(&[self.folder.path().join("s.json")], &self.environment, &Overrides::default()).unwrap();
+            Identity::of(&settings, &self.environment, &[Path::new("/state")])
+        }
+
+        fn set(&mut self, name: &str, value: &str) {
+            self.environment.vars.insert(name.to_owned(), value.to_owned());
+        }
+    }
+
+    fn entry(fields: &str) -> String {
+        format!(r#"{{"mcpServers": {{"s": {{{fields}}}}}}}"#)
+    }
+
+    /// Whether each of these changes makes another hub: variables, the working folder, a file that an entry names, the configuration.
+    fn check(fields: &str, other: [(&str, bool); 6]) {
+        for (what, differs) in other {
+            let mut scene = scene(&entry(fields));
+            let before = scene.identity();
+            assert_eq!(scene.identity(), before, "{fields}: it is the same each time");
+            match what {
+                "cwd" => scene.environment.cwd = "/elsewhere".into(),
+                "file" => fs::write(scene.folder.path().join("token"), "two").unwrap(),
+                "config" => fs::write(scene.folder.path().join("s.json"), entry(fields) + " // new").unwrap(),
+                variable => scene.set(variable, "new"),
+            }
+            assert_eq!(scene.identity() != before, differs, "{fields}: {what}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_is_started_with_makes_the_hub() {
+        let plain = [("PATH", true), ("TERM", false), ("OTHER", false), ("cwd", true), ("file", false), ("config", true)];
+        check(r#""command": "c""#, plain);
+        check(r#""command": "c", "cwd": "relative""#, plain);
+        check(
+            r#""command": "c", "env": {"A": "${TOKEN}"}"#,
+            [("TOKEN", true), ("OTHER", false), ("TERM", false), plain[0], plain[3], plain[5]],
+        );
+        check(r#""command": "c", "args": ["${OTHER:-x}"]"#, [("TOKEN", false), ("OTHER", true), plain[0], plain[3], plain[4], plain[5]]);
+        check(r#""command": "c", "env": {"TERM": "${TERM}"}"#, [("TERM", true), plain[0], plain[2], plain[3], plain[4], plain[5]]);
+    }
+
+    #[test]
+    fn the_working_folder_counts_where_a_server_depends_on_it() {
+        let rest = [("PATH", true), ("TERM", false), ("OTHER", false), ("config", true)];
+        let with = |cwd, file| [rest[0], rest[1], rest[2], rest[3], ("cwd", cwd), ("file", file)];
+        check(r#""command": "c", "cwd": "/srv""#, with(false, false));
+        check(r#""command": "./c", "cwd": "/srv""#, with(true, false));
+        check(r#""command": "c", "cwd": "/srv", "args": ["${workspaceFolder}"]"#, with(true, false));
+        check(r#""command": "c", "cwd": "/srv", "env": {"T": "${file:token}"}"#, with(true, true));
+        let remote = [("PATH", false), ("TERM", false), ("OTHER", false), ("config", true)];
+        let with = |cwd, file| [remote[0], remote[1], remote[2], remote[3], ("cwd", cwd), ("file", file)];
+        check(r#""url": "https://h/""#, with(false, false));
+        check(r#""url": "https://h/", "headers": {"A": "${file:token}"}"#, with(true, true));
+    }
+
+    #[test]
+    fn where_a_command_runs_everything_counts() {
+        let all = [("PATH", true), ("TERM", true), ("OTHER", true), ("cwd", true), ("file", false), ("config", true)];
+        check(r#""command": "c", "cwd": "/srv", "env": {"T": "${cmd: cat token}"}"#, all);
+    }
+
+    #[test]
+    fn a_file_is_the_same_by_every_name() {
+        let scene = scene(&entry(r#""command": "c""#));
+        let settings = read::read(&["s.json".into()], &scene.environment, &Overrides::default()).unwrap();
+        assert_eq!(Identity::of(&settings, &scene.environment, &[Path::new("/state")]), scene.identity());
+        assert_ne!(Identity::of(&settings, &scene.environment, &[Path::new("/other")]), scene.identity());
+    }
+
+    #[test]
+    fn what_cannot_be_resolved_is_the_same_for_all() {
+        let mut scene = scene(&entry(r#""command": "c", "args": ["${NONE}"]"#));
+        let before = scene.identity();
+        assert_eq!(scene.identity(), before);
+        scene.set("NONE", "some");
+        assert_ne!(scene.identity(), before);
+    }
+
+    #[test]
+    fn sockets_go_to_the_state_folder_first_and_never_to_a_relative_one() {
+        let mut environment = Environment::default();
+        environment.vars = [("XDG_RUNTIME_DIR", "/run/user/1"), ("TMPDIR", "tmp")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+        let own = format!("/tmp/mcp-hub-{}", rustix::process::geteuid().as_raw());
+        let expected = ["/s/local", "/run/user/1/mcp-hub", &own].map(PathBuf::from);
+        assert_eq!(socket_folders(Path::new("/s"), &environment), expected);
+    }
+
+    #[test]
+    fn nobody_reads_it_in_a_log() {
+        assert_eq!(format!("{:?}", scene("{}").identity()), "Identity(…)");
+        let identity = scene("{}").identity();
+        assert!(identity.to_hex().len() == 64 && identity.to_hex().starts_with(&identity.short()) && identity.short().len() == 16);
+    }
 }

@@ -136,7 +136,7 @@ async fn read<R: AsyncRead + Unpin>(mut pipe: Pipe, mut stdin: R, stop: Stop) ->
                 let deadline = Instant::now() + stop.patience;
                 stage = match &stop.parting {
                     Some(parting) => {
-                        pipe.work().say(Body::one(Bytes::from_static(parting.notice)));
+                        pipe.work().put(Body::one(Bytes::from_static(parting.notice)));
                         Stage::Parting(deadline)
                     }
                     None => {

@@ -1,13 +1,9 @@
 //! The hub's side of the local socket: whoever comes is the local admin, because only processes of the same user get in.
 
-use std::{
-    io,
-    os::unix::net,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, os::unix::net, sync::Arc, time::Duration};
 
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{UnixListener, UnixStream},
     task::JoinSet,
     time::{sleep, timeout},
@@ -15,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    hello,
+    hello::{self, Hello},
     ledger::{CONSENT, PARTING},
     seat::{self, Seat},
 };
@@ -62,8 +58,12 @@ impl Door {
                 () = stop.cancelled() => break,
                 () = alone.cancelled(), if !is_left => {}
                 Some(_) = open.join_next() => {}
-                accepted = listener.accept(), if open.len() < limits::LOCAL_CONNECTIONS_MAX => match accepted {
-                    Ok((stream, _)) => drop(open.spawn(self.clone().connection(stream, stop.clone()))),
+                // Those beyond the bound are there to be told so.
+                accepted = listener.accept(), if open.len() < 2 * limits::LOCAL_CONNECTIONS_MAX => match accepted {
+                    Ok((stream, _)) => {
+                        let has_room = open.len() < limits::LOCAL_CONNECTIONS_MAX;
+                        open.spawn(self.clone().connection(stream, has_room, stop.clone()));
+                    }
                     Err(error) => {
                         tracing::debug!(%error, "a local connection could not be accepted");
                         sleep(PAUSE).await;
@@ -76,10 +76,10 @@ impl Door {
         while open.join_next().await.is_some() {}
     }
 
-    async fn connection(self, mut stream: UnixStream, stop: CancellationToken) {
+    async fn connection(self, mut stream: UnixStream, has_room: bool, stop: CancellationToken) {
         let greeted = tokio::select! {
             () = stop.cancelled() => return,
-            greeted = timeout(limits::LOCAL_HELLO, self.greet(&mut stream)) => greeted,
+            greeted = timeout(limits::LOCAL_HELLO, self.greet(&mut stream, has_room)) => greeted,
         };
         let hello = match greeted {
             Ok(Ok(Some(hello))) => hello,
@@ -92,12 +92,13 @@ impl Door {
     }
 
     /// `None`: it is told, if it is somebody to talk to, that it has no business here.
-    async fn greet(&self, stream: &mut UnixStream) -> io::Result<Option<hello::Hello>> {
+    async fn greet(&self, stream: &mut UnixStream, has_room: bool) -> io::Result<Option<Hello>> {
         if !seat::is_own(stream.peer_cred()?.uid()) {
             return Ok(None);
         }
         let hello = hello::hear(stream).await?;
-        let hello = hello.filter(|hello| hello.names(self.identity) && self.hub.knows(&self.principal, &hello.endpoint));
+        let is_ours = |hello: &Hello| hello.names(self.identity) && self.hub.knows(&self.principal, &hello.endpoint);
+        let hello = hello.filter(|hello| has_room && is_ours(hello));
         hello::reply(stream, hello.is_some()).await?;
         Ok(hello)
     }
@@ -105,8 +106,8 @@ impl Door {
     /// One client whose lines come by way of a `Front`. Its first question has the number after `questions`.
     pub(super) async fn pipe<R, W>(self, endpoint: Endpoint, questions: u64, reader: R, writer: W, stop: CancellationToken)
     where
-        R: tokio::io::AsyncRead + Unpin,
-        W: tokio::io::AsyncWrite + Unpin,
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
     {
         let (outlet, queue) = work::outlet();
         let pipe = Pipe::new(self.hub, Arc::new(endpoint), self.principal, outlet);

@@ -201,3 +201,224 @@ async fn write<W: AsyncWrite + Unpin>(gather: &mut Gather, out: &mut W) -> io::R
     gather.write_some(out).await?;
     if gather.is_empty() { out.flush().await } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{catalog::Names, name::TenantId};
+    use tokio::{
+        io::{AsyncBufReadExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf},
+        task::JoinHandle,
+    };
+
+    const LINE_BYTES_MAX: usize = 8 << 20;
+
+    /// One end of a stream of lines.
+    struct Peer {
+        lines: Lines<BufReader<ReadHalf<DuplexStream>>>,
+        out: Option<WriteHalf<DuplexStream>>,
+    }
+
+    impl Peer {
+        fn new(stream: DuplexStream) -> Self {
+            let (reader, writer) = split(stream);
+            Self { lines: BufReader::new(reader).lines(), out: Some(writer) }
+        }
+
+        async fn say(&mut self, line: &str) {
+            self.out.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        }
+
+        async fn hear(&mut self) -> Option<String> {
+            self.lines.next_line().await.unwrap()
+        }
+
+        async fn end(&mut self) {
+            self.out.take().unwrap().shutdown().await.unwrap();
+        }
+    }
+
+    type Ours = Front<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>;
+
+    fn front() -> (Peer, Ours, CancellationToken) {
+        let (client, ours) = duplex(1 << 10);
+        let (stdin, stdout) = split(ours);
+        let stop = CancellationToken::new();
+        let endpoint = Endpoint { tenant: TenantId::default_tenant(), server: None, names: Names::Safe };
+        (Peer::new(client), Front::new(stdin, stdout, endpoint, LINE_BYTES_MAX, stop.clone()), stop)
+    }
+
+    fn through(mut front: Ours) -> (Peer, JoinHandle<(Ours, Left)>) {
+        let (ours, hub) = duplex(1 << 10);
+        let task = tokio::spawn(async move {
+            let left = front.through(ours).await;
+            (front, left)
+        });
+        (Peer::new(hub), task)
+    }
+
+    fn call(id: usize, text: &str) -> String {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{text}"}}}}"#)
+    }
+
+    fn answer(id: usize, text: &str) -> String {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"text":"{text}"}}}}"#)
+    }
+
+    #[tokio::test]
+    async fn lines_of_every_length_cross_and_the_end_comes_after_the_answers() {
+        let (mut client, front, _stop) = front();
+        let (mut hub, task) = through(front);
+        for (id, len) in [0, 1, 1000, 100_000, 5 << 20].into_iter().enumerate() {
+            let text = "x".repeat(len);
+            let call = call(id, &text);
+            let (heard, ()) = tokio::join!(hub.hear(), client.say(&call));
+            assert!(heard.unwrap() == call);
+            let answer = answer(id, &text);
+            let (heard, ()) = tokio::join!(client.hear(), hub.say(&answer));
+            assert!(heard.unwrap() == answer);
+        }
+        client.say(&call(9, "last")).await;
+        client.end().await;
+        assert_eq!(hub.hear().await, Some(call(9, "last")));
+        assert_eq!(hub.hear().await, None, "the hub learns that this was all");
+        hub.say(&answer(9, "last")).await;
+        hub.end().await;
+        assert_eq!(task.await.unwrap().1, Left::Done);
+        assert_eq!(client.hear().await, Some(answer(9, "last")));
+        assert_eq!(client.hear().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_is_the_last_one() {
+        let (mut client, front, _stop) = front();
+        let (mut hub, _task) = through(front);
+        client.out.as_mut().unwrap().write_all(call(1, "half").as_bytes()).await.unwrap();
+        client.end().await;
+        assert_eq!((hub.hear().await, hub.hear().await), (Some(call(1, "half")), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_is_too_long_is_refused_here() {
+        let (mut client, front, _stop) = front();
+        let (mut hub, _task) = through(front);
+        let long = call(1, &"x".repeat(LINE_BYTES_MAX));
+        client.say(&long).await;
+        assert!(client.hear().await.unwrap().contains("-32600"));
+        client.say(&call(2, "short")).await;
+        assert_eq!(hub.hear().await, Some(call(2, "short")));
+    }
+
+    #[tokio::test]
+    async fn half_an_answer_of_a_hub_that_ends_reaches_nobody() {
+        let (mut client, front, _stop) = front();
+        let (mut hub, task) = through(front);
+        for id in 0..3 {
+            client.say(&call(id, "c")).await;
+            hub.hear().await;
+        }
+        hub.say(&answer(0, "whole")).await;
+        hub.out.as_mut().unwrap().write_all(&answer(1, "half").as_bytes()[..20]).await.unwrap();
+        drop(hub);
+        let (front, left) = task.await.unwrap();
+        assert_eq!(left, Left::HubGone);
+        let (mut hub, _task) = through(front);
+        assert_eq!(client.hear().await, Some(answer(0, "whole")));
+        for id in [1, 2] {
+            let failed = client.hear().await.unwrap();
+            assert!(failed.starts_with(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32603,"#)), "{failed}");
+        }
+        client.say(&call(1, "again")).await;
+        assert_eq!(hub.hear().await, Some(call(1, "again")));
+        hub.say(&answer(1, "done")).await;
+        assert_eq!(client.hear().await, Some(answer(1, "done")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn neither_side_is_read_from_faster_than_the_other_reads_and_nothing_is_lost() {
+        let (mut client, front, _stop) = front();
+        let (mut hub, task) = through(front);
+        let mut sent = 0;
+        let line = call(1, "x");
+        // The clock moves only when nobody can go on.
+        while tokio::time::timeout(limits::PIPE_DRAIN, client.say(&line)).await.is_ok() {
+            sent += 1;
+            assert!(sent < 10_000, "a hub that reads nothing is written to without end");
+        }
+        let mut answered = 0;
+        let back = answer(1, "x");
+        while tokio::time::timeout(limits::PIPE_DRAIN, hub.say(&back)).await.is_ok() {
+            answered += 1;
+            assert!(answered < 10_000, "a client that reads nothing is written to without end");
+        }
+        client.end().await;
+        let count = async |peer: &mut Peer, line: &str| {
+            let mut count = 0;
+            while let Some(heard) = peer.hear().await {
+                count += usize::from(heard == line);
+            }
+            count
+        };
+        let hub_side = async {
+            let heard = count(&mut hub, &line).await;
+            hub.end().await;
+            heard
+        };
+        let done = async { assert_eq!(task.await.unwrap().1, Left::Done) };
+        let (at_hub, at_client, ()) = tokio::join!(hub_side, count(&mut client, &back), done);
+        // The write that was given up may have gone out in part.
+        assert!(
+            (sent..=sent + 1).contains(&at_hub) && (answered..=answered + 1).contains(&at_client),
+            "{sent} {at_hub} {answered} {at_client}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_waits_for_answers_but_not_for_ever() {
+        for answers in [true, false] {
+            let (mut client, front, stop) = front();
+            let (mut hub, task) = through(front);
+            client.say(&call(1, "c")).await;
+            assert_eq!(hub.hear().await, Some(call(1, "c")));
+            stop.cancel();
+            assert_eq!(hub.hear().await, None);
+            let start = Instant::now();
+            if answers {
+                hub.say(&answer(1, "c")).await;
+                hub.end().await;
+            }
+            assert_eq!(task.await.unwrap().1, Left::Done);
+            assert_eq!(client.hear().await.is_some(), answers);
+            assert!(answers || start.elapsed() >= limits::PIPE_DRAIN);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_gone_ends_it() {
+        let (client, front, _stop) = front();
+        let (mut hub, task) = through(front);
+        drop(client);
+        assert_eq!(hub.hear().await, None);
+        drop(hub);
+        assert_eq!(task.await.unwrap().1, Left::Done);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hubs_that_never_last_are_no_luck_and_one_that_did_is_forgotten() {
+        let (_client, mut front, _stop) = front();
+        for lasts in [false, true] {
+            for _ in 0..limits::LOCAL_LOSSES_MAX {
+                assert!(!front.is_unlucky());
+                let (hub, task) = through(front);
+                tokio::task::yield_now().await;
+                if lasts {
+                    tokio::time::advance(limits::LOCAL_LASTING).await;
+                }
+                drop(hub);
+                front = task.await.unwrap().0;
+            }
+            assert_eq!(front.is_unlucky(), !lasts);
+            front.losses = 0;
+        }
+    }
+}

@@ -73,3 +73,78 @@ fn is_absence(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotConnected, NotFound, UnexpectedEof, WouldBlock};
     matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe | UnexpectedEof | NotConnected | WouldBlock)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        catalog::Names,
+        config::{environment::Environment, read},
+        name::TenantId,
+    };
+
+    fn place(folder: &std::path::Path) -> Place {
+        let environment = Environment { cwd: "/nowhere".into(), ..Environment::default() };
+        let settings = read::read(&[], &environment, &read::Overrides::default()).unwrap();
+        let identity = Identity::of(&settings, &environment, &[]);
+        Place { address: Address::find(&[folder.to_owned()], identity).unwrap(), identity }
+    }
+
+    fn endpoint() -> Endpoint {
+        Endpoint { tenant: TenantId::default_tenant(), server: None, names: Names::Safe }
+    }
+
+    fn why(found: Found) -> String {
+        match found {
+            Found::Alone(why) => why,
+            found => panic!("{found:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_where_nobody_answers_keeps_nobody_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        let silent = Seat::take(&place.address).unwrap().unwrap();
+        assert!(why(place.find(&endpoint(), 0).await).contains("does not answer"));
+        // The lock is still held, but nobody listens.
+        let (_seat, listener) = silent;
+        drop(listener);
+        let start = Instant::now();
+        assert!(why(place.find(&endpoint(), 0).await).contains("does not listen"));
+        assert!(start.elapsed() >= limits::LOCAL_WAIT);
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_ends_while_somebody_comes_gives_up_its_seat_to_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        let (seat, listener) = Seat::take(&place.address).unwrap().unwrap();
+        let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+        let ended = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            hello::hear(&mut stream).await.unwrap().unwrap();
+            drop((seat, listener));
+        });
+        assert!(matches!(place.find(&endpoint(), 0).await, Found::Seat(..)));
+        ended.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_wants_nobody_is_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        let (_seat, listener) = Seat::take(&place.address).unwrap().unwrap();
+        let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+        let refusing = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let hello = hello::hear(&mut stream).await.unwrap().unwrap();
+            hello::reply(&mut stream, false).await.unwrap();
+            hello
+        };
+        let endpoint = endpoint();
+        let (found, hello) = tokio::join!(place.find(&endpoint, 7), refusing);
+        assert!(why(found).contains("another one"));
+        assert_eq!((hello.endpoint, hello.questions), (endpoint, 7));
+    }
+}

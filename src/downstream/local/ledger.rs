@@ -362,6 +362,5 @@ impl Lists {
     }
 }
 
-
 #[cfg(test)]
 mod tests;

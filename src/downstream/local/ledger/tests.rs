@@ -48,8 +48,10 @@ impl Told {
     fn handshaken() -> Self {
         let mut told = Self::begun();
         told.client(&initialize());
-        told.hub(&json!({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": "2025-06-18", "serverInfo": {"name": "h", "version": "1"},
-            "capabilities": {"tools": {"listChanged": true}, "prompts": {}, "logging": {}}}}));
+        told.hub(
+            &json!({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": "2025-06-18", "serverInfo": {"name": "h", "version": "1"},
+            "capabilities": {"tools": {"listChanged": true}, "prompts": {}, "logging": {}}}}),
+        );
         told.client(&initialized());
         (told.to_hub(), told.to_client());
         told
@@ -175,11 +177,10 @@ fn a_session_is_told_to_the_next_hub_and_its_answers_to_nobody() {
     let said = told.to_hub();
     let methods: Vec<_> = said.iter().map(|message| message["method"].as_str().unwrap()).collect();
     assert_eq!(methods, ["initialize", "notifications/initialized", "logging/setLevel", "resources/subscribe"]);
-    assert_eq!((&said[0]["params"], &said[2]["params"]["level"], &said[3]["params"]["uri"]), (
-        &initialize()["params"],
-        &json!("debug"),
-        &json!("a:2")
-    ));
+    assert_eq!(
+        (&said[0]["params"], &said[2]["params"]["level"], &said[3]["params"]["uri"]),
+        (&initialize()["params"], &json!("debug"), &json!("a:2"))
+    );
     for message in [&said[0], &said[2], &said[3]] {
         told.hub(&result(message["id"].clone()));
     }
@@ -218,11 +219,10 @@ fn questions_are_withdrawn_with_their_hub_and_numbered_on() {
     (told.to_hub(), told.to_client());
     told.lose();
     let withdrawn = told.to_client();
-    assert_eq!((withdrawn.len(), &withdrawn[0]["method"], &withdrawn[0]["params"]["requestId"]), (
-        1,
-        &json!("notifications/cancelled"),
-        &json!(3)
-    ));
+    assert_eq!(
+        (withdrawn.len(), &withdrawn[0]["method"], &withdrawn[0]["params"]["requestId"]),
+        (1, &json!("notifications/cancelled"), &json!(3))
+    );
     assert_eq!(told.ledger.questions(), QUESTIONS_PER_HUB, "the next hub has numbers of its own");
 }
 
