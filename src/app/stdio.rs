@@ -62,10 +62,7 @@ pub fn serve_stdio(
         };
         tell_joined(&settings, pid);
         let mut front = Front::new(stdin, stdout, endpoint.clone(), settings.limits.body_bytes, stop.clone());
-        let found = match lead(&mut front, stream, sharing, &stop, &mut signals).await {
-            Some(found) => found,
-            None => return ExitCode::SUCCESS,
-        };
+        let Some(found) = lead(&mut front, stream, sharing, &stop, &mut signals).await else { return ExitCode::SUCCESS };
         let _log = log(&settings);
         let (Some(core), Ok(shared)) = (build(settings, place, &endpoint), sharing) else {
             front.give_up().await;

@@ -236,8 +236,8 @@ mod tests {
 
     #[test]
     fn sockets_go_to_the_state_folder_first_and_never_to_a_relative_one() {
-        let mut environment = Environment::default();
-        environment.vars = [("XDG_RUNTIME_DIR", "/run/user/1"), ("TMPDIR", "tmp")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+        let vars = [("XDG_RUNTIME_DIR", "/run/user/1"), ("TMPDIR", "tmp")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = Environment { vars: vars.into(), ..Environment::default() };
         let own = format!("/tmp/mcp-hub-{}", rustix::process::geteuid().as_raw());
         let expected = ["/s/local", "/run/user/1/mcp-hub", &own].map(PathBuf::from);
         assert_eq!(socket_folders(Path::new("/s"), &environment), expected);

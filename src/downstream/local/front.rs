@@ -139,7 +139,7 @@ where
         loop {
             if self.out.client.is_empty() {
                 while let Some(Line::Text(line)) = framer.next(&mut buffer) {
-                    self.ledger.from_hub(line, &mut self.out);
+                    self.ledger.hub_said(line, &mut self.out);
                 }
             }
             if !takes {
@@ -185,7 +185,7 @@ where
         while self.ledger.has_room() {
             let line = if self.at_end { self.framer.finish(&mut self.buffer) } else { self.framer.next(&mut self.buffer) };
             match line {
-                Some(Line::Text(line)) => self.ledger.from_client(line, &mut self.out),
+                Some(Line::Text(line)) => self.ledger.client_said(line, &mut self.out),
                 Some(Line::TooLong { bytes }) => {
                     self.out.client.push_body(pipe::too_long(bytes, self.line_bytes_max).to_body());
                     self.out.client.push(&b"\n"[..]);

@@ -125,19 +125,19 @@ impl Ledger {
             }
         }
         for line in std::mem::take(&mut self.again) {
-            self.from_client(line, out);
+            self.client_said(line, out);
         }
         if initialized && !handshaken {
             say(&mut out.hub, INITIALIZED);
         }
         self.held_bytes = 0;
         for line in std::mem::take(&mut self.held) {
-            self.from_client(line, out);
+            self.client_said(line, out);
         }
     }
 
     /// One line of the client's.
-    pub(super) fn from_client(&mut self, line: Bytes, out: &mut Out) {
+    pub(super) fn client_said(&mut self, line: Bytes, out: &mut Out) {
         match Message::parse(line.clone()) {
             Ok(message) if self.parting && message.kind() == Kind::Request => return self.hold(line),
             Ok(message) => self.note(&message),
@@ -221,7 +221,7 @@ impl Ledger {
     }
 
     /// One line of the hub's.
-    pub(super) fn from_hub(&mut self, line: Bytes, out: &mut Out) {
+    pub(super) fn hub_said(&mut self, line: Bytes, out: &mut Out) {
         if line == PARTING {
             self.parting = true;
             return say(&mut out.hub, CONSENT);

@@ -151,7 +151,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let address = Address::find(&[dir.path().join("local")], identity()).unwrap();
         let winners: Vec<_> = std::thread::scope(|scope| {
-            let tries: Vec<_> = (0..8).map(|_| scope.spawn(|| Seat::take(&address).unwrap())).collect();
+            let mut tries = Vec::new();
+            for _ in 0..8 {
+                tries.push(scope.spawn(|| Seat::take(&address).unwrap()));
+            }
             tries.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(winners.len(), 1);

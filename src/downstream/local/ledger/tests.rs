@@ -20,11 +20,11 @@ impl Told {
     }
 
     fn client_line(&mut self, line: &str) {
-        self.ledger.from_client(Bytes::copy_from_slice(line.as_bytes()), &mut self.out);
+        self.ledger.client_said(Bytes::copy_from_slice(line.as_bytes()), &mut self.out);
     }
 
     fn hub(&mut self, message: &Value) {
-        self.ledger.from_hub(message.to_string().into(), &mut self.out);
+        self.ledger.hub_said(message.to_string().into(), &mut self.out);
     }
 
     fn lose(&mut self) {
@@ -36,12 +36,17 @@ impl Told {
     }
 
     /// Messages to the hub since the last look.
-    fn to_hub(&mut self) -> Vec<Value> {
+    fn hub_heard(&mut self) -> Vec<Value> {
         messages(&mut self.out.hub)
     }
 
-    fn to_client(&mut self) -> Vec<Value> {
+    fn client_heard(&mut self) -> Vec<Value> {
         messages(&mut self.out.client)
+    }
+
+    /// What both sides were told.
+    fn forget(&mut self) {
+        self.out = Out::default();
     }
 
     /// A client of the handshake era, and what that takes.
@@ -53,7 +58,7 @@ impl Told {
             "capabilities": {"tools": {"listChanged": true}, "prompts": {}, "logging": {}}}}),
         );
         told.client(&initialized());
-        (told.to_hub(), told.to_client());
+        told.forget();
         told
     }
 }
@@ -111,7 +116,7 @@ fn lines_go_through_as_they_are() {
     ] {
         told.client_line(line);
         assert_eq!(lines(&mut told.out.hub), [line]);
-        told.ledger.from_hub(Bytes::copy_from_slice(line.as_bytes()), &mut told.out);
+        told.ledger.hub_said(Bytes::copy_from_slice(line.as_bytes()), &mut told.out);
         assert_eq!(lines(&mut told.out.client), [line]);
     }
 }
@@ -125,14 +130,14 @@ fn an_open_call_fails_once_and_an_answered_or_cancelled_one_does_not() {
     told.hub(&result(1));
     told.client(&cancelled(2));
     told.hub(&json!({"jsonrpc": "2.0", "id": 4, "error": {"code": 1, "message": "nobody asked"}}));
-    (told.to_hub(), told.to_client());
+    told.forget();
     told.lose();
     let text = "hub_exited false".to_owned();
-    assert_eq!(failures(&told.to_client()), [(json!("1"), text.clone()), (json!(3), text.clone()), (json!(3), text)]);
+    assert_eq!(failures(&told.client_heard()), [(json!("1"), text.clone()), (json!(3), text.clone()), (json!(3), text)]);
     told.lose();
-    assert_eq!(told.to_client(), [json!(null); 0], "nothing fails twice");
+    assert_eq!(told.client_heard(), [json!(null); 0], "nothing fails twice");
     told.begin();
-    assert_eq!(told.to_hub(), [json!(null); 0], "a call is never sent twice");
+    assert_eq!(told.hub_heard(), [json!(null); 0], "a call is never sent twice");
 }
 
 #[test]
@@ -147,17 +152,17 @@ fn what_has_no_effect_is_asked_again_in_order_and_answered_under_its_own_id() {
     asked.iter().for_each(|request| told.client(request));
     told.client(&request(5, "subscriptions/listen", json!({})));
     told.hub(&result(2));
-    (told.to_hub(), told.to_client());
+    told.forget();
     told.lose();
-    assert_eq!(failures(&told.to_client()), [(json!(5), "shutting_down true".to_owned())]);
+    assert_eq!(failures(&told.client_heard()), [(json!(5), "shutting_down true".to_owned())]);
     for _ in 0..2 {
         told.begin();
-        assert_eq!(told.to_hub(), [asked[0].clone(), asked[2].clone(), asked[3].clone()]);
+        assert_eq!(told.hub_heard(), [asked[0].clone(), asked[2].clone(), asked[3].clone()]);
         told.lose();
     }
     told.begin();
     told.hub(&result(1));
-    assert_eq!(told.to_client(), [result(1)]);
+    assert_eq!(told.client_heard(), [result(1)]);
 }
 
 #[test]
@@ -169,12 +174,12 @@ fn a_session_is_told_to_the_next_hub_and_its_answers_to_nobody() {
     told.client(&request(4, "resources/subscribe", json!({"uri": "a:2"})));
     told.client(&request(5, "resources/unsubscribe", json!({"uri": "a:1"})));
     (1..=5).for_each(|id| told.hub(&result(id)));
-    (told.to_hub(), told.to_client());
+    told.forget();
     told.lose();
-    assert_eq!(told.to_client(), [json!(null); 0]);
+    assert_eq!(told.client_heard(), [json!(null); 0]);
     told.begin();
-    assert_eq!(told.to_client(), [json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})]);
-    let said = told.to_hub();
+    assert_eq!(told.client_heard(), [json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})]);
+    let said = told.hub_heard();
     let methods: Vec<_> = said.iter().map(|message| message["method"].as_str().unwrap()).collect();
     assert_eq!(methods, ["initialize", "notifications/initialized", "logging/setLevel", "resources/subscribe"]);
     assert_eq!(
@@ -184,11 +189,11 @@ fn a_session_is_told_to_the_next_hub_and_its_answers_to_nobody() {
     for message in [&said[0], &said[2], &said[3]] {
         told.hub(&result(message["id"].clone()));
     }
-    assert_eq!(told.to_client(), [json!(null); 0]);
+    assert_eq!(told.client_heard(), [json!(null); 0]);
     // An id of that kind that the client chose itself is its own.
     told.client(&request(said[0]["id"].clone(), "ping", json!({})));
     told.hub(&result(said[0]["id"].clone()));
-    assert_eq!(told.to_client().len(), 1);
+    assert_eq!(told.client_heard().len(), 1);
 }
 
 #[test]
@@ -196,15 +201,15 @@ fn a_handshake_without_an_answer_is_said_again_as_it_was() {
     let mut told = Told::begun();
     told.client(&initialize());
     told.client(&initialized());
-    told.to_hub();
+    told.hub_heard();
     told.lose();
     told.begin();
-    assert_eq!(told.to_hub(), [initialize(), initialized()]);
+    assert_eq!(told.hub_heard(), [initialize(), initialized()]);
     told.hub(&json!({"jsonrpc": "2.0", "id": 0, "error": {"code": -32602, "message": "no"}}));
-    assert_eq!(told.to_client().len(), 1);
+    assert_eq!(told.client_heard().len(), 1);
     told.lose();
     told.begin();
-    assert_eq!(told.to_hub(), [json!(null); 0], "a handshake that failed is none");
+    assert_eq!(told.hub_heard(), [json!(null); 0], "a handshake that failed is none");
 }
 
 #[test]
@@ -216,9 +221,9 @@ fn questions_are_withdrawn_with_their_hub_and_numbered_on() {
     }
     told.client(&result(1));
     told.hub(&cancelled(2));
-    (told.to_hub(), told.to_client());
+    told.forget();
     told.lose();
-    let withdrawn = told.to_client();
+    let withdrawn = told.client_heard();
     assert_eq!(
         (withdrawn.len(), &withdrawn[0]["method"], &withdrawn[0]["params"]["requestId"]),
         (1, &json!("notifications/cancelled"), &json!(3))
@@ -231,46 +236,46 @@ fn requests_wait_while_a_hub_parts_and_everything_else_goes_on() {
     let mut told = Told::handshaken();
     told.hub(&request(7, "elicitation/create", json!({})));
     told.client(&request(1, "tools/call", json!({})));
-    (told.to_hub(), told.to_client());
-    told.ledger.from_hub(Bytes::from_static(PARTING), &mut told.out);
+    told.forget();
+    told.ledger.hub_said(Bytes::from_static(PARTING), &mut told.out);
     assert_eq!(lines(&mut told.out.hub), [std::str::from_utf8(CONSENT).unwrap()]);
     let call = request(2, "tools/call", json!({"name": "later"}));
     let batch = json!([request(3, "ping", json!({})), cancelled(1)]);
     told.client(&call);
     told.client(&batch);
     told.client(&result(7));
-    assert_eq!(told.to_hub(), [result(7)]);
+    assert_eq!(told.hub_heard(), [result(7)]);
     told.hub(&result(1));
-    assert_eq!(told.to_client(), [result(1)]);
+    assert_eq!(told.client_heard(), [result(1)]);
     told.lose();
-    assert_eq!(told.to_client(), [json!(null); 0], "nothing was open");
+    assert_eq!(told.client_heard(), [json!(null); 0], "nothing was open");
     told.begin();
-    assert_eq!(told.to_hub()[2..], [call, batch]);
+    assert_eq!(told.hub_heard()[2..], [call, batch]);
 }
 
 #[test]
 fn when_no_hub_follows_everything_that_waits_fails() {
     let mut told = Told::begun();
     told.client(&request(1, "tools/list", json!({})));
-    told.ledger.from_hub(Bytes::from_static(PARTING), &mut told.out);
+    told.ledger.hub_said(Bytes::from_static(PARTING), &mut told.out);
     told.client(&request(2, "tools/call", json!({})));
     told.client(&json!([request(3, "ping", json!({})), request(4, "tools/call", json!({}))]));
     told.lose();
-    (told.to_hub(), told.to_client());
+    told.forget();
     told.ledger.give_up(&mut told.out);
     let text = "shutting_down true".to_owned();
-    assert_eq!(failures(&told.to_client()), [1, 2, 3, 4].map(|id| (json!(id), text.clone())));
+    assert_eq!(failures(&told.client_heard()), [1, 2, 3, 4].map(|id| (json!(id), text.clone())));
 }
 
 #[test]
 fn every_request_of_a_batch_is_open_by_itself() {
     let mut told = Told::handshaken();
     told.client(&json!([request(1, "tools/call", json!({})), initialized(), 7, request(2, "tools/list", json!({}))]));
-    told.to_hub();
+    told.hub_heard();
     told.lose();
-    assert_eq!(failures(&told.to_client()), [(json!(1), "hub_exited false".to_owned())]);
+    assert_eq!(failures(&told.client_heard()), [(json!(1), "hub_exited false".to_owned())]);
     told.begin();
-    assert_eq!(told.to_hub()[2..], [request(2, "tools/list", json!({}))]);
+    assert_eq!(told.hub_heard()[2..], [request(2, "tools/list", json!({}))]);
 }
 
 #[test]
@@ -285,7 +290,7 @@ fn a_client_with_too_much_open_or_waiting_is_not_read_from() {
     assert!(told.ledger.has_room());
 
     let mut told = Told::begun();
-    told.ledger.from_hub(Bytes::from_static(PARTING), &mut told.out);
+    told.ledger.hub_said(Bytes::from_static(PARTING), &mut told.out);
     told.client(&request(1, "tools/call", json!({"x": "x".repeat(limits::LOCAL_HELD_BYTES_MAX)})));
     assert!(!told.ledger.has_room());
     told.lose();
