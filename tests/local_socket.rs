@@ -353,7 +353,7 @@ async fn whoever_says_something_else_on_the_socket_is_turned_away() {
     let mut first = editor(dir.path(), &builder);
     let pid = server_of(&mut first).await;
     let socket = socket_files(dir.path()).into_iter().find(|path| path.extension().is_some_and(|end| end == "sock")).unwrap();
-    let other = json!({"mcpHub": 1, "identity": "0".repeat(64), "tenant": "default", "server": null, "names": "safe", "questions": 0});
+    let other = json!({"mcpHub": 1, "identity": "0".repeat(64), "tenant": "default", "server": null, "names": "safe", "uris": null, "questions": 0});
     for (line, turned_away) in [
         (request(1, "tools/list", json!({})).to_string(), true),
         ("GET / HTTP/1.1\r".to_owned(), true),

@@ -244,7 +244,7 @@ mod tests {
         let (client, ours) = duplex(1 << 10);
         let (stdin, stdout) = split(ours);
         let stop = CancellationToken::new();
-        let endpoint = Endpoint { tenant: TenantId::default_tenant(), server: None, names: Names::Safe };
+        let endpoint = Endpoint::plain(TenantId::default_tenant(), None, Names::Safe);
         (Peer::new(client), Front::new(stdin, stdout, endpoint, LINE_BYTES_MAX, stop.clone()), stop)
     }
 

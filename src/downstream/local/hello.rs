@@ -1,6 +1,6 @@
 //! The first line of each side of a local connection; after them come messages.
 //!
-//! `{"mcpHub":1,"identity":"9f…","tenant":"default","server":null,"names":"safe","questions":0}` is answered
+//! `{"mcpHub":1,"identity":"9f…","tenant":"default","server":null,"names":"safe","uris":null,"questions":0}` is answered
 //! `{"mcpHub":1,"joined":true,"pid":4711}`, or with `"joined":false` before the end of the connection.
 
 use std::io;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::{
-    catalog::Names,
+    catalog::{Names, Uris},
     config::Identity,
     hub::Endpoint,
     name::{ServerName, TenantId},
@@ -39,6 +39,7 @@ struct Line {
     tenant: String,
     server: Option<String>,
     names: String,
+    uris: Option<String>,
     questions: u64,
 }
 
@@ -63,13 +64,14 @@ impl Hello {
     }
 
     fn to_line(&self) -> String {
-        let Endpoint { tenant, server, names } = &self.endpoint;
+        let Endpoint { tenant, server, names, uris } = &self.endpoint;
         let line = Line {
             version: VERSION,
             identity: self.identity.clone(),
             tenant: tenant.as_str().to_owned(),
             server: server.as_ref().map(|server| server.as_str().to_owned()),
             names: style(*names).to_owned(),
+            uris: uris.map(|uris| form(uris).to_owned()),
             questions: self.questions,
         };
         serde_json::to_string(&line).expect("texts and numbers always serialise")
@@ -83,7 +85,11 @@ impl Hello {
             Some(server) => Some(ServerName::new(server)?),
             None => None,
         };
-        let endpoint = Endpoint { tenant: TenantId::new(&line.tenant)?, server, names };
+        let uris = match &line.uris {
+            Some(uris) => Some([Uris::Raw, Uris::Prefixed].into_iter().find(|own| form(*own) == uris)?),
+            None => None,
+        };
+        let endpoint = Endpoint { tenant: TenantId::new(&line.tenant)?, server, names, uris };
         (line.version == VERSION).then_some(Self { identity: line.identity, endpoint, questions: line.questions })
     }
 }
@@ -92,6 +98,13 @@ const fn style(names: Names) -> &'static str {
     match names {
         Names::Safe => "safe",
         Names::Dotted => "dotted",
+    }
+}
+
+const fn form(uris: Uris) -> &'static str {
+    match uris {
+        Uris::Raw => "raw",
+        Uris::Prefixed => "prefixed",
     }
 }
 
@@ -154,9 +167,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_one_side_says_the_other_hears() {
-        for (server, names) in [(None, Names::Safe), (ServerName::new("git"), Names::Dotted)] {
+        let git = || ServerName::new("git");
+        for (server, names, uris) in
+            [(None, Names::Safe, None), (git(), Names::Dotted, Some(Uris::Raw)), (git(), Names::Safe, Some(Uris::Prefixed))]
+        {
             let (mut thin, mut hub) = duplex(1 << 10);
-            let hello = Hello::new(identity("/a"), Endpoint { tenant: TenantId::default_tenant(), server, names }, 7);
+            let hello = Hello::new(identity("/a"), Endpoint { tenant: TenantId::default_tenant(), server, names, uris }, 7);
             let heard = tokio::spawn(async move {
                 let heard = hear(&mut hub).await.unwrap();
                 reply(&mut hub, true).await.unwrap();
@@ -170,14 +186,14 @@ mod tests {
 
     #[test]
     fn a_hello_names_one_hub() {
-        let endpoint = Endpoint { tenant: TenantId::default_tenant(), server: None, names: Names::Safe };
+        let endpoint = Endpoint::plain(TenantId::default_tenant(), None, Names::Safe);
         let hello = Hello::new(identity("/a"), endpoint, 0);
         assert!(hello.names(identity("/a")) && !hello.names(identity("/b")));
     }
 
     #[tokio::test]
     async fn what_is_no_hello_is_none_or_an_error() {
-        let good = r#"{"mcpHub":1,"identity":"i","tenant":"default","server":null,"names":"safe","questions":0}"#;
+        let good = r#"{"mcpHub":1,"identity":"i","tenant":"default","server":null,"names":"safe","uris":null,"questions":0}"#;
         assert!(Hello::read(good.as_bytes()).is_some());
         for bad in [
             "",
@@ -186,7 +202,8 @@ mod tests {
             &good.replace(":1,", ":2,"),
             &good.replace("safe", "Safe"),
             &good.replace("default", "../x"),
-            &good.replace("null", "\"\""),
+            &good.replacen("null", "\"\"", 1),
+            &good.replace("uris\":null", "uris\":\"own\""),
             &good.replace(":0}", ":-1}"),
         ] {
             assert_eq!(Hello::read(bad.as_bytes()), None, "{bad}");

@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn endpoint() -> Endpoint {
-        Endpoint { tenant: TenantId::default_tenant(), server: None, names: Names::Safe }
+        Endpoint::plain(TenantId::default_tenant(), None, Names::Safe)
     }
 
     fn why(found: Found) -> String {
