@@ -372,3 +372,47 @@ async fn whoever_says_something_else_on_the_socket_is_turned_away() {
     assert_eq!(server_of(&mut first).await, pid);
     leave(first).await;
 }
+
+#[tokio::test]
+async fn hub_after_hub_goes_and_every_request_has_one_answer_of_its_own() {
+    const CALLS: usize = 40;
+    let (dir, builder) = scene();
+    let mut editors: Vec<_> = (0..5).map(|_| editor(dir.path(), &builder)).collect();
+    let mut round = 0;
+    while editors.len() > 1 {
+        round += 1;
+        for editor in &mut editors {
+            server_of(editor).await;
+        }
+        let at = editors.iter().position(|editor| !hub::descendants(editor.pid()).is_empty()).expect("one of them is the hub");
+        let mut going = editors.swap_remove(at);
+        let is_killed = round % 2 == 1;
+        for id in 0..CALLS {
+            for (number, editor) in editors.iter_mut().enumerate() {
+                editor.say(&call(id, "echo", json!({"text": format!("{round}/{number}/{id}")})));
+            }
+            if id == CALLS / 2 && is_killed {
+                going.kill();
+            } else if id == CALLS / 2 {
+                going.terminate();
+            }
+        }
+        for (number, editor) in editors.iter_mut().enumerate() {
+            for id in 0..CALLS {
+                let answer = editor.heard.answer(id).await;
+                if is_killed && answer["result"].is_null() {
+                    assert_eq!(answer["error"]["data"]["reason"], "hub_exited", "{answer}");
+                } else {
+                    assert_eq!(text(&answer), format!("{round}/{number}/{id}"));
+                }
+            }
+        }
+        if !is_killed {
+            let (_, status) = going.finish().await;
+            assert!(status.success(), "{status}");
+        }
+    }
+    // Nothing came twice: that would be left over here.
+    leave(editors.remove(0)).await;
+    assert_eq!(socket_files(dir.path()), [PathBuf::new(); 0]);
+}

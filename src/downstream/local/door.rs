@@ -87,6 +87,8 @@ impl Door {
             Ok(Err(error)) => return tracing::debug!(%error, "a local connection ended before it began"),
             Err(_) => return tracing::debug!("a local connection said nothing"),
         };
+        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        tracing::debug!(pid, "a local process joined");
         let (reader, writer) = stream.into_split();
         self.pipe(hello.endpoint, hello.questions, reader, writer, stop).await;
     }

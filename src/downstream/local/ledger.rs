@@ -139,6 +139,13 @@ impl Ledger {
     /// One line of the client's.
     pub(super) fn client_said(&mut self, line: Bytes, out: &mut Out) {
         match Message::parse(line.clone()) {
+            // Whoever asks so wants to know whether this process is there.
+            Ok(message) if self.parting && message.method() == Method::Ping && self.handshake.is_some() => {
+                if let Some(id) = message.id() {
+                    say(&mut out.client, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
+                }
+                return;
+            }
             Ok(message) if self.parting && message.kind() == Kind::Request => return self.hold(line),
             Ok(message) => self.note(&message),
             Err(ScanError { fault: Fault::Batch, .. }) => {

@@ -245,6 +245,8 @@ fn requests_wait_while_a_hub_parts_and_everything_else_goes_on() {
     told.client(&batch);
     told.client(&result(7));
     assert_eq!(told.hub_heard(), [result(7)]);
+    told.client(&request("alive", "ping", json!({})));
+    assert_eq!((told.hub_heard().len(), told.client_heard()), (0, vec![result("alive")]));
     told.hub(&result(1));
     assert_eq!(told.client_heard(), [result(1)]);
     told.lose();
