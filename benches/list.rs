@@ -15,7 +15,7 @@ const VIEW: View = View { version: Version::STATELESS, profile: Profile::BARE };
 fn list(c: &mut Criterion) {
     let mut group = c.benchmark_group("list");
     let server = ServerId { tenant: TenantId::default_tenant(), name: ServerName::new("github").expect("a name") };
-    let scope = Scope { tenant: &server.tenant, server: None, names: Names::Dotted };
+    let scope = Scope { tenant: &server.tenant, server: None, names: Names::Dotted, uris: None };
     let offer = Arc::new(offer());
     let catalog = catalog(&server, &offer);
     let page = catalog.page(Kind::Tools, scope, VIEW, None).expect("the first page");

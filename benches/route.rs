@@ -18,7 +18,7 @@ fn resolve(c: &mut Criterion) {
         let catalog = catalog(&tenant, tools);
         let (last_server, last) = ((tools - 1) / TOOLS_PER_SERVER, (tools - 1) % TOOLS_PER_SERVER);
         let server = ServerName::new(&format!("server{last_server}")).expect("a name");
-        let merged = Scope { tenant: &tenant, server: None, names: Names::Dotted };
+        let merged = Scope { tenant: &tenant, server: None, names: Names::Dotted, uris: None };
         let own = Scope { server: Some(&server), ..merged };
         for (what, scope, name) in [
             ("dotted", merged, format!("server{last_server}.tool_{last}")),

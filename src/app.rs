@@ -1,8 +1,11 @@
-//! The composition root: settings in, a running hub, an exit code out. `serve` and `stdio` tell the whole life of a process in
+//! The composition root: settings in, a running hub, an exit code out. `serve` and `stdio.rs` tell the whole life of a process in
 //! order: bind, build, start, run, drain, end.
 
 mod sealing;
 mod shards;
+mod stdio;
+
+pub use stdio::{Sharing, log_format, serve_stdio};
 
 use std::{
     io::IsTerminal,
@@ -22,7 +25,7 @@ use crate::{
     access::{Gate, Principal, first_key},
     catalog::{Catalog, Names},
     config::{
-        Settings,
+        Identity, Settings,
         settings::{Launch, Serves},
     },
     control::{Control, Keeper},
@@ -31,11 +34,11 @@ use crate::{
         guard::Guard,
         legacy::Talks,
         listen::{self, Acceptor, BindError},
+        local::{door::Door, join, seat::Seat},
         route::Router,
-        stdio,
         watch::Watch,
     },
-    hub::{Endpoint, Hub, Parts},
+    hub::{Hub, Parts},
     limits,
     observe::{Bus, Log, log::error_line},
     store::Store,
@@ -93,6 +96,11 @@ impl Core {
         Ok(Self { settings, fleet, keeper, hub, control })
     }
 
+    /// For processes of this user; calls under way when the hub stops have so long.
+    fn local_door(&self, identity: Identity, patience: Duration) -> Door {
+        Door { hub: Arc::clone(&self.hub), identity, principal: Principal::local_admin(), patience }
+    }
+
     /// Ends every child, and returns when none is left. `hurry` ends the patience with those that take their time.
     async fn end(&self, hurry: impl Future<Output = ()>) {
         self.hub.end().await;
@@ -109,8 +117,8 @@ impl Core {
     }
 }
 
-/// `mcp-hub serve`, to its end.
-pub fn serve(settings: Settings, place: &Place, allow_unauthenticated: bool, log: &mut Log) -> ExitCode {
+/// `mcp-hub serve`, to its end. `sharing`: the local socket for processes of `mcp-hub stdio`.
+pub fn serve(settings: Settings, place: &Place, allow_unauthenticated: bool, sharing: &Sharing, log: &mut Log) -> ExitCode {
     let bound = match bind(&settings) {
         Ok(bound) => bound,
         Err(error) => {
@@ -126,12 +134,20 @@ pub fn serve(settings: Settings, place: &Place, allow_unauthenticated: bool, log
         }
     };
     match Shards::start(settings.gateway.threads) {
-        Ok(shards) => shards.block_on(run(settings, place, gate, bound, log, &shards)),
+        Ok(shards) => shards.block_on(run(settings, place, gate, bound, sharing, log, &shards)),
         Err(error) => no_runtime(&error),
     }
 }
 
-async fn run(settings: Settings, place: &Place, gate: Gate, bound: Vec<Bound>, log: &mut Log, shards: &Shards) -> ExitCode {
+async fn run(
+    settings: Settings,
+    place: &Place,
+    gate: Gate,
+    bound: Vec<Bound>,
+    sharing: &Sharing,
+    log: &mut Log,
+    shards: &Shards,
+) -> ExitCode {
     let core = match Core::build(settings, place) {
         Ok(core) => core,
         Err(error) => {
@@ -152,6 +168,7 @@ async fn run(settings: Settings, place: &Place, gate: Gate, bound: Vec<Bound>, l
         };
         shards.serve(acceptor, Arc::clone(&doors), mount, accepting.clone());
     }
+    share(sharing, &core, &doors);
     let mut signals = Signals::listen();
     let housekeeping = tokio::spawn(sweep(Arc::clone(&core.hub), doors.stop.clone()));
 
@@ -188,47 +205,23 @@ async fn run(settings: Settings, place: &Place, gate: Gate, bound: Vec<Bound>, l
     ExitCode::SUCCESS
 }
 
-/// `mcp-hub stdio`: the hub in this process, with stdin and stdout as its one door. Ends when stdin does.
-pub fn serve_stdio(settings: Settings, place: &Place, endpoint: Endpoint) -> ExitCode {
-    // One client, so one thread.
-    let shards = match Shards::start(Some(1)) {
-        Ok(shards) => shards,
-        Err(error) => return no_runtime(&error),
+/// Listens for local processes, among the doors' tasks, unless another hub of the same configuration does so already.
+fn share(sharing: &Sharing, core: &Core, doors: &Doors) {
+    let taken = match sharing {
+        Ok(join::Place { address, identity }) => match Seat::take(address) {
+            Ok(Some(taken)) => Ok((taken, *identity)),
+            Ok(None) => Err("another hub of this configuration has it".to_owned()),
+            Err(error) => Err(error.to_string()),
+        },
+        Err(why) => Err(why.clone()),
     };
-    shards.block_on(async {
-        let core = match Core::build(settings, place) {
-            Ok(core) => core,
-            Err(error) => {
-                fail("HUB_ERROR", &format!("the store cannot be opened: {error}"), json!({}));
-                return ExitCode::FAILURE;
-            }
-        };
-        let principal = Principal::local_admin();
-        if !core.hub.knows(&principal, &endpoint) {
-            let server = endpoint.server.as_ref().map_or_else(String::new, |server| format!(" with a server '{server}'"));
-            fail("CLI_ARGS_ERROR", &format!("there is no tenant '{}'{server} in the configuration", endpoint.tenant), json!({}));
-            return ExitCode::FAILURE;
+    match taken {
+        Ok(((seat, listener), identity)) => {
+            let door = core.local_door(identity, limits::DRAIN);
+            doors.tasks.spawn(door.serve(seat, listener, CancellationToken::new(), doors.stop.clone()));
         }
-        let mut signals = Signals::listen();
-        let stop = CancellationToken::new();
-        let boot = tokio::spawn({
-            let fleet = Arc::clone(&core.fleet);
-            async move { fleet.boot().await }
-        });
-        let (stdin, stdout) = stdio::ends();
-        let piped = stdio::serve(Arc::clone(&core.hub), Arc::new(endpoint), principal, stdin, stdout, stop.clone());
-        tokio::pin!(piped);
-        tokio::select! {
-            () = &mut piped => {}
-            () = signals.next() => {
-                stop.cancel();
-                piped.await;
-            }
-        }
-        core.end(signals.next()).await;
-        boot.abort();
-        ExitCode::SUCCESS
-    })
+        Err(why) => tracing::info!(why, "no local socket: mcp-hub stdio does not share this hub"),
+    }
 }
 
 /// A listener that has its port.

@@ -217,3 +217,19 @@ pub const RESUME_WAIT_MAX: Duration = Duration::from_secs(30);
 pub const LEAVE: Duration = Duration::from_secs(2);
 /// Messages on their way to a server of 2024-11-05 at a time.
 pub const LEGACY_POSTS_MAX: usize = 32;
+/// Processes of the same user that one hub serves over its local socket; one more is a hub of its own.
+pub const LOCAL_CONNECTIONS_MAX: usize = 256;
+/// For either side of a local connection to say its first line; a process that waits for longer is a hub of its own.
+pub const LOCAL_HELLO: Duration = Duration::from_secs(5);
+/// For a process that got hold of the local socket to listen on it, and between two looks.
+pub const LOCAL_WAIT: Duration = Duration::from_secs(2);
+pub const LOCAL_LOOK: Duration = Duration::from_millis(5);
+/// Requests without an answer of one client of a local connection; with so many nothing more is read from it. More than a hub takes at
+/// once and holds open as streams of changes, so that a hub's own bounds come first.
+pub const LOCAL_OPEN_MAX: usize = 1024;
+const _: () = assert!(LOCAL_OPEN_MAX > PIPE_CALLS_MAX + LISTENS_PER_PRINCIPAL_MAX + PIPE_REFUSALS_MAX + PIPE_QUEUE);
+/// Requests, in bytes, that wait until a hub that ends has answered the earlier ones.
+pub const LOCAL_HELD_BYTES_MAX: usize = 1 << 20;
+/// Hubs in a row that went away before they lasted so long, and then a process is a hub of its own.
+pub const LOCAL_LOSSES_MAX: u32 = 5;
+pub const LOCAL_LASTING: Duration = Duration::from_secs(10);

@@ -53,7 +53,11 @@ pub struct Scope<'a> {
 impl Scope<'_> {
     /// A server's own endpoint renames nothing unless asked.
     pub fn uris(&self) -> Uris {
-        self.uris.unwrap_or(if self.server.is_some() { Uris::Raw } else { Uris::Prefixed })
+        match (self.uris, self.server) {
+            (Some(uris), _) => uris,
+            (None, Some(_)) => Uris::Raw,
+            (None, None) => Uris::Prefixed,
+        }
     }
 }
 

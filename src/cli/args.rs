@@ -91,6 +91,9 @@ pub struct StdioArgs {
     /// How tools are named; desktop hosts reject dots
     #[arg(long, value_name = "STYLE", default_value = "safe")]
     pub names: Names,
+    /// Start servers of its own, even if a hub with the same configuration runs already
+    #[arg(long)]
+    pub no_share: bool,
 }
 
 /// `mcp-hub check`.

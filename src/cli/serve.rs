@@ -11,14 +11,16 @@ use serde_json::json;
 
 use super::args::{FileArgs, Names as NameStyle, ServeArgs, StdioArgs};
 use crate::{
-    app::{self, Place},
+    app::{self, Place, Sharing},
     catalog::Names,
     config::{
-        Problem, Settings,
+        Identity, Problem, Settings,
         environment::Environment,
+        identity::socket_folders,
         problem::Severity,
         read::{self, Overrides},
     },
+    downstream::local::{join, seat::Address},
     hub::Endpoint,
     name::{ServerName, TenantId},
     observe::{
@@ -31,9 +33,11 @@ pub(super) fn serve(args: &ServeArgs) -> ExitCode {
     let started = environment().and_then(|environment| {
         let settings = settings(&args.files, &environment, &args.overrides())?;
         check_wire(&environment)?;
-        Ok((settings, place(&environment)?))
+        let place = place(&environment)?;
+        let sharing = sharing(&settings, &environment, &place);
+        Ok((settings, place, sharing))
     });
-    let (settings, place) = match started {
+    let (settings, place, sharing) = match started {
         Ok(started) => started,
         Err(code) => return code,
     };
@@ -43,7 +47,7 @@ pub(super) fn serve(args: &ServeArgs) -> ExitCode {
     let sink = if for_a_person { Sink::Stderr } else { Sink::Split };
     let mut log = Log::start(&Plan { level: &settings.log_level, format, sink, file: place.log() });
     warn(&settings.problems);
-    wire::verdict(app::serve(settings, &place, args.allow_unauthenticated, &mut log))
+    wire::verdict(app::serve(settings, &place, args.allow_unauthenticated, &sharing, &mut log))
 }
 
 pub(super) fn stdio(args: &StdioArgs) -> ExitCode {
@@ -51,17 +55,32 @@ pub(super) fn stdio(args: &StdioArgs) -> ExitCode {
     let started = environment().and_then(|environment| {
         let settings = settings(&args.files, &environment, &overrides)?;
         check_wire(&environment)?;
-        Ok((settings, place(&environment)?, endpoint(args)?))
+        let place = place(&environment)?;
+        let sharing = if args.no_share { Err("--no-share".to_owned()) } else { sharing(&settings, &environment, &place) };
+        Ok((settings, place, sharing, endpoint(args)?))
     });
-    let (settings, place, endpoint) = match started {
+    let (settings, place, sharing, endpoint) = match started {
         Ok(started) => started,
         Err(code) => return code,
     };
-    let format = if settings.log_text { Format::Text } else { Format::Json };
-    // stdout is the wire.
-    let _log = Log::start(&Plan { level: &settings.log_level, format, sink: Sink::Stderr, file: place.log() });
-    warn(&settings.problems);
-    wire::verdict(app::serve_stdio(settings, &place, endpoint))
+    // A process that is not the hub keeps no log.
+    let log = |settings: &Settings| {
+        // stdout is the wire.
+        let log =
+            Log::start(&Plan { level: &settings.log_level, format: app::log_format(settings), sink: Sink::Stderr, file: place.log() });
+        warn(&settings.problems);
+        log
+    };
+    wire::verdict(app::serve_stdio(settings, &place, endpoint, &sharing, log))
+}
+
+/// The local socket that this hub may have, or use.
+fn sharing(settings: &Settings, environment: &Environment, place: &Place) -> Sharing {
+    let identity = Identity::of(settings, environment, &[&place.state, &place.data]);
+    match Address::find(&socket_folders(&place.state, environment), identity) {
+        Ok(address) => Ok(join::Place { address, identity }),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn environment() -> Result<Environment, ExitCode> {

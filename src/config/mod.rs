@@ -27,9 +27,12 @@ mod finish;
 mod command;
 pub mod placeholder;
 
+pub mod identity;
+
 #[cfg(test)]
 mod tests;
 
+pub use identity::Identity;
 pub use problem::Problem;
 pub use remote::Remote;
 pub use settings::{

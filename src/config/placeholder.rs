@@ -128,10 +128,31 @@ pub struct Origin {
     pub from: String,
 }
 
+impl Origin {
+    /// Whether it is what every child gets of the hub's environment, and nothing of the configuration.
+    pub(super) fn is_passed_on(&self) -> bool {
+        self.from == Layer::Hub.to_string()
+    }
+}
+
+/// What a start depends on beyond the variables and files that went into it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Leaning {
+    /// The hub's working folder.
+    pub(super) on_folder: bool,
+    /// All of its environment: a command runs in it.
+    pub(super) on_everything: bool,
+}
+
+/// As [`explain`], and adds to `leaning`. What cannot be resolved is told as a text.
+pub(super) fn outcome(server: &ServerSettings, leaning: &mut Leaning) -> Result<(Resolved, Vec<Origin>), String> {
+    assemble(server, false, leaning).map_err(|unresolved| unresolved.error.to_string())
+}
+
 /// Resolves the entry for one start. May run `${cmd:}` (up to 30 s): call on a blocking thread. `Launch::Builtin` resolves to this
 /// program with `demo NAME`.
 pub fn resolve(server: &ServerSettings) -> Result<Resolved, PlaceholderError> {
-    assemble(server, true).map(|(resolved, _)| resolved).map_err(|unresolved| unresolved.error)
+    assemble(server, true, &mut Leaning::default()).map(|(resolved, _)| resolved).map_err(|unresolved| unresolved.error)
 }
 
 /// Resolves the entry as `resolve` does, but runs no command; `${cmd:}` stands for `***`. Also says where each variable came from.
@@ -139,7 +160,7 @@ pub fn resolve(server: &ServerSettings) -> Result<Resolved, PlaceholderError> {
 /// # Errors
 /// What cannot be resolved, and where it stands. A warning for an entry that is switched off: it may lack what it would need.
 pub fn explain(server: &ServerSettings) -> Result<(Resolved, Vec<Origin>), Box<Problem>> {
-    assemble(server, false).map_err(|Unresolved { error, place }| {
+    assemble(server, false, &mut Leaning::default()).map_err(|Unresolved { error, place }| {
         let is_known = !place.source.path.as_os_str().is_empty();
         Box::new(Problem {
             severity: if server.enabled { Severity::Entry } else { Severity::Warning },
@@ -159,19 +180,19 @@ struct Unresolved {
     place: Place,
 }
 
-fn assemble(server: &ServerSettings, run_commands: bool) -> Result<(Resolved, Vec<Origin>), Unresolved> {
+fn assemble(server: &ServerSettings, run_commands: bool, leaning: &mut Leaning) -> Result<(Resolved, Vec<Origin>), Unresolved> {
     if let Some(error) = &server.error {
         return Err(Unresolved { error: failed(error.clone()), place: server.scope.place.clone() });
     }
     match &server.launch {
         Launch::Builtin(builtin) => Ok(demo(*builtin, &server.scope)),
         Launch::Remote(remote) => {
-            let mut resolver = Resolver::new(&server.scope, &remote.env, run_commands);
+            let mut resolver = Resolver::new(&server.scope, &remote.env, run_commands, leaning);
             let destination = resolver.destination(remote);
             destination.map_err(|error| Unresolved { error, place: resolver.at })
         }
         Launch::Command { command, args, env, env_file, cwd } => {
-            let mut resolver = Resolver::new(&server.scope, env, run_commands);
+            let mut resolver = Resolver::new(&server.scope, env, run_commands, leaning);
             let launch = resolver.launch(command, args, env_file.as_deref(), cwd.as_deref());
             launch.map_err(|error| Unresolved { error, place: resolver.at })
         }
@@ -221,6 +242,7 @@ struct Resolver<'a> {
     env: &'a BTreeMap<String, Option<String>>,
     env_file: BTreeMap<String, String>,
     run_commands: bool,
+    leaning: &'a mut Leaning,
     forms: usize,
     /// Names whose values are being resolved: none finds itself.
     within: Vec<(Layer, String)>,
@@ -231,12 +253,13 @@ struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    fn new(scope: &'a Scope, env: &'a BTreeMap<String, Option<String>>, run_commands: bool) -> Self {
+    fn new(scope: &'a Scope, env: &'a BTreeMap<String, Option<String>>, run_commands: bool, leaning: &'a mut Leaning) -> Self {
         Self {
             scope,
             env,
             env_file: BTreeMap::new(),
             run_commands,
+            leaning,
             forms: 0,
             within: Vec::new(),
             trail: Vec::new(),
@@ -252,7 +275,8 @@ impl<'a> Resolver<'a> {
         cwd: Option<&str>,
     ) -> Result<(Resolved, Vec<Origin>), PlaceholderError> {
         if let Some(path) = env_file {
-            let file = self.scope.world.environment.cwd.join(self.text(path)?);
+            let file = self.text(path)?;
+            let file = self.in_folder(&file);
             self.env_file = read_env_file(&file, path)?;
         }
         let program = self.text(command)?;
@@ -261,13 +285,16 @@ impl<'a> Resolver<'a> {
         }
         let args = args.iter().map(|arg| self.text(arg)).collect::<Result<_, _>>()?;
         let cwd = cwd.map(|cwd| self.text(cwd)).transpose()?.map(PathBuf::from);
+        let is_found_from_there = program.contains('/') && !program.starts_with('/');
+        self.leaning.on_folder |= is_found_from_there || !cwd.as_ref().is_some_and(|cwd| cwd.is_absolute());
         let (env, origins) = self.environment()?;
         Ok((Resolved::Program(Program { command: program.into(), args, env, cwd }), origins))
     }
 
     fn destination(&mut self, remote: &Remote) -> Result<(Resolved, Vec<Origin>), PlaceholderError> {
         if let Some(path) = &remote.env_file {
-            let file = self.scope.world.environment.cwd.join(self.text(path)?);
+            let file = self.text(path)?;
+            let file = self.in_folder(&file);
             self.env_file = read_env_file(&file, path)?;
         }
         let url = self.text(&remote.url)?;
@@ -287,6 +314,12 @@ impl<'a> Resolver<'a> {
         let allow_loopback = self.scope.world.is_local && remote::names_loopback(&url);
         let destination = Destination { url, headers, transport: remote.transport, allow_private: remote.allow_private, allow_loopback };
         Ok((Resolved::Remote(destination), origins))
+    }
+
+    /// A path as it is read: a relative one from the hub's working folder.
+    fn in_folder(&mut self, path: &str) -> PathBuf {
+        self.leaning.on_folder |= !path.starts_with('/');
+        self.scope.world.environment.cwd.join(path)
     }
 
     /// A text of the entry.
@@ -389,7 +422,8 @@ impl<'a> Resolver<'a> {
             Some(("cmd", line)) => self.command(line, place, depth),
             Some(("file", path)) => {
                 // The path is shown as written: resolved, it may hold more than a path.
-                let file = self.scope.world.environment.cwd.join(self.expand(path.trim(), place, depth)?);
+                let file = self.expand(path.trim(), place, depth)?;
+                let file = self.in_folder(&file);
                 let text = read_text(&file).map_err(|why| failed(format!("${{{body}}}: {why}")))?;
                 self.trail.push(format!("file {path}"));
                 Ok(text.trim().to_owned())
@@ -410,6 +444,7 @@ impl<'a> Resolver<'a> {
         }
         let line = self.expand(line.trim(), place, depth)?;
         self.trail.push("a command".to_owned());
+        *self.leaning = Leaning { on_folder: true, on_everything: true };
         if !self.run_commands {
             return Ok(super::shown::MASK.to_owned());
         }

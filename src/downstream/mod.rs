@@ -12,6 +12,7 @@ mod gather;
 pub mod guard;
 pub mod legacy;
 pub mod listen;
+pub mod local;
 pub mod mcp;
 mod pipe;
 pub mod pulse;

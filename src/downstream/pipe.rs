@@ -61,8 +61,12 @@ impl Pipe {
 
     /// A message of which only the length is known, because it was not kept.
     pub(super) fn take_too_long(&mut self, bytes: u64, bytes_max: usize) {
-        let text = format!("the message is {bytes} bytes long; at most {bytes_max} are taken");
-        self.refuse(&Refusal::new(Code::InvalidRequest, 413, text));
+        self.refuse(&too_long(bytes, bytes_max));
+    }
+
+    /// Longer ones are not to be kept.
+    pub(super) fn message_bytes_max(&self) -> usize {
+        self.hub.limits.body_bytes
     }
 
     /// From here on requests are refused; those under way go on, but for what would never end.
@@ -146,6 +150,12 @@ impl Pipe {
     fn refuse(&mut self, refusal: &Refusal) {
         self.work.say(refusal.to_body());
     }
+}
+
+/// The answer to a message of which only the length is known.
+pub(super) fn too_long(bytes: u64, bytes_max: usize) -> Refusal {
+    let text = format!("the message is {bytes} bytes long; at most {bytes_max} are taken");
+    Refusal::new(Code::InvalidRequest, 413, text)
 }
 
 /// One call to its end: notices, then the answer unless it was cancelled.

@@ -3,13 +3,13 @@
 
 mod ends;
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     sync::mpsc::Receiver,
-    time::timeout,
+    time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,23 +27,45 @@ use crate::{
 };
 
 /// Room made for a read when less than `READ_BYTES_MIN` is left; a longer line makes its own. Messages under way share it.
-const READ_BYTES: usize = 16 << 10;
-const READ_BYTES_MIN: usize = 2 << 10;
+pub(super) const READ_BYTES: usize = 16 << 10;
+pub(super) const READ_BYTES_MIN: usize = 2 << 10;
 
-/// Until stdin ends or `stop`; then the calls under way have `limits::PIPE_DRAIN` to be answered. Ends at once when stdout is
-/// gone. A host that reads nothing is not read from either. Dropping the future cancels everything under way.
+/// Until stdin ends or `stop`; then the calls under way have `limits::PIPE_DRAIN` to be answered, and after `stop` others are refused.
+/// Ends at once when stdout is gone. A host that reads nothing is not read from either. Dropping the future cancels everything under way.
 pub async fn serve<R, W>(hub: Arc<Hub>, endpoint: Arc<Endpoint>, principal: Arc<Principal>, stdin: R, stdout: W, stop: CancellationToken)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let (outlet, queue) = work::outlet();
-    let line_bytes_max = hub.limits.body_bytes;
     let pipe = Pipe::new(hub, endpoint, principal, outlet);
+    carry(pipe, queue, stdin, stdout, Stop { token: stop, patience: limits::PIPE_DRAIN, parting: None }).await;
+}
+
+/// How a peer learns that the hub stops.
+pub(super) struct Stop {
+    pub(super) token: CancellationToken,
+    /// From then on, for the calls under way.
+    pub(super) patience: Duration,
+    pub(super) parting: Option<Parting>,
+}
+
+/// For a peer that can wait with its requests: it is told of the stop, and what it says before its consent is taken as ever.
+pub(super) struct Parting {
+    pub(super) notice: &'static [u8],
+    pub(super) consent: &'static [u8],
+}
+
+/// `queue` is what the pipe says.
+pub(super) async fn carry<R, W>(pipe: Pipe, queue: Receiver<Body>, stdin: R, stdout: W, stop: Stop)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
     let writing = write(queue, stdout);
     tokio::pin!(writing);
-    let pipe = tokio::select! {
-        pipe = read(pipe, stdin, line_bytes_max, stop) => pipe,
+    let (pipe, deadline) = tokio::select! {
+        read = read(pipe, stdin, stop) => read,
         written = &mut writing => return gone(written),
     };
     // Dropping the pipe, at the latest when its time is up, ends the queue and the writer with it.
@@ -51,10 +73,11 @@ where
         let mut pipe = pipe;
         pipe.work().finish().await;
     };
-    let ended = timeout(limits::PIPE_DRAIN, async { tokio::join!(drained, &mut writing).1 }).await;
+    let deadline = deadline.unwrap_or_else(|| Instant::now() + limits::PIPE_DRAIN);
+    let ended = timeout_at(deadline, async { tokio::join!(drained, &mut writing).1 }).await;
     match ended {
         Ok(written) => gone(written),
-        Err(_) => tracing::debug!("stdin ended with calls under way"),
+        Err(_) => tracing::debug!("a pipe ended with calls under way"),
     }
 }
 
@@ -64,27 +87,65 @@ fn gone(written: io::Result<()>) {
     }
 }
 
-/// Takes lines until there are no more, or until `stop`.
-async fn read<R: AsyncRead + Unpin>(mut pipe: Pipe, mut stdin: R, line_bytes_max: usize, stop: CancellationToken) -> Pipe {
+/// How far a stop is.
+#[derive(Clone, Copy)]
+enum Stage {
+    Open,
+    /// The peer was told, and may still send requests.
+    Parting(Instant),
+    /// What is under way is answered, no more.
+    Closing(Instant),
+}
+
+impl Stage {
+    const fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Open => None,
+            Self::Parting(deadline) | Self::Closing(deadline) => Some(deadline),
+        }
+    }
+}
+
+/// Takes lines until there are no more, or until a stop is through; then also returns until when the rest may take.
+async fn read<R: AsyncRead + Unpin>(mut pipe: Pipe, mut stdin: R, stop: Stop) -> (Pipe, Option<Instant>) {
+    let line_bytes_max = pipe.message_bytes_max();
     let mut framer = Framer::new(line_bytes_max);
     let mut buffer = BytesMut::new();
+    let mut stage = Stage::Open;
     loop {
         // A buffer may hold many lines, and the peer may stop to read in the middle of them.
         while !pipe.work().is_full() {
             match framer.next(&mut buffer) {
+                Some(Line::Text(line)) if stop.is_consent(stage, &line) => {
+                    pipe.stop();
+                    stage = Stage::Closing(Instant::now() + stop.patience);
+                }
                 Some(line) => take(&mut pipe, line, line_bytes_max),
                 None => break,
             }
+        }
+        if matches!(stage, Stage::Closing(_)) && pipe.work().is_idle() {
+            return (pipe, stage.deadline());
         }
         if buffer.capacity() - buffer.len() < READ_BYTES_MIN {
             buffer.reserve(READ_BYTES);
         }
         let is_full = pipe.work().is_full();
         tokio::select! {
-            () = stop.cancelled() => {
-                pipe.stop();
-                return pipe;
+            () = stop.token.cancelled(), if matches!(stage, Stage::Open) => {
+                let deadline = Instant::now() + stop.patience;
+                stage = match &stop.parting {
+                    Some(parting) => {
+                        pipe.work().put(Body::one(Bytes::from_static(parting.notice)));
+                        Stage::Parting(deadline)
+                    }
+                    None => {
+                        pipe.stop();
+                        Stage::Closing(deadline)
+                    }
+                };
             }
+            () = until(stage.deadline()) => return (pipe, stage.deadline()),
             () = pipe.work().advance() => {}
             read = stdin.read_buf(&mut buffer), if !is_full => match read {
                 Ok(0) => break,
@@ -99,7 +160,21 @@ async fn read<R: AsyncRead + Unpin>(mut pipe: Pipe, mut stdin: R, line_bytes_max
     while let Some(line) = framer.finish(&mut buffer) {
         take(&mut pipe, line, line_bytes_max);
     }
-    pipe
+    (pipe, stage.deadline())
+}
+
+impl Stop {
+    fn is_consent(&self, stage: Stage, line: &[u8]) -> bool {
+        matches!(stage, Stage::Parting(_)) && self.parting.as_ref().is_some_and(|parting| line == parting.consent)
+    }
+}
+
+/// Pends for ever without a time.
+pub(super) async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn take(pipe: &mut Pipe, line: Line, line_bytes_max: usize) {

@@ -102,7 +102,12 @@ impl Work {
     /// Says it now if there is room, else when there is.
     pub(super) fn say(&mut self, message: Body) {
         self.outlet.wire.sent(message.pieces());
-        let Err(TrySendError::Full(message)) = self.outlet.queue.try_send(message) else { return };
+        self.put(message);
+    }
+
+    /// As `say`, for what is no message of MCP.
+    pub(super) fn put(&mut self, line: Body) {
+        let Err(TrySendError::Full(message)) = self.outlet.queue.try_send(line) else { return };
         let queue = self.outlet.queue.clone();
         self.waiting += 1;
         self.running.push(Box::pin(async move {

@@ -105,6 +105,14 @@ pub fn error_line(code: &str, message: &str, data: Value) -> String {
     object("error", message, Some(code), data).to_string()
 }
 
+/// One information line of the same form as the log's, for a process that keeps none.
+pub fn info_line(format: Format, message: &str, data: Map<String, Value>) -> String {
+    match format {
+        Format::Json => object("info", message, None, Value::Object(data)).to_string(),
+        Format::Text => text(Level::INFO, &Fields { message: message.to_owned(), code: None, data }),
+    }
+}
+
 struct Lines {
     format: Format,
     quiet: NonBlocking,

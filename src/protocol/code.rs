@@ -77,6 +77,8 @@ pub enum Reason {
     Timeout,
     Cancelled,
     ShuttingDown,
+    /// The hub that had the call went away without an answer.
+    HubExited,
     Internal,
     UnknownTool,
     /// The server does not do such a thing at all.
@@ -87,7 +89,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Stopped,
         Self::Disabled,
         Self::StartFailed,
@@ -99,6 +101,7 @@ impl Reason {
         Self::Timeout,
         Self::Cancelled,
         Self::ShuttingDown,
+        Self::HubExited,
         Self::Internal,
         Self::UnknownTool,
         Self::Unsupported,
@@ -118,6 +121,7 @@ impl Reason {
             Self::Timeout => "timeout",
             Self::Cancelled => "cancelled",
             Self::ShuttingDown => "shutting_down",
+            Self::HubExited => "hub_exited",
             Self::Internal => "internal",
             Self::UnknownTool => "unknown_tool",
             Self::Unsupported => "unsupported",
@@ -129,7 +133,7 @@ impl Reason {
     pub const fn retryable(self) -> bool {
         match self {
             Self::Stopped | Self::StartFailed | Self::Crashed | Self::Busy | Self::ShuttingDown => true,
-            Self::Disabled | Self::Unauthorized | Self::ServerExited | Self::BadAnswer | Self::Timeout => false,
+            Self::Disabled | Self::Unauthorized | Self::ServerExited | Self::HubExited | Self::BadAnswer | Self::Timeout => false,
             Self::Cancelled | Self::Internal | Self::UnknownTool | Self::Unsupported | Self::Refused => false,
         }
     }
@@ -156,7 +160,7 @@ impl Reason {
     const fn rest(self) -> (&'static str, u16) {
         match self {
             Self::Stopped | Self::Disabled | Self::StartFailed | Self::Crashed | Self::Busy | Self::Unauthorized => ("SERVER_ERROR", 503),
-            Self::ServerExited | Self::BadAnswer | Self::Cancelled => ("CONNECTION_ERROR", 502),
+            Self::ServerExited | Self::HubExited | Self::BadAnswer | Self::Cancelled => ("CONNECTION_ERROR", 502),
             Self::Timeout => ("CONNECTION_ERROR", 504),
             Self::ShuttingDown => ("HUB_ERROR", 503),
             Self::Internal => ("HUB_ERROR", 500),
@@ -234,7 +238,7 @@ mod tests {
     fn no_two_reasons_read_alike_and_those_after_sending_are_not_retryable() {
         let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         assert_eq!(names.len(), Reason::ALL.len());
-        for reason in [Reason::ServerExited, Reason::BadAnswer, Reason::Timeout] {
+        for reason in [Reason::ServerExited, Reason::HubExited, Reason::BadAnswer, Reason::Timeout] {
             assert!(!reason.retryable(), "{reason:?}");
         }
     }

@@ -17,6 +17,7 @@ use super::Server;
 /// Longer than anything here may take on a busy machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+#[derive(Clone)]
 pub struct Builder {
     tenants: BTreeMap<String, Vec<(String, Server)>>,
     top: Map<String, Value>,
@@ -78,6 +79,12 @@ impl Builder {
         start(hub, dir)
     }
 
+    /// The same with a file in this folder, where other processes find it.
+    pub fn run_in(self, folder: &Path) -> Hub {
+        let hub = self.command(folder, &["--port", "0"]);
+        start(hub, tempfile::tempdir().unwrap())
+    }
+
     /// The hub as it is shipped: in this folder, with the file that lies there.
     pub fn run_shipped(self, folder: &Path) -> Hub {
         let dir = tempfile::tempdir().unwrap();
@@ -92,7 +99,10 @@ impl Builder {
     /// The command that runs the hub with this configuration, not started: for `stdio`, and for hubs that must fail.
     pub fn command(&self, dir: &Path, words: &[&str]) -> Command {
         let config = dir.join("servers.json");
-        std::fs::write(&config, self.config()).unwrap();
+        // Another process may be reading it.
+        if std::fs::read_to_string(&config).ok() != Some(self.config()) {
+            std::fs::write(&config, self.config()).unwrap();
+        }
         let state = self.state.as_deref().unwrap_or(dir);
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-hub"));
         command.args(words).args(&self.args).arg("--config").arg(config).current_dir(dir);

@@ -136,6 +136,16 @@ impl Stdio {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.process), rustix::process::Signal::TERM).unwrap();
     }
 
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// As the system does it to one that takes too much.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
     /// Ends stdin, and hears the rest.
     pub async fn finish(mut self) -> (Vec<Value>, ExitStatus) {
         self.stdin = None;

@@ -10,7 +10,7 @@ use crate::{
     protocol::{Message, RequestId},
 };
 
-/// The questions of one session without an answer. Ids count from 1 and are never used again.
+/// The questions of one session without an answer. Ids count from 1, or from where an earlier hub left off, and are never used again.
 #[derive(Default)]
 pub(super) struct Questions {
     last: u64,
@@ -19,6 +19,11 @@ pub(super) struct Questions {
 }
 
 impl Session {
+    /// The client has seen questions with ids up to this one from a hub before this one.
+    pub fn number_questions_after(&self, last: u64) {
+        self.questions.lock().expect("no panic under this lock").last = last;
+    }
+
     /// Takes an id for a question; whoever asks writes the line and sends it: as a notice of the request it belongs to, or with
     /// `post_question`. `None` when the session has ended, or with `limits::SESSION_QUESTIONS_MAX` open.
     pub fn ask(self: &Arc<Self>) -> Option<Asked> {
