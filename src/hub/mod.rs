@@ -7,6 +7,8 @@ mod carried;
 pub mod crossing;
 pub mod handshake;
 pub mod inbound;
+#[cfg(test)]
+mod left;
 pub mod list;
 mod listen;
 mod news;
@@ -37,6 +39,7 @@ use crate::{
     name::{ServerId, TenantId},
     observe::Bus,
     protocol::{Era, Kind, Method, RequestId, Version},
+    random::bytes as random,
     upstream::Fleet,
 };
 
@@ -64,13 +67,6 @@ pub struct Hub {
     listens: DashMap<Arc<str>, usize>,
     /// Parked calls and questions outside any call.
     tasks: TaskTracker,
-}
-
-/// For identifiers that nobody can guess.
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
-    bytes
 }
 
 /// Pends for ever without a time.

@@ -100,6 +100,7 @@ fn ask(hub: &Arc<Hub>, session: &Arc<Session>, server: &ServerId, question: Ques
     let open = Open { asked, question, kind, revision };
     hub.tasks.clone().spawn(async move {
         tokio::select! {
+            biased;
             () = open.see_through(&hub) => {}
             () = withdrawn.cancelled() => session.post(gone),
         }
@@ -120,6 +121,7 @@ impl Open {
     /// Waits for the client's answer, and for no longer than a person may take.
     pub(super) async fn see_through(mut self, hub: &Hub) {
         let said = tokio::select! {
+            biased;
             said = timeout(limits::PARK, self.asked.answer()) => said.ok().flatten(),
             () = hub.stop.cancelled() => None,
         };

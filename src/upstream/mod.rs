@@ -18,6 +18,8 @@ mod inbox;
 mod instance;
 mod learn;
 pub mod lease;
+#[cfg(test)]
+mod left;
 mod logging;
 pub mod news;
 mod pool;
@@ -39,6 +41,9 @@ pub use question::Question;
 pub use server::Server;
 pub use status::{State, Status, Usable};
 pub use subscription::Subscription;
+
+#[cfg(test)]
+pub(crate) use child::actor;
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, Semaphore, broadcast::error::RecvError},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,7 +25,7 @@ use super::{
     child::stderr::Ring,
     fleet::Commons,
     instance::{Instance, Use},
-    pool::{Key, Pool, Ready, Slot, least_used},
+    pool::{Failed, Key, Pool, Ready, Slot, least_used},
     remote,
     status::Noise,
 };
@@ -111,7 +111,7 @@ pub(super) struct Run {
 enum Found {
     Lease(Lease),
     /// The next failed try is told here; gone when it is worth looking again.
-    Coming(watch::Receiver<Option<UpstreamError>>),
+    Coming(Failed),
     /// Each of as many instances as there may be has a caller that can be asked.
     InUse,
 }
@@ -210,6 +210,7 @@ impl Server {
                 }
             };
             let waited = tokio::select! {
+                biased;
                 waited = self.wait(coming, until) => waited,
                 () = freed => Ok(()),
             };
@@ -567,6 +568,14 @@ impl Server {
         Arc::clone(places.entry(Arc::clone(principal)).or_insert_with(|| Arc::new(Semaphore::new(size))))
     }
 
+    #[cfg(test)]
+    pub(super) fn places_left(&self) -> Vec<String> {
+        let size = self.settings.pool.size.max(1);
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = places.iter().map(|(whose, places)| (whose, size - places.available_permits())).filter(|(_, taken)| *taken > 0);
+        taken.map(|(whose, taken)| format!("{taken} places of {whose}")).collect()
+    }
+
     /// May it run at all?
     pub(super) fn admit(&self, life: &Life) -> Result<(), UpstreamError> {
         let id = &self.settings.id;
@@ -583,7 +592,7 @@ impl Server {
     }
 
     /// Joins or begins a start; refuses while the next try is further away than anybody likes to wait.
-    fn come_patiently(self: &Arc<Self>, life: &mut Life, slot: &Slot) -> Result<watch::Receiver<Option<UpstreamError>>, UpstreamError> {
+    fn come_patiently(self: &Arc<Self>, life: &mut Life, slot: &Slot) -> Result<Failed, UpstreamError> {
         let now = Instant::now();
         if let Some(share) = life.pool.share(slot) {
             let left = match &share.coming {
@@ -608,19 +617,23 @@ impl Server {
     }
 
     /// Joins a start or begins one.
-    fn come(self: &Arc<Self>, life: &mut Life, slot: &Slot, keeps_trying: bool) -> watch::Receiver<Option<UpstreamError>> {
+    fn come(self: &Arc<Self>, life: &mut Life, slot: &Slot, keeps_trying: bool) -> Failed {
         match &life.pool.share_mut(slot).coming {
             Some(coming) => coming.failed.subscribe(),
             None => self.launch(life, slot, None, keeps_trying),
         }
     }
 
-    async fn wait(&self, mut coming: watch::Receiver<Option<UpstreamError>>, until: Instant) -> Result<(), UpstreamError> {
-        match timeout_at(until, coming.changed()).await {
-            Err(_) => Err(UpstreamError::start_timed_out(&self.settings.id, self.settings.timeouts.start)),
-            // Ready, or stopped: the caller looks again.
-            Ok(Err(_)) => Ok(()),
-            Ok(Ok(())) => coming.borrow().clone().map_or(Ok(()), Err),
+    async fn wait(&self, mut coming: Failed, until: Instant) -> Result<(), UpstreamError> {
+        loop {
+            return match timeout_at(until, coming.recv()).await {
+                Err(_) => Err(UpstreamError::start_timed_out(&self.settings.id, self.settings.timeouts.start)),
+                // Ready, or stopped: the caller looks again.
+                Ok(Err(RecvError::Closed)) => Ok(()),
+                // Of several failures the newest is kept.
+                Ok(Err(RecvError::Lagged(_))) => continue,
+                Ok(Ok(error)) => Err(error),
+            };
         }
     }
 

@@ -277,7 +277,7 @@ async fn streams_that_are_over_make_room_and_go_after_a_while() {
     assert!(session.recorder().is_none());
     assert!(is_kept(1) && !is_kept(2) && is_kept(limits::STREAMS_MAX + 1));
     drop(open.remove(0));
-    let now = std::time::Instant::now();
+    let now = tokio::time::Instant::now();
     session.tidy_streams(now);
     assert!(is_kept(1));
     session.tidy_streams(now + limits::STREAM_KEPT + Duration::from_secs(1));

@@ -309,6 +309,20 @@ impl Link {
         self.0.lock().calls()
     }
 
+    /// What is not as it was before the first call, listens aside.
+    #[cfg(test)]
+    pub(in crate::upstream) fn left(&self) -> Vec<String> {
+        let core = self.0.lock();
+        let counts = [
+            ("calls", core.calls()),
+            ("questions", core.questions.open_count()),
+            ("callers that wait for room", core.waiting),
+            ("requests of the hub's own", core.hubs.saturating_sub(core.quiet)),
+            ("quiet requests too many", core.quiet.saturating_sub(1)),
+        ];
+        counts.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{count} {what}")).collect()
+    }
+
     pub(in crate::upstream) fn noise(&self) -> Noise {
         let counters = self.0.lock().connection.counters();
         let counts = &self.0.counts;

@@ -10,11 +10,11 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{limits, mux::WireId, protocol::RequestId, upstream::inbox::Inbox};
+use crate::{limits, mux::WireId, protocol::RequestId, random, upstream::inbox::Inbox};
 
 #[derive(Debug, Default)]
 pub(in crate::upstream) struct Questions {
-    open: HashMap<RequestId, Asked>,
+    open: HashMap<RequestId, Asked, random::State>,
     /// Whole lines.
     answers: VecDeque<Bytes>,
     serial: u64,
@@ -33,6 +33,11 @@ impl Questions {
     /// Whether it is open now: then nobody could tell the two apart.
     pub(in crate::upstream) fn is_open(&self, id: &RequestId) -> bool {
         self.open.contains_key(id)
+    }
+
+    #[cfg(test)]
+    pub(in crate::upstream) fn open_count(&self) -> usize {
+        self.open.len()
     }
 
     pub(in crate::upstream) fn has_room(&self) -> bool {

@@ -63,6 +63,7 @@ async fn deadlines(shared: &Shared) {
     loop {
         let due = shared.lock().connection.poll_timeout().map(Instant::from_std);
         tokio::select! {
+            biased;
             () = shared.closed.cancelled() => return,
             () = sleep_until(due.unwrap_or_else(|| Instant::now() + FAR)) => shared.handle_timeout(Instant::now()),
         }
