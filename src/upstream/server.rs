@@ -654,14 +654,19 @@ impl Server {
         };
         run.stop.cancel();
         run.tasks.close();
-        // A start by request that comes now finds the old processes gone, and who stops it once more waits for them too.
-        let _turn = self.turn.lock().await;
-        if is_up {
-            run.tasks.wait().await;
-            let mut life = self.life();
-            life.stopping -= 1;
-            self.emit(&life, ServerPhase::Stopped);
-        }
+        let server = Arc::clone(self);
+        let ended = tokio::spawn(async move {
+            // A start by request that comes now finds the old processes gone, and who stops it once more waits for them too.
+            let _turn = server.turn.lock().await;
+            if is_up {
+                run.tasks.wait().await;
+                let mut life = server.life();
+                life.stopping -= 1;
+                server.emit(&life, ServerPhase::Stopped);
+            }
+        });
+        // Whoever asked may leave; what has begun goes on.
+        let _ = ended.await;
     }
 
     fn usable(&self, life: &Life, state: State, is_retrying: bool) -> Usable {
