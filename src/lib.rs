@@ -48,3 +48,6 @@ pub mod downstream;
 
 pub mod app;
 pub mod cli;
+
+#[cfg(test)]
+mod sim;
