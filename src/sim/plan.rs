@@ -16,6 +16,8 @@ pub(super) struct Plan {
     /// All questions at once.
     pub(super) together: bool,
     pub(super) end: End,
+    /// The answer is at least so long.
+    pub(super) bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,11 @@ pub(super) enum End {
 }
 
 impl Plan {
+    /// Nothing but an answer.
+    pub(super) fn plain(token: String) -> Self {
+        Self { token, delay_ms: 0, progress: 0, logs: 0, asks: vec![], together: false, end: End::Answer, bytes: 0 }
+    }
+
     /// One that a healthy server carries out within its time, or one of a wild server.
     pub(super) fn roll(dice: &mut Dice, token: String, is_wild: bool) -> Self {
         let ends: &[End] = match is_wild {
@@ -68,6 +75,7 @@ impl Plan {
             progress: if dice.percent(25) { dice.between(1, 4) } else { 0 },
             logs: if dice.percent(25) { dice.between(1, 2) } else { 0 },
             asks: (0..asks).map(|_| *dice.pick(&[Ask::Form, Ask::Sampling, Ask::Roots])).collect(),
+            bytes: if dice.percent(5) { 20_000 } else { 0 },
             together: dice.percent(50),
             end: if dice.percent(8) { End::Page } else { *dice.pick(ends) },
         }

@@ -19,7 +19,7 @@ use super::{
     client::{self, Client, Made},
     dice::Dice,
     record::{Record, Share, Story},
-    server::{self, AtProbe, Part},
+    server::{self, AtProbe, Part, Troupe},
 };
 use crate::{
     access::Principal,
@@ -71,6 +71,7 @@ struct World {
     parts: Vec<Arc<Part>>,
     tenants: Vec<TenantId>,
     doors: TaskTracker,
+    troupe: Arc<Troupe>,
 }
 
 impl World {
@@ -111,7 +112,8 @@ impl World {
         };
         let fleet = Fleet::new(&settings, settings.limits.clone(), bus.clone(), learned, |_| None);
         let by_id: BTreeMap<_, _> = parts.iter().map(|part| (part.id.to_string(), Arc::clone(part))).collect();
-        fleet.play_on(server::stage(by_id, Arc::clone(record), dice.fork()));
+        let troupe = Arc::<Troupe>::default();
+        fleet.play_on(server::stage(by_id, Arc::clone(record), dice.fork(), Arc::clone(&troupe)));
         let hub = Hub::new(Parts {
             catalog,
             fleet: Arc::clone(&fleet),
@@ -120,7 +122,7 @@ impl World {
             tenants: tenants.iter().cloned().collect(),
             sealer: Sealer::new(&[1; 32], None),
         });
-        Self { dice, record: Arc::clone(record), hub, fleet, parts, tenants, doors: TaskTracker::new() }
+        Self { dice, record: Arc::clone(record), hub, fleet, parts, tenants, doors: TaskTracker::new(), troupe }
     }
 
     async fn run(mut self) {
@@ -134,7 +136,9 @@ impl World {
         let count = self.dice.between(2, 6);
         for n in 0..count {
             let (tenant, principal) = self.dice.pick(&principals).clone();
-            let client = self.client(n, tenant, principal, &is_disturbed);
+            let stranger =
+                principals.iter().find(|(own, other)| *own == tenant && other.id() != principal.id()).map(|(_, other)| Arc::clone(other));
+            let client = self.client(&format!("c{n}"), (&tenant, &principal, &stranger.unwrap()), &is_disturbed, false);
             let wait = self.dice.lag(20_000);
             everybody.push(Arc::clone(&client));
             clients.spawn(async move {
@@ -168,16 +172,18 @@ impl World {
             if let Some(meddling) = meddling {
                 let _ = meddling.await;
             }
-            self.record.line("WORLD", "is quiet");
-            sleep(QUIET).await;
-            for left in self.hub.left().into_iter().chain(self.fleet.left()) {
-                self.record.wrong(format!("left behind: {left}"));
-            }
-            for (_, principal) in &principals {
-                if principal.in_flight() > 0 {
-                    self.record.wrong(format!("{} has {} calls under way", principal.id(), principal.in_flight()));
+            self.be_quiet(&principals).await;
+            self.troupe.calm();
+            // Whatever broke is forgiven, and nobody has to come back for it.
+            is_disturbed.store(false, Ordering::Relaxed);
+            for (n, (tenant, principal)) in principals.iter().enumerate() {
+                let client = self.client(&format!("z{n}"), (tenant, principal, principal), &is_disturbed, true);
+                match client.version.era() {
+                    Era::Handshake => client::session::visit(client).await,
+                    Era::Stateless => client::stateless::visit(client).await,
                 }
             }
+            self.be_quiet(&principals).await;
             self.hub.sessions.end_all();
         }
         let _ = booted.await;
@@ -203,6 +209,20 @@ impl World {
         let _ = swept.await;
     }
 
+    /// Waits until everything that callers left behind must be gone.
+    async fn be_quiet(&self, principals: &[(TenantId, Arc<Principal>)]) {
+        self.record.line("WORLD", "is quiet");
+        sleep(QUIET).await;
+        for left in self.hub.left().into_iter().chain(self.fleet.left()).chain(self.troupe.left()) {
+            self.record.wrong(format!("left behind: {left}"));
+        }
+        for (_, principal) in principals {
+            if principal.in_flight() > 0 {
+                self.record.wrong(format!("{} has {} calls under way", principal.id(), principal.in_flight()));
+            }
+        }
+    }
+
     fn principals(&mut self) -> Vec<(TenantId, Arc<Principal>)> {
         let names = ["ann", "bob", "cat", "dan"];
         let mut principals = Vec::new();
@@ -212,23 +232,33 @@ impl World {
         principals
     }
 
-    fn client(&mut self, n: u64, tenant: TenantId, principal: Arc<Principal>, is_disturbed: &Arc<AtomicBool>) -> Arc<Client> {
+    /// `who`: of which tenant, who, and who else.
+    fn client(
+        &mut self,
+        name: &str,
+        who: (&TenantId, &Arc<Principal>, &Arc<Principal>),
+        is_disturbed: &Arc<AtomicBool>,
+        is_last: bool,
+    ) -> Arc<Client> {
+        let (tenant, principal, stranger) = who;
         let version = *self.dice.pick(&VERSIONS);
-        let mut parts: Vec<_> = self.parts.iter().filter(|part| part.id.tenant == tenant).cloned().collect();
-        let server = self.dice.percent(25).then(|| self.dice.pick(&parts).id.name.clone());
+        let mut parts: Vec<_> = self.parts.iter().filter(|part| part.id.tenant == *tenant).cloned().collect();
+        let server = (!is_last && self.dice.percent(25)).then(|| self.dice.pick(&parts).id.name.clone());
         parts.retain(|part| server.as_ref().is_none_or(|server| part.id.name == *server));
         let sign = if version.era() == Era::Stateless { "~" } else { "" };
-        let name = format!("{}.c{n}{sign}", principal.id());
+        let name = format!("{}.{name}{sign}", principal.id());
         let made = Made {
             hub: Arc::clone(&self.hub),
             record: Arc::clone(&self.record),
-            principal,
-            endpoint: Arc::new(Endpoint { tenant, server, names: Names::Dotted }),
+            principal: Arc::clone(principal),
+            stranger: Arc::clone(stranger),
+            endpoint: Arc::new(Endpoint { tenant: tenant.clone(), server, names: Names::Dotted }),
             name,
             version,
             parts,
             is_disturbed: Arc::clone(is_disturbed),
             doors: self.doors.clone(),
+            is_last,
             dice: self.dice.fork(),
         };
         let client = Client::new(made);
@@ -296,6 +326,7 @@ fn cast(dice: &mut Dice, id: ServerId) -> (Part, ServerSettings) {
         pipe_bytes: usize::try_from(*dice.pick(&[64, 1 << 10, 1 << 16])).unwrap(),
         is_stubborn: dice.percent(20),
         slowness: *dice.pick(&[0, 5, 200]),
+        ignores_cancel: dice.percent(30),
         is_rich: dice.percent(60),
         stirs: dice.percent(40),
         asks_first: dice.percent(20),
@@ -305,7 +336,7 @@ fn cast(dice: &mut Dice, id: ServerId) -> (Part, ServerSettings) {
         interactive,
         size,
         spare: usize::try_from(dice.below(2)).unwrap().min(size),
-        idle_stop: Some(Duration::from_secs(dice.between(20, 120))),
+        idle_stop: Some(Duration::from_secs(*dice.pick(&[2, 20, 120]))),
     };
     let settings = ServerSettings {
         start: *dice.pick(&[Start::Boot, Start::Demand, Start::Demand]),

@@ -36,6 +36,8 @@ pub(super) struct Client {
     pub(super) hub: Arc<Hub>,
     pub(super) record: Arc<Record>,
     pub(super) principal: Arc<Principal>,
+    /// Somebody else of the tenant.
+    pub(super) stranger: Arc<Principal>,
     pub(super) endpoint: Arc<Endpoint>,
     /// `PRINCIPAL.NAME`; of those without session it ends with `~`.
     pub(super) name: String,
@@ -43,6 +45,8 @@ pub(super) struct Client {
     pub(super) capabilities: Value,
     /// Answers every question, soon and as it should.
     pub(super) is_obliging: bool,
+    /// It comes when all is calm, and nothing excuses a failure.
+    is_last: bool,
     /// What it can call.
     pub(super) parts: Vec<Arc<Part>>,
     /// Somebody stops the hub, or its servers, while the clients are at work.
@@ -62,18 +66,20 @@ pub(super) struct Made {
     pub(super) hub: Arc<Hub>,
     pub(super) record: Arc<Record>,
     pub(super) principal: Arc<Principal>,
+    pub(super) stranger: Arc<Principal>,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) name: String,
     pub(super) version: Version,
     pub(super) parts: Vec<Arc<Part>>,
     pub(super) is_disturbed: Arc<AtomicBool>,
     pub(super) doors: TaskTracker,
+    pub(super) is_last: bool,
     pub(super) dice: Dice,
 }
 
 impl Client {
     pub(super) fn new(made: Made) -> Arc<Self> {
-        let Made { hub, record, principal, endpoint, name, version, parts, is_disturbed, doors, mut dice } = made;
+        let Made { hub, record, principal, stranger, endpoint, name, version, parts, is_disturbed, doors, is_last, mut dice } = made;
         let mut capabilities = json!({});
         let elicitation = if version < Version::V2025_11_25 { json!({}) } else { json!({"form": {}, "url": {}}) };
         for (ability, value) in [("elicitation", elicitation), ("sampling", json!({})), ("roots", json!({}))] {
@@ -86,11 +92,13 @@ impl Client {
             hub,
             record,
             principal,
+            stranger,
             endpoint,
             name,
             version,
             capabilities,
-            is_obliging: dice.percent(60),
+            is_obliging: is_last || dice.percent(60),
+            is_last,
             parts,
             is_disturbed,
             doors,
@@ -117,6 +125,9 @@ impl Client {
 
     fn plan(&self, part: &Part) -> Plan {
         let token = format!("{}.{}", self.name, self.next_number());
+        if self.is_last {
+            return Plan::plain(token);
+        }
         self.roll(|dice| Plan::roll(dice, token, part.is_wild))
     }
 
@@ -135,10 +146,14 @@ impl Client {
     }
 
     fn say(&self, message: &Value, session: Option<&Arc<Session>>) -> Outcome {
+        self.say_as(&self.principal, message, session)
+    }
+
+    fn say_as(&self, principal: &Arc<Principal>, message: &Value, session: Option<&Arc<Session>>) -> Outcome {
         let text = message.to_string();
         self.record.line(&self.name, &format!("> {text}"));
         let message = Message::parse(text.into()).unwrap();
-        self.hub.dispatch(Inbound::new(Arc::clone(&self.principal), Arc::clone(&self.endpoint), message, self.version, session.cloned()))
+        self.hub.dispatch(Inbound::new(Arc::clone(principal), Arc::clone(&self.endpoint), message, self.version, session.cloned()))
     }
 
     /// What the hub said, as JSON, in the trace.
@@ -198,7 +213,8 @@ impl Client {
                 let reason = answer["error"]["data"]["reason"].as_str();
                 // There are only so many processes, and others take their time.
                 let is_crowded = reason == Some("busy");
-                let is_excused = part.is_wild || plan.end != End::Answer || is_crowded || self.is_disturbed.load(Ordering::Relaxed);
+                let is_excused =
+                    !self.is_last && (part.is_wild || plan.end != End::Answer || is_crowded || self.is_disturbed.load(Ordering::Relaxed));
                 if is_strict && !is_excused {
                     self.record.wrong(format!("{}: {} of {} failed without a cause: {answer}", self.name, plan.token, part.id));
                 }

@@ -65,6 +65,15 @@ pub(in crate::sim) async fn live(client: Arc<Client>) {
     client.errands.lock().unwrap().abort_all();
 }
 
+/// One call to each server, of somebody who asks for nothing else.
+pub(in crate::sim) async fn visit(client: Arc<Client>) {
+    let Some(talk) = Talk::open(&client, true) else { return };
+    for part in client.parts.clone() {
+        let plan = client.plan(&part);
+        Arc::clone(&talk).call(part, plan).await;
+    }
+}
+
 impl Talk {
     fn open(client: &Arc<Client>, is_pipe: bool) -> Option<Arc<Self>> {
         let pipe = is_pipe.then(|| client.hub.sessions.pipe(Arc::clone(&client.principal), Arc::clone(&client.endpoint)));
@@ -166,7 +175,7 @@ impl Talk {
         if plan.progress > 0 {
             params["_meta"] = json!({"progressToken": plan.token});
         }
-        let cancels_after = client.roll(|dice| dice.percent(12).then(|| dice.millis(0, 6_000)));
+        let cancels_after = client.roll(|dice| (!client.is_last && dice.percent(12)).then(|| dice.millis(0, 6_000)));
         if cancels_after.is_some() {
             client.record.give_up(&plan.token);
         }

@@ -10,6 +10,7 @@ use tokio::{
 
 use super::Client;
 use crate::{
+    access::Principal,
     hub::{Crossing, Outcome, Step},
     protocol::Era,
     sim::{plan::Plan, server::Part},
@@ -24,6 +25,8 @@ enum Trick {
     /// Another state, another name, other arguments: nothing that was given opens for it.
     Tampered,
     OtherArguments,
+    /// Somebody else has got hold of the state.
+    Stranger,
     Vanish,
     /// Without answers: asked again.
     Empty,
@@ -40,6 +43,14 @@ pub(in crate::sim) async fn live(client: Arc<Client>) {
     while !is_hasty && calls.join_next().await.is_some() {}
     client.record.line(&client.name, "leaves");
     calls.shutdown().await;
+}
+
+/// One call to each server, of somebody who asks for nothing else.
+pub(in crate::sim) async fn visit(client: Arc<Client>) {
+    for part in client.parts.clone() {
+        let plan = client.plan(&part);
+        call(Arc::clone(&client), part, plan).await;
+    }
 }
 
 fn step(client: &Arc<Client>, calls: &mut JoinSet<()>) {
@@ -122,7 +133,7 @@ async fn call(client: Arc<Client>, part: Arc<Part>, plan: Plan) {
     let mut is_strict = true;
     // A server that has nothing more to ask has answered.
     for _ in 0..12 {
-        let leaves_after = client.roll(|dice| dice.percent(6).then(|| dice.millis(0, 6_000)));
+        let leaves_after = client.roll(|dice| (!client.is_last && dice.percent(6)).then(|| dice.millis(0, 6_000)));
         let Some(answer) = send(&client, method, &params, &plan, leaves_after).await else { return };
         if answer["result"]["resultType"] != "input_required" {
             return client.check(&answer, &plan, &part, is_strict);
@@ -149,9 +160,10 @@ async fn call(client: Arc<Client>, part: Arc<Part>, plan: Plan) {
                 // Enough of it.
                 return client.record.give_up(&plan.token);
             }
-            (Trick::Tampered | Trick::OtherArguments, tampered) => {
+            (trick @ (Trick::Tampered | Trick::OtherArguments | Trick::Stranger), tampered) => {
                 client.record.count("states tampered with");
-                let Some(answer) = send(&client, method, &tampered, &plan, None).await else { return };
+                let principal = if trick == Trick::Stranger { &client.stranger } else { &client.principal };
+                let Some(answer) = send_as(&client, principal, method, &tampered, &plan, None).await else { return };
                 if !answer["error"].is_object() {
                     client.record.wrong(format!("{}: a state that is not of {} was taken: {answer}", client.name, plan.token));
                 }
@@ -165,9 +177,20 @@ async fn call(client: Arc<Client>, part: Arc<Part>, plan: Plan) {
 
 /// One request. `None`: the client went away before the answer.
 async fn send(client: &Arc<Client>, method: &str, params: &Value, plan: &Plan, leaves_after: Option<Duration>) -> Option<Value> {
+    send_as(client, &client.principal, method, params, plan, leaves_after).await
+}
+
+async fn send_as(
+    client: &Arc<Client>,
+    principal: &Arc<Principal>,
+    method: &str,
+    params: &Value,
+    plan: &Plan,
+    leaves_after: Option<Duration>,
+) -> Option<Value> {
     let id = json!(format!("r{}", client.next_number()));
     let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-    match client.say(&request, None) {
+    match client.say_as(principal, &request, None) {
         Outcome::Now(answer) => Some(client.read(&answer, &id)),
         Outcome::Later(crossing) => {
             let following = follow(client, crossing, &id, Some(&plan.token));
@@ -191,8 +214,9 @@ async fn send(client: &Arc<Client>, method: &str, params: &Value, plan: &Plan, l
 
 /// The next request of a call that is asked for input.
 async fn retry(client: &Client, params: &Value, result: &Value, plan: &Plan, is_strict: &mut bool) -> Option<(Trick, Value)> {
-    const TRICKS: [Trick; 7] =
-        [Trick::None, Trick::None, Trick::Double, Trick::Tampered, Trick::OtherArguments, Trick::Vanish, Trick::Empty];
+    const PLAIN: Trick = Trick::None;
+    const TRICKS: [Trick; 8] =
+        [PLAIN, PLAIN, Trick::Double, Trick::Tampered, Trick::OtherArguments, Trick::Stranger, Trick::Vanish, Trick::Empty];
     let (wait, trick) = client.roll(|dice| match client.is_obliging {
         true => (dice.millis(0, 2_000), Trick::None),
         false => (dice.millis(0, 60_000), *dice.pick(&TRICKS)),
@@ -217,7 +241,7 @@ async fn retry(client: &Client, params: &Value, result: &Value, plan: &Plan, is_
             next["requestState"] = format!("{}{other}{}", &state[..at], &state[at + 1..]).into();
         }
         Trick::OtherArguments => next["arguments"] = json!({"plan": Plan { delay_ms: plan.delay_ms + 1, ..plan.clone() }}),
-        Trick::Vanish => {}
+        Trick::Vanish | Trick::Stranger => {}
         Trick::Empty => {
             next["inputResponses"] = json!({});
             *is_strict = false;

@@ -68,9 +68,10 @@ impl Process {
         self.state().calls.insert(id.to_string(), call.clone());
         let (process, method, id, params) = (Arc::clone(self), method.to_owned(), id.clone(), params.clone());
         Some(Box::pin(async move {
+            let is_deaf = process.part.ignores_cancel && method != "subscriptions/listen";
             tokio::select! {
                 biased;
-                () = call.cancelled() => process.record.count("cancelled at the server"),
+                () = call.cancelled(), if !is_deaf => process.record.count("cancelled at the server"),
                 () = process.serve(&method, &id, &params) => {}
             }
             process.state().calls.remove(&id.to_string());
@@ -84,7 +85,14 @@ impl Process {
         if era == Some(Era::Handshake) && method != "initialize" || era == Some(Era::Stateless) && method != "initialize" {
             return Some(true);
         }
+        let is_hopeless = self.is_wild() && self.roll(|dice| dice.percent(10));
         match (method, of_part) {
+            _ if is_hopeless => {
+                if self.roll(|dice| dice.percent(60)) {
+                    self.crash.cancel();
+                }
+                None
+            }
             ("initialize", Era::Handshake) => {
                 let mut state = self.state();
                 state.era = Some(Era::Handshake);
@@ -174,7 +182,7 @@ impl Process {
         self.state().listens.push((id.clone(), filter.clone()));
         let params = json!({"notifications": filter, "_meta": {"io.modelcontextprotocol/subscriptionId": id}});
         self.note("notifications/subscriptions/acknowledged", params);
-        if !self.part.is_wild || self.roll(|dice| dice.percent(50)) {
+        if !self.is_wild() || self.roll(|dice| dice.percent(50)) {
             return std::future::pending().await;
         }
         let wait = self.roll(|dice| dice.millis(0, 60_000));

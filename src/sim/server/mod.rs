@@ -6,8 +6,8 @@ mod tool;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU32, Ordering},
+        Arc, Mutex, MutexGuard, Weak,
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -47,6 +47,8 @@ pub(super) struct Part {
     pub(super) is_stubborn: bool,
     /// Milliseconds that every step may take.
     pub(super) slowness: u64,
+    /// Goes on with what was cancelled, as many do.
+    pub(super) ignores_cancel: bool,
     /// Prompts, resources and logs, besides tools.
     pub(super) is_rich: bool,
     /// Lists that change, resources that are touched, without being asked.
@@ -62,14 +64,35 @@ pub(super) enum AtProbe {
     Exits,
 }
 
+/// All processes there ever were.
+#[derive(Default)]
+pub(super) struct Troupe {
+    processes: Mutex<Vec<Weak<Process>>>,
+    is_calm: Arc<AtomicBool>,
+}
+
+impl Troupe {
+    /// From now on nobody breaks anything.
+    pub(super) fn calm(&self) {
+        self.is_calm.store(true, Ordering::Relaxed);
+    }
+
+    /// What their callers have left with those that live.
+    pub(super) fn left(&self) -> Vec<String> {
+        let processes = self.processes.lock().unwrap();
+        processes.iter().filter_map(Weak::upgrade).flat_map(|process| process.left()).collect()
+    }
+}
+
 /// What plays the processes of these servers.
-pub(super) fn stage(parts: BTreeMap<String, Arc<Part>>, record: Arc<Record>, dice: Dice) -> Stage {
+pub(super) fn stage(parts: BTreeMap<String, Arc<Part>>, record: Arc<Record>, dice: Dice, troupe: Arc<Troupe>) -> Stage {
     let count = AtomicU32::new(0);
     let dice = Mutex::new(dice);
     Arc::new(move |id| {
         let part = Arc::clone(&parts[&id.to_string()]);
         let mut dice = dice.lock().unwrap().fork();
-        if part.is_wild && dice.percent(5) {
+        let is_wild = part.is_wild && !troupe.is_calm.load(Ordering::Relaxed);
+        if is_wild && dice.percent(5) {
             record.line(&format!("{id}"), "cannot be run");
             return Err(std::io::Error::other("cannot be run"));
         }
@@ -77,7 +100,9 @@ pub(super) fn stage(parts: BTreeMap<String, Arc<Part>>, record: Arc<Record>, dic
         let (entrance, script) = actor::enter(number, part.pipe_bytes);
         record.is_born();
         let alive = Alive(Arc::clone(&record));
-        tokio::spawn(perform(script, Process::new(part, number, &record, dice), alive));
+        let process = Process::new(part, number, &record, dice, &troupe.is_calm);
+        troupe.processes.lock().unwrap().push(Arc::downgrade(&process));
+        tokio::spawn(perform(script, process, alive));
         Ok(entrance)
     })
 }
@@ -102,6 +127,7 @@ pub(super) struct Process {
     lines: Mutex<Option<mpsc::UnboundedReceiver<String>>>,
     /// The process exits at once.
     crash: CancellationToken,
+    is_calm: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -111,6 +137,7 @@ struct State {
     /// By the id of the question.
     questions: BTreeMap<u64, oneshot::Sender<Value>>,
     last_question: u64,
+    withdrawn: BTreeSet<u64>,
     /// By the raw id of the request.
     calls: BTreeMap<String, CancellationToken>,
     subscribed: BTreeSet<String>,
@@ -206,7 +233,7 @@ async fn write(process: &Process, stdout: &mut DuplexStream) {
 }
 
 impl Process {
-    fn new(part: Arc<Part>, number: u32, record: &Arc<Record>, dice: Dice) -> Arc<Self> {
+    fn new(part: Arc<Part>, number: u32, record: &Arc<Record>, dice: Dice, is_calm: &Arc<AtomicBool>) -> Arc<Self> {
         let (out, lines) = mpsc::unbounded_channel();
         let wire = format!("{}#{number}", part.id.name);
         Arc::new(Self {
@@ -219,6 +246,7 @@ impl Process {
             out,
             lines: Mutex::new(Some(lines)),
             crash: CancellationToken::new(),
+            is_calm: Arc::clone(is_calm),
         })
     }
 
@@ -242,24 +270,41 @@ impl Process {
         self.say(&json!({"jsonrpc": "2.0", "method": method, "params": params}));
     }
 
+    /// Breaks things now.
+    fn is_wild(&self) -> bool {
+        self.part.is_wild && !self.is_calm.load(Ordering::Relaxed)
+    }
+
+    fn left(&self) -> Vec<String> {
+        let state = self.state();
+        let questions = state.questions.keys().filter(|id| !state.withdrawn.contains(id));
+        let questions = questions.map(|id| format!("{} never got an answer to its question {id}", self.wire));
+        let is_listen = |id: &&String| state.listens.iter().any(|(listen, _)| listen.to_string() == **id);
+        let calls = state.calls.keys().filter(|id| !self.part.ignores_cancel && !is_listen(id));
+        let calls = calls.map(|id| format!("{} still works on {id}, which it was not told to give up", self.wire));
+        questions.chain(calls).collect()
+    }
+
     fn hangs_up_after(&self) -> Option<u64> {
-        self.roll(|dice| (self.part.is_wild && dice.percent(6)).then(|| dice.between(1, 30)))
+        self.roll(|dice| (self.is_wild() && dice.percent(6)).then(|| dice.between(1, 30)))
     }
 
     /// What it does by itself.
     fn habits(self: &Arc<Self>) -> Vec<Doing> {
         let mut habits: Vec<Doing> = Vec::new();
-        if self.part.is_wild && self.roll(|dice| dice.percent(25)) {
+        if self.is_wild() && self.roll(|dice| dice.percent(25)) {
             let process = Arc::clone(self);
             habits.push(Box::pin(async move {
                 let wait = process.roll(|dice| dice.millis(0, 90_000));
                 sleep(wait).await;
-                process.record.line(&process.wire, "crashes");
-                process.record.count("crashes");
-                process.crash.cancel();
+                if process.is_wild() {
+                    process.record.line(&process.wire, "crashes");
+                    process.record.count("crashes");
+                    process.crash.cancel();
+                }
             }));
         }
-        if self.part.is_wild && self.roll(|dice| dice.percent(40)) {
+        if self.is_wild() && self.roll(|dice| dice.percent(40)) {
             let process = Arc::clone(self);
             habits.push(Box::pin(async move { process.babble().await }));
         }
@@ -275,6 +320,9 @@ impl Process {
         for _ in 0..30 {
             let wait = self.roll(|dice| dice.millis(0, 5_000));
             sleep(wait).await;
+            if !self.is_wild() {
+                return;
+            }
             let line = self.nonsense();
             let _ = self.out.send(line);
         }

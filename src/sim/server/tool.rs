@@ -84,7 +84,7 @@ impl Process {
 
     async fn end(&self, method: &str, id: &Value, plan: &Plan) {
         let text = format!("R:{}:{}:{}", plan.token, self.part.id, self.number);
-        let content = json!({"type": "text", "text": text});
+        let content = json!({"type": "text", "text": format!("{text}:{}", "x".repeat(plan.bytes))});
         let result = match method {
             "prompts/get" => json!({"messages": [{"role": "user", "content": content}]}),
             _ => json!({"content": [content]}),
@@ -144,7 +144,7 @@ impl Process {
 
     async fn ask_all(self: &Arc<Self>, plan: &Plan) {
         let declared = self.state().declared.clone();
-        let asks: Vec<_> = plan.asks.iter().filter(|ask| self.part.is_wild || ask.is_declared(&declared)).copied().collect();
+        let asks: Vec<_> = plan.asks.iter().filter(|ask| self.is_wild() || ask.is_declared(&declared)).copied().collect();
         let mut open = Vec::new();
         for ask in asks {
             open.push(self.ask(ask, &plan.token));
@@ -158,7 +158,7 @@ impl Process {
 
     async fn hear_out(&self, open: &mut Vec<Open>, token: &str) {
         for Open { id, answered } in open.drain(..) {
-            if self.part.is_wild && self.roll(|dice| dice.percent(15)) {
+            if self.is_wild() && self.roll(|dice| dice.percent(15)) {
                 let lag = self.roll(|dice| dice.lag(2_000));
                 lag.pass().await;
                 // Withdrawn; or given up without a word.
@@ -174,6 +174,7 @@ impl Process {
     }
 
     fn withdraw(&self, id: u64) {
+        self.state().withdrawn.insert(id);
         self.note("notifications/cancelled", json!({"requestId": id, "reason": "never mind"}));
     }
 
