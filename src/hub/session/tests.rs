@@ -311,3 +311,15 @@ async fn all_that_is_kept_is_counted_and_given_back() {
     drop((recorders, others, first));
     assert_eq!(sessions.kept(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_question_does_not_keep_the_session_of_a_pipe_that_is_gone() {
+    let sessions = sessions(&Bus::default());
+    let pipe = sessions.pipe(Principal::local_admin(), endpoint("default", None));
+    let id = pipe.id().clone();
+    let mut asked = pipe.ask().unwrap();
+    assert!(asked.answer().now_or_never().is_none() && sessions.find(id.as_str()).is_some());
+    drop(pipe);
+    assert!(sessions.find(id.as_str()).is_none());
+    assert!(asked.answer().await.is_none(), "nobody is there to answer it");
+}
