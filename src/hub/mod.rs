@@ -61,8 +61,8 @@ pub struct Hub {
     pages: pages::Pages,
     recents: Recents,
     holds: task::Holds,
-    /// Questions of servers outside any call, by the servers' own ids.
-    asking: DashMap<(ServerId, RequestId), CancellationToken>,
+    /// Questions of servers outside any call, by the connection and the servers' own ids.
+    asking: DashMap<(u64, RequestId), CancellationToken>,
     /// Open streams of changes, by principal.
     listens: DashMap<Arc<str>, usize>,
     /// Parked calls and questions outside any call.

@@ -6,10 +6,12 @@
 //! `MCP_HUB_SIM_SEEDS=0..100000 cargo test --release --lib sim::` plays these.
 //!
 //! Reading order: `dice` (all choices), `plan` (what a call asks of its server), `record` (what happened, what is wrong), `server` and
-//! `client` (who plays), `world` (how it begins, goes on and ends).
+//! `client` (who plays), `world` (how it begins, goes on and ends). `found` tells what was found,
+//! as small tests.
 
 mod client;
 mod dice;
+mod found;
 mod plan;
 mod record;
 mod server;

@@ -9,7 +9,10 @@ use super::dice::Dice;
 pub(super) struct Plan {
     /// `PRINCIPAL.CLIENT.NUMBER`: whose call it is.
     pub(super) token: String,
+    /// Before it asks.
     pub(super) delay_ms: u64,
+    /// After that.
+    pub(super) then_ms: u64,
     pub(super) progress: u64,
     pub(super) logs: u64,
     pub(super) asks: Vec<Ask>,
@@ -48,7 +51,7 @@ pub(super) enum End {
 impl Plan {
     /// Nothing but an answer.
     pub(super) fn plain(token: String) -> Self {
-        Self { token, delay_ms: 0, progress: 0, logs: 0, asks: vec![], together: false, end: End::Answer, bytes: 0 }
+        Self { token, delay_ms: 0, then_ms: 0, progress: 0, logs: 0, asks: vec![], together: false, end: End::Answer, bytes: 0 }
     }
 
     /// One that a healthy server carries out within its time, or one of a wild server.
@@ -72,6 +75,7 @@ impl Plan {
         Self {
             token,
             delay_ms: if dice.percent(40) { 0 } else { dice.between(0, 3_000) },
+            then_ms: if dice.percent(50) { 0 } else { dice.between(0, 1_000) },
             progress: if dice.percent(25) { dice.between(1, 4) } else { 0 },
             logs: if dice.percent(25) { dice.between(1, 2) } else { 0 },
             asks: (0..asks).map(|_| *dice.pick(&[Ask::Form, Ask::Sampling, Ask::Roots])).collect(),

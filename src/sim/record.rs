@@ -53,6 +53,8 @@ struct Seen {
     /// Of what the instance asked outside any call.
     heard: BTreeSet<String>,
     answered: BTreeSet<String>,
+    withdrawn: BTreeSet<String>,
+    has_died: bool,
 }
 
 /// What of a run is of interest afterwards.
@@ -176,6 +178,23 @@ impl Record {
         }
     }
 
+    pub(super) fn withdraws(&self, question: u64, instance: u32) {
+        self.state().instances.entry(instance).or_default().withdrawn.insert(question.to_string());
+    }
+
+    /// A client hears that the server takes its question back.
+    pub(super) fn heard_withdrawn(&self, text: &str, client: &str) {
+        let parts: Vec<_> = text.split(':').collect();
+        let &["Q", _, question, instance] = parts.as_slice() else { return };
+        let mut state = self.state();
+        let seen = state.instances.entry(instance.parse().unwrap_or_default()).or_default();
+        let is_true = seen.has_died || seen.withdrawn.contains(question);
+        drop(state);
+        if !is_true {
+            self.wrong(format!("{client} hears that {text} was withdrawn, and it was not"));
+        }
+    }
+
     /// A client reads a record of a server's log: `L:TOKEN`.
     pub(super) fn heard_log(&self, text: &str, client: &str) {
         let Some(token) = text.strip_prefix("L:") else { return self.wrong(format!("{client} reads a log of nobody: {text}")) };
@@ -188,7 +207,8 @@ impl Record {
         self.state().alive += 1;
     }
 
-    pub(super) fn has_died(&self) {
+    pub(super) fn has_died(&self, instance: u32) {
+        self.state().instances.entry(instance).or_default().has_died = true;
         self.state().alive -= 1;
     }
 

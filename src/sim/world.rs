@@ -72,17 +72,20 @@ struct World {
     tenants: Vec<TenantId>,
     doors: TaskTracker,
     troupe: Arc<Troupe>,
+    /// Many calls at a time, of few principals.
+    is_crowded: bool,
 }
 
 impl World {
     fn new(seed: u64, record: &Arc<Record>) -> Self {
         let mut dice = Dice::new(seed);
+        let is_crowded = dice.percent(40);
         let tenants: Vec<_> =
             ["red", "blue"].iter().take(if dice.percent(30) { 2 } else { 1 }).map(|name| TenantId::new(name).unwrap()).collect();
         let mut parts = Vec::new();
         let mut servers = Vec::new();
         for tenant in &tenants {
-            let count = dice.between(1, 3);
+            let count = if is_crowded { 1 } else { dice.between(1, 3) };
             for n in 0..count {
                 let id = ServerId { tenant: tenant.clone(), name: ServerName::new(&format!("s{n}")).unwrap() };
                 let (part, server) = cast(&mut dice, id);
@@ -122,7 +125,7 @@ impl World {
             tenants: tenants.iter().cloned().collect(),
             sealer: Sealer::new(&[1; 32], None),
         });
-        Self { dice, record: Arc::clone(record), hub, fleet, parts, tenants, doors: TaskTracker::new(), troupe }
+        Self { dice, record: Arc::clone(record), hub, fleet, parts, tenants, doors: TaskTracker::new(), troupe, is_crowded }
     }
 
     async fn run(mut self) {
@@ -135,11 +138,12 @@ impl World {
         let principals = self.principals();
         let count = self.dice.between(2, 6);
         for n in 0..count {
-            let (tenant, principal) = self.dice.pick(&principals).clone();
+            let own = if self.is_crowded && self.dice.percent(70) { &principals[..1] } else { &principals };
+            let (tenant, principal) = self.dice.pick(own).clone();
             let stranger =
                 principals.iter().find(|(own, other)| *own == tenant && other.id() != principal.id()).map(|(_, other)| Arc::clone(other));
             let client = self.client(&format!("c{n}"), (&tenant, &principal, &stranger.unwrap()), &is_disturbed, false);
-            let wait = self.dice.lag(20_000);
+            let wait = self.dice.lag(if self.is_crowded { 500 } else { 20_000 });
             everybody.push(Arc::clone(&client));
             clients.spawn(async move {
                 wait.pass().await;
@@ -258,6 +262,7 @@ impl World {
             parts,
             is_disturbed: Arc::clone(is_disturbed),
             doors: self.doors.clone(),
+            pace: if self.is_crowded { 300 } else { 4_000 },
             is_last,
             dice: self.dice.fork(),
         };

@@ -53,6 +53,8 @@ pub(super) struct Client {
     pub(super) is_disturbed: Arc<AtomicBool>,
     /// What goes on at the doors when a client has left.
     pub(super) doors: TaskTracker,
+    /// Most milliseconds between two of its steps.
+    pub(super) pace: u64,
     pub(super) steps: u64,
     dice: Mutex<Dice>,
     last: AtomicU64,
@@ -73,13 +75,14 @@ pub(super) struct Made {
     pub(super) parts: Vec<Arc<Part>>,
     pub(super) is_disturbed: Arc<AtomicBool>,
     pub(super) doors: TaskTracker,
+    pub(super) pace: u64,
     pub(super) is_last: bool,
     pub(super) dice: Dice,
 }
 
 impl Client {
     pub(super) fn new(made: Made) -> Arc<Self> {
-        let Made { hub, record, principal, stranger, endpoint, name, version, parts, is_disturbed, doors, is_last, mut dice } = made;
+        let Made { hub, record, principal, stranger, endpoint, name, version, parts, is_disturbed, doors, pace, is_last, mut dice } = made;
         let mut capabilities = json!({});
         let elicitation = if version < Version::V2025_11_25 { json!({}) } else { json!({"form": {}, "url": {}}) };
         for (ability, value) in [("elicitation", elicitation), ("sampling", json!({})), ("roots", json!({}))] {
@@ -102,6 +105,7 @@ impl Client {
             parts,
             is_disturbed,
             doors,
+            pace,
             steps: dice.between(3, 14),
             dice: Mutex::new(dice),
             last: AtomicU64::new(0),

@@ -1,7 +1,7 @@
 //! A client of the handshake era, on a pipe or over HTTP.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -32,8 +32,8 @@ pub(in crate::sim) struct Talk {
     client: Arc<Client>,
     session: Arc<Session>,
     is_pipe: bool,
-    /// Ids of questions that it got.
-    asked: Mutex<BTreeSet<String>>,
+    /// Questions that it got, by their ids.
+    asked: Mutex<BTreeMap<String, String>>,
     declined: AtomicBool,
     /// URIs that it ever subscribed to.
     subscribed: Mutex<BTreeSet<String>>,
@@ -45,7 +45,7 @@ pub(in crate::sim) async fn live(client: Arc<Client>) {
     let mut calls = JoinSet::new();
     client.errands.lock().unwrap().spawn(Arc::clone(&talk).read_mail());
     for _ in 0..client.steps {
-        let wait = client.roll(|dice| dice.lag(4_000));
+        let wait = client.roll(|dice| dice.lag(client.pace));
         wait.pass().await;
         talk.step(&mut calls);
     }
@@ -322,6 +322,16 @@ impl Talk {
         let message = self.client.hear(body);
         match (message["method"].as_str(), message.get("id")) {
             (Some(method), Some(id)) => self.asked(method, id, &message["params"]),
+            (Some("notifications/cancelled"), None) => {
+                let params = &message["params"];
+                let asked = self.asked.lock().unwrap().get(&params["requestId"].to_string()).cloned();
+                match asked {
+                    Some(text) if params["reason"] == "the server withdrew it" => {
+                        self.client.record.heard_withdrawn(&text, &self.client.name);
+                    }
+                    _ => {}
+                }
+            }
             (Some("notifications/resources/updated"), None) => {
                 let uri = message["params"]["uri"].as_str().unwrap_or_default();
                 if !self.subscribed.lock().unwrap().contains(uri) {
@@ -336,10 +346,10 @@ impl Talk {
     fn asked(self: &Arc<Self>, method: &str, id: &Value, params: &Value) {
         let client = &self.client;
         client.record.count("questions heard");
-        if !self.asked.lock().unwrap().insert(id.to_string()) {
+        let text = Client::question(method, params);
+        if self.asked.lock().unwrap().insert(id.to_string(), text.clone().unwrap_or_default()).is_some() {
             return client.record.wrong(format!("{} was asked {id} twice", client.name));
         }
-        let text = Client::question(method, params);
         if let Some(text) = &text {
             client.record.heard_question(text, &client.name, true);
         }

@@ -35,7 +35,7 @@ enum Trick {
 pub(in crate::sim) async fn live(client: Arc<Client>) {
     let mut calls = JoinSet::new();
     for _ in 0..client.steps {
-        let wait = client.roll(|dice| dice.lag(4_000));
+        let wait = client.roll(|dice| dice.lag(client.pace));
         wait.pass().await;
         step(&client, &mut calls);
     }

@@ -99,7 +99,7 @@ pub(super) fn stage(parts: BTreeMap<String, Arc<Part>>, record: Arc<Record>, dic
         let number = count.fetch_add(1, Ordering::Relaxed) + 1;
         let (entrance, script) = actor::enter(number, part.pipe_bytes);
         record.is_born();
-        let alive = Alive(Arc::clone(&record));
+        let alive = Alive(Arc::clone(&record), number);
         let process = Process::new(part, number, &record, dice, &troupe.is_calm);
         troupe.processes.lock().unwrap().push(Arc::downgrade(&process));
         tokio::spawn(perform(script, process, alive));
@@ -107,11 +107,11 @@ pub(super) fn stage(parts: BTreeMap<String, Arc<Part>>, record: Arc<Record>, dic
     })
 }
 
-struct Alive(Arc<Record>);
+struct Alive(Arc<Record>, u32);
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        self.0.has_died();
+        self.0.has_died(self.1);
     }
 }
 

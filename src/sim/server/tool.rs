@@ -55,6 +55,7 @@ impl Process {
         if !is_stateless {
             self.ask_all(&plan).await;
         }
+        sleep(Duration::from_millis(plan.then_ms)).await;
         self.end(method, id, &plan).await;
     }
 
@@ -175,6 +176,7 @@ impl Process {
 
     fn withdraw(&self, id: u64) {
         self.state().withdrawn.insert(id);
+        self.record.withdraws(id, self.number);
         self.note("notifications/cancelled", json!({"requestId": id, "reason": "never mind"}));
     }
 
