@@ -1,7 +1,7 @@
 //! `mcp-hub`: one process between AI agents and MCP servers. A message is scanned once, a few spans of it are replaced, and
 //! the bytes go on. `ARCHITECTURE.md` has the map; the rooms in reading order:
 //!
-//! - [`limits`], [`name`]: every bound; the names of tenants and servers.
+//! - [`limits`], [`name`], `random`: every bound; the names of tenants and servers; what nobody can guess.
 //! - [`protocol`]: the language on the wire. Pure.
 //! - [`mux`]: one connection's conversation: ids, deadlines, the outbox. Pure.
 //! - [`bridge`]: what a call becomes when client and server speak different revisions. Pure.
@@ -17,6 +17,8 @@
 
 pub mod limits;
 pub mod name;
+
+mod random;
 
 pub mod protocol;
 
@@ -46,3 +48,6 @@ pub mod downstream;
 
 pub mod app;
 pub mod cli;
+
+#[cfg(test)]
+mod sim;

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Rooms and files that every room may use.
-const COMMON: [&str; 2] = ["limits", "name"];
+const COMMON: [&str; 3] = ["limits", "name", "random"];
 /// Those that put the rooms together, and so may use every one.
 const FREE: [&str; 4] = ["app", "cli", "main", "lib"];
 

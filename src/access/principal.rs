@@ -53,6 +53,12 @@ impl Principal {
         self.reach == Reach::Hub
     }
 
+    /// Calls under way.
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> usize {
+        self.account.in_flight()
+    }
+
     fn new(id: &str, reach: Reach) -> Arc<Self> {
         Arc::new(Self { id: id.into(), reach, account: Account::default() })
     }

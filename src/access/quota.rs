@@ -19,6 +19,13 @@ pub(super) struct Account {
     in_flight: AtomicUsize,
 }
 
+#[cfg(test)]
+impl Account {
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
 impl Permit {
     /// `None` when the principal has `in_flight_max` calls under way already.
     pub fn take(principal: &Arc<Principal>, in_flight_max: usize) -> Option<Self> {

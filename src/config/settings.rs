@@ -262,3 +262,50 @@ impl Default for Timeouts {
         }
     }
 }
+
+#[cfg(test)]
+impl Settings {
+    /// These servers, all of one tenant or of several, and nothing else.
+    pub(crate) fn plain(servers: Vec<ServerSettings>) -> Self {
+        let mut tenants: Vec<TenantSettings> = Vec::new();
+        for server in servers.into_iter().map(Arc::new) {
+            match tenants.iter_mut().find(|tenant| tenant.id == server.id.tenant) {
+                Some(tenant) => tenant.servers.push(server),
+                None => {
+                    let id = server.id.tenant.clone();
+                    tenants.push(TenantSettings { id, description: String::new(), enabled: true, servers: vec![server] });
+                }
+            }
+        }
+        let (gateway, limits) = (Gateway::default(), Limits::default());
+        let (problems, files, log_level) = (vec![], vec![], "info".into());
+        Self { gateway, limits, log_level, log_text: false, parallel_starts: 8, tenants, problems, files }
+    }
+}
+
+#[cfg(test)]
+impl ServerSettings {
+    /// An entry that says nothing but a command.
+    pub(crate) fn plain(id: ServerId) -> Self {
+        Self {
+            launch: Launch::Command { command: "server".into(), args: vec![], env: BTreeMap::new(), env_file: None, cwd: None },
+            display_name: None,
+            description: None,
+            kind: String::new(),
+            enabled: true,
+            start: Start::Demand,
+            pool: Pool::default(),
+            bridge_tasks: false,
+            roots: Vec::new(),
+            keepalive: None,
+            restart: Restart::default(),
+            timeouts: Timeouts::default(),
+            source: None,
+            error: None,
+            shown: serde_json::Map::new(),
+            fingerprint: id.to_string(),
+            scope: Arc::default(),
+            id,
+        }
+    }
+}

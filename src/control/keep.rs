@@ -113,7 +113,7 @@ impl Keeper {
 }
 
 /// Tells those who listen which lists of a server changed.
-pub(super) fn announce(bus: &Bus, server: &ServerId, changed: Changed) {
+pub(crate) fn announce(bus: &Bus, server: &ServerId, changed: Changed) {
     let (tenant, server) = (&server.tenant, server);
     if changed.tools {
         bus.emit(Event::ToolsChanged { tenant: tenant.clone(), server: server.clone() });
@@ -175,7 +175,7 @@ impl Shelf {
 }
 
 /// Tidied; what had to be dropped is told once, here.
-fn offer_of(learned: Learned, over_http: bool) -> Offer {
+pub(crate) fn offer_of(learned: Learned, over_http: bool) -> Offer {
     let Learned { server, version, server_info, capabilities, instructions, profile, tools, prompts, resources, templates, ttl_ms, public } =
         learned;
     let items = |kind, definitions: Vec<_>| definitions.into_iter().map(|definition| Item::read(kind, definition)).collect();

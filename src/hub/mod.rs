@@ -8,6 +8,8 @@ mod carried;
 pub mod crossing;
 pub mod handshake;
 pub mod inbound;
+#[cfg(test)]
+mod left;
 pub mod list;
 mod listen;
 mod news;
@@ -38,6 +40,7 @@ use crate::{
     name::{ServerId, TenantId},
     observe::Bus,
     protocol::{Era, Kind, Method, RequestId, Version},
+    random::bytes as random,
     upstream::Fleet,
 };
 
@@ -59,19 +62,12 @@ pub struct Hub {
     pages: pages::Pages,
     recents: Recents,
     holds: task::Holds,
-    /// Questions of servers outside any call, by the servers' own ids.
-    asking: DashMap<(ServerId, RequestId), CancellationToken>,
+    /// Questions of servers outside any call, by the connection and the servers' own ids.
+    asking: DashMap<(u64, RequestId), CancellationToken>,
     /// Open streams of changes, by principal.
     listens: DashMap<Arc<str>, usize>,
     /// Parked calls and questions outside any call.
     tasks: TaskTracker,
-}
-
-/// For identifiers that nobody can guess.
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
-    bytes
 }
 
 /// Pends for ever without a time.

@@ -31,7 +31,7 @@ impl Hub {
 }
 
 fn hear(hub: &Arc<Hub>, news: News) {
-    let News { server, whose, what } = news;
+    let News { server, connection, whose, what } = news;
     match what {
         What::Updated(note) => hub.watches.updated(&server, &whose, &note),
         What::Log(note) => match session_of(hub, &whose) {
@@ -47,11 +47,11 @@ fn hear(hub: &Arc<Hub>, news: News) {
             }
         }
         What::Question(question) => match session_of(hub, &whose) {
-            Some(session) => ask(hub, &session, &server, question),
+            Some(session) => ask(hub, &session, (&server, connection), question),
             None => refuse(question, "nobody can be asked now"),
         },
         What::Withdrawn(id) => {
-            if let Some((_, withdrawn)) = hub.asking.remove(&(server, id)) {
+            if let Some((_, withdrawn)) = hub.asking.remove(&(connection, id)) {
                 withdrawn.cancel();
             }
         }
@@ -77,7 +77,7 @@ fn log(session: &Session, note: &Message) {
 }
 
 /// Servers ask for the roots right after the handshake, outside any call.
-fn ask(hub: &Arc<Hub>, session: &Arc<Session>, server: &ServerId, question: Question) {
+fn ask(hub: &Arc<Hub>, session: &Arc<Session>, (server, connection): (&ServerId, u64), question: Question) {
     let Some(client) = session.client().cloned() else { return refuse(question, "nobody can be asked now") };
     let kind = match Asked::read(question.message(), None) {
         Ok(read) => read.kind,
@@ -92,16 +92,19 @@ fn ask(hub: &Arc<Hub>, session: &Arc<Session>, server: &ServerId, question: Ques
     if !session.post_question(body) {
         return refuse(question, "the client has too much to read");
     }
-    let place = (server.clone(), question.id());
+    let place = (connection, question.id());
     let withdrawn = CancellationToken::new();
     hub.asking.insert(place.clone(), withdrawn.clone());
-    let (hub, session) = (Arc::clone(hub), Arc::clone(session));
+    let (hub, session) = (Arc::clone(hub), Arc::downgrade(session));
     let gone = question::withdrawn(asked.id(), "the server withdrew it");
     let open = Open { asked, question, kind, revision };
     hub.tasks.clone().spawn(async move {
         tokio::select! {
+            biased;
             () = open.see_through(&hub) => {}
-            () = withdrawn.cancelled() => session.post(gone),
+            () = withdrawn.cancelled() => if let Some(session) = session.upgrade() {
+                session.post(gone);
+            },
         }
         hub.asking.remove(&place);
     });
@@ -120,6 +123,7 @@ impl Open {
     /// Waits for the client's answer, and for no longer than a person may take.
     pub(super) async fn see_through(mut self, hub: &Hub) {
         let said = tokio::select! {
+            biased;
             said = timeout(limits::PARK, self.asked.answer()) => said.ok().flatten(),
             () = hub.stop.cancelled() => None,
         };

@@ -72,6 +72,11 @@ fn waiter() -> (mpsc::Sender<Step>, Waiter) {
 }
 
 impl Parks {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
     /// The oldest of this principal make room: who parks more than it may is known not to come back for all.
     fn make_room(&self, principal: &Arc<str>) {
         let mut own: Vec<_> =
@@ -191,7 +196,7 @@ impl Task {
 
     /// Does what the machine says; `false` when the call is over.
     async fn settle(&mut self) -> bool {
-        match self.machine.poll(std::time::Instant::now()) {
+        match self.machine.poll(Instant::now().into_std()) {
             Next::Wait => true,
             Next::Ask => {
                 let what = What::Park { call: self.number, instance: self.kept.hub().instance };
@@ -271,7 +276,7 @@ impl Task {
 
     fn ask(&mut self, question: Question) {
         let publish = self.kept.publisher();
-        let refused = self.machine.handle_question(question.message(), publish.as_deref(), std::time::Instant::now());
+        let refused = self.machine.handle_question(question.message(), publish.as_deref(), Instant::now().into_std());
         match refused {
             Some(reply) => question.answer(reply.response),
             None => self.questions.push(question),
@@ -279,7 +284,7 @@ impl Task {
     }
 
     async fn handle_back(&mut self, visit: Visit) {
-        match self.machine.handle_retry(visit.responses.as_deref(), std::time::Instant::now()) {
+        match self.machine.handle_retry(visit.responses.as_deref(), Instant::now().into_std()) {
             Ok(replies) => {
                 self.reply(replies);
                 if let Some(older) = self.visit.replace(visit) {

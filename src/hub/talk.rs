@@ -392,7 +392,7 @@ impl Conversation {
         let kept = Arc::clone(&self.kept);
         let shim = self.rounds.get_or_insert_with(|| Shim::new(call.client, kept.profile, kept.roots()));
         let publish = kept.publisher();
-        match shim.handle_input_required(answer, publish.as_deref(), &mut || hex::encode(random::<16>()), std::time::Instant::now()) {
+        match shim.handle_input_required(answer, publish.as_deref(), &mut || hex::encode(random::<16>()), Instant::now().into_std()) {
             Ok(step) => self.step(step, task, call, id),
             Err(refusal) => self.end(Turn::Step(Step::Answer(call.refused(refusal, id)))),
         }

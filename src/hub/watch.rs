@@ -84,6 +84,11 @@ impl Watches {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.servers.iter().map(|watches| watches.len()).sum()
+    }
+
     fn remove(&self, server: &ServerId, number: u64) {
         if let Some(mut watches) = self.servers.get_mut(server) {
             watches.retain(|watch| watch.number != number);

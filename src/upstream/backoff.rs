@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::Restart;
+use crate::{config::Restart, random};
 
 /// Doubles with every failure in a row, ±20 % so that servers that failed together do not come back together.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Backoff {
 
 /// 0.8 to 1.2.
 fn jitter() -> f64 {
-    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    let random = u32::from_ne_bytes(random::bytes());
     0.8 + 0.4 * f64::from(random) / f64::from(u32::MAX)
 }
 

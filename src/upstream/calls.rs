@@ -104,6 +104,18 @@ impl Calls {
         Noise { late_answers: counters.late + counters.repeated, unknown_answers: counters.unknown, ..Noise::default() }
     }
 
+    /// What is not as it was before the first call, listens aside.
+    #[cfg(test)]
+    pub(super) fn left(&self) -> Vec<String> {
+        let counts = [
+            ("calls", self.in_flight()),
+            ("questions", self.questions.open_count()),
+            ("requests of the hub's own", self.hubs.saturating_sub(self.quiet)),
+            ("quiet requests too many", self.quiet.saturating_sub(1)),
+        ];
+        counts.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{count} {what}")).collect()
+    }
+
     /// When `expire` is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.connection.poll_timeout().map(Instant::from_std)

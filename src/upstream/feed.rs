@@ -7,13 +7,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use serde::Deserialize;
 use tokio::{
-    sync::{Notify, watch},
+    sync::Notify,
     time::{sleep, timeout},
 };
 
@@ -38,8 +39,7 @@ const LISTEN: Wants = Wants { notes: true, ..Wants::QUIET };
 pub(super) struct Feed {
     state: Mutex<State>,
     changed: Notify,
-    /// Up to which change of the wishes the server knows them.
-    settled: watch::Sender<u64>,
+    settled: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +47,8 @@ struct State {
     /// How many hold each URI.
     wanted: BTreeMap<String, usize>,
     changes: u64,
+    /// Up to which of these the server knows them.
+    known: u64,
     /// Wanted, but the server would not.
     refused: BTreeSet<String>,
     is_tended: bool,
@@ -77,6 +79,11 @@ impl Feed {
         !self.lock().wanted.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn left(&self) -> Vec<String> {
+        self.lock().wanted.iter().map(|(uri, count)| format!("{uri} is wanted {count} times")).collect()
+    }
+
     fn is_full(&self, uri: &str) -> bool {
         let state = self.lock();
         state.wanted.len() >= limits::SERVER_WATCHED_MAX && !state.wanted.contains_key(uri)
@@ -105,6 +112,24 @@ impl Feed {
     fn wishes(&self) -> (BTreeSet<String>, u64) {
         let state = self.lock();
         (state.wanted.keys().cloned().collect(), state.changes)
+    }
+
+    /// The server knows the wishes up to this change.
+    fn settle(&self, changes: u64) {
+        self.lock().known = changes;
+        self.settled.notify_waiters();
+    }
+
+    async fn settled(&self, change: u64) {
+        loop {
+            let mut settled = pin!(self.settled.notified());
+            // Before the look: what is settled after it must not be missed.
+            settled.as_mut().enable();
+            if self.lock().known >= change {
+                return;
+            }
+            settled.await;
+        }
     }
 
     fn refuse(&self, uri: &str) {
@@ -144,7 +169,6 @@ impl Server {
         if feed.is_full(uri) {
             return Err(UpstreamError::new(id, Reason::Refused, "has as many resources watched as it may"));
         }
-        let mut settled = feed.settled.subscribe();
         let change = feed.want(uri, |count| count + 1);
         let hold = Hold { held, uri: uri.to_owned() };
         if feed.take_charge() {
@@ -155,7 +179,8 @@ impl Server {
             };
         }
         tokio::select! {
-            settled = settled.wait_for(|settled| *settled >= change) => drop(settled),
+            biased;
+            () = feed.settled(change) => {}
             () = instance.link.signs().closed() => return Err(UpstreamError::gone(id)),
         }
         if instance.link.signs().is_closed() {
@@ -185,10 +210,11 @@ async fn tend_handshake(server: Arc<Server>, instance: Arc<Instance>) {
             is_agreed(&server, &instance, "resources/unsubscribe", uri).await;
             subscribed.remove(uri);
         }
-        feed.settled.send_replace(changes);
+        feed.settle(changes);
         tokio::select! {
-            () = feed.changed.notified() => {}
+            biased;
             () = instance.link.signs().closed() => return,
+            () = feed.changed.notified() => {}
         }
     }
 }
@@ -228,6 +254,7 @@ async fn tend_stateless(server: Arc<Server>, instance: Arc<Instance>, run: Run, 
             tending.is_lost = true;
             let wait = tending.longer();
             tokio::select! {
+                biased;
                 () = closed.signs().closed() => return,
                 () = sleep(wait) => {}
             }
@@ -260,7 +287,7 @@ impl Tending {
                 _ => self.refuse(&filter),
             }
         }
-        self.instance.feed.settled.send_replace(changes);
+        self.instance.feed.settle(changes);
         self.current.is_some() && std::mem::take(&mut self.is_lost)
     }
 
@@ -268,6 +295,7 @@ impl Tending {
     async fn settle(&mut self, mut listen: Exchange, filter: Filter) {
         let call = self.server.deadline().call;
         let first = tokio::select! {
+            biased;
             first = timeout(call, listen.next()) => first,
             () = self.instance.link.signs().closed() => return,
         };

@@ -46,7 +46,7 @@ pub struct Fleet {
     servers: HashMap<ServerId, Arc<Server>>,
     /// In configured order.
     order: Vec<Arc<Server>>,
-    commons: Arc<Commons>,
+    pub(super) commons: Arc<Commons>,
 }
 
 /// What the servers of a fleet share.
@@ -58,6 +58,9 @@ pub(super) struct Commons {
     pub(super) learned: Arc<dyn Fn(Learned) + Send + Sync>,
     pub(super) news: OnceLock<NewsDesk>,
     pub(super) groups: Groups,
+    /// Where processes are played.
+    #[cfg(test)]
+    pub(super) stage: OnceLock<super::actor::Stage>,
     pub(super) closing: CancellationToken,
     /// Of subscriptions; they outlive any one instance.
     pub(super) followers: TaskTracker,
@@ -81,6 +84,8 @@ impl Fleet {
             learned,
             news: OnceLock::new(),
             groups: Groups::default(),
+            #[cfg(test)]
+            stage: OnceLock::new(),
             closing: CancellationToken::new(),
             followers: TaskTracker::new(),
         };
@@ -94,6 +99,12 @@ impl Fleet {
     /// Once, before anything is started: where `News` go. Without it they are dropped.
     pub fn report_to(&self, desk: NewsDesk) {
         let _ = self.commons.news.set(desk);
+    }
+
+    /// Once, before anything is started: nothing is, from now on, but there.
+    #[cfg(test)]
+    pub(crate) fn play_on(&self, stage: super::actor::Stage) {
+        let _ = self.commons.stage.set(stage);
     }
 
     pub fn server(&self, id: &ServerId) -> Option<Arc<Server>> {

@@ -126,6 +126,7 @@ impl Inbox {
             match next_window {
                 None => self.came.notified().await,
                 Some(instant) => tokio::select! {
+                    biased;
                     () = self.came.notified() => {}
                     () = sleep_until(instant) => {}
                 },

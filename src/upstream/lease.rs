@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::Semaphore,
     time::{Instant, timeout_at},
 };
 
@@ -16,7 +16,7 @@ use super::{
     Exchange, Server, UpstreamError,
     exchange::Wants,
     instance::{Instance, Use},
-    pool::{Key, least_used},
+    pool::{Failed, Key, least_used},
     wire::Wire,
 };
 use crate::{
@@ -124,7 +124,7 @@ impl Lease {
 enum Found {
     Lease(Lease),
     /// The next failed try is told here; gone when it is worth looking again.
-    Coming(watch::Receiver<Option<UpstreamError>>),
+    Coming(Failed),
     /// All there are have broken connections. They leave the pool before these are closed; how the next comes up is known then.
     Leaving(Wire),
     /// Each of as many instances as there may be has a caller that can be asked.
@@ -181,6 +181,7 @@ impl Server {
                 }
             };
             let waited = tokio::select! {
+                biased;
                 waited = self.wait(coming, until) => waited,
                 () = freed => Ok(()),
             };
@@ -318,6 +319,14 @@ impl Server {
             places.retain(|_, places| Arc::strong_count(places) > 1 || places.available_permits() < size);
         }
         Arc::clone(places.entry(Arc::clone(principal)).or_insert_with(|| Arc::new(Semaphore::new(size))))
+    }
+
+    #[cfg(test)]
+    pub(super) fn places_left(&self) -> Vec<String> {
+        let size = self.settings.pool.size.max(1);
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = places.iter().map(|(whose, places)| (whose, size - places.available_permits())).filter(|(_, taken)| *taken > 0);
+        taken.map(|(whose, taken)| format!("{taken} places of {whose}")).collect()
     }
 }
 

@@ -20,6 +20,8 @@ mod instance;
 mod keepalive;
 mod learn;
 pub mod lease;
+#[cfg(test)]
+mod left;
 mod logging;
 pub mod news;
 mod pool;
@@ -46,6 +48,9 @@ pub use question::Question;
 pub use server::Server;
 pub use status::{State, Status, Usable};
 pub use subscription::Subscription;
+
+#[cfg(test)]
+pub(crate) use child::actor;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,9 @@
 //! What a server says outside any call.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, Weak,
+    atomic::{AtomicU64, Ordering},
+};
 
 use super::{fleet::NewsDesk, inbox::Inbox, question::Question};
 use crate::{
@@ -11,6 +14,8 @@ use crate::{
 #[derive(Debug)]
 pub struct News {
     pub server: ServerId,
+    /// Tells its connection from every other: ids of a server's questions are unique on one.
+    pub connection: u64,
     pub whose: Whose,
     pub what: What,
 }
@@ -41,6 +46,7 @@ pub enum What {
 /// The way of one connection to the desk. Until somebody has the connection, its news are nobody's.
 pub(super) struct Outlet {
     server: ServerId,
+    connection: u64,
     desk: Option<NewsDesk>,
     /// And whether they can be asked.
     whose: Mutex<Option<(Whose, bool)>>,
@@ -50,7 +56,9 @@ pub(super) struct Outlet {
 
 impl Outlet {
     pub(super) fn new(server: ServerId, desk: Option<NewsDesk>, roots: Option<Box<str>>) -> Arc<Self> {
-        Arc::new(Self { server, desk, whose: Mutex::default(), roots })
+        static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+        let connection = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { server, connection, desk, whose: Mutex::default(), roots })
     }
 
     pub(super) fn roots(&self) -> Option<&str> {
@@ -75,7 +83,7 @@ impl Outlet {
     pub(super) fn tell(&self, what: What) {
         let whose = self.whose().as_ref().map(|(whose, _)| whose.clone());
         match (&self.desk, whose) {
-            (Some(desk), Some(whose)) => desk(News { server: self.server.clone(), whose, what }),
+            (Some(desk), Some(whose)) => desk(News { server: self.server.clone(), connection: self.connection, whose, what }),
             _ => tracing::debug!(server = %self.server, "news for nobody"),
         }
     }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, watch},
+    sync::{Notify, OwnedSemaphorePermit, broadcast},
     time::Instant,
 };
 
@@ -11,6 +11,7 @@ use super::{Sharer, UpstreamError, Whose, backoff::Backoff, instance::Instance};
 use crate::{
     config::{self, Interactive, Restart, Scope},
     protocol::capability::Profile,
+    random,
 };
 
 /// Whose an instance is, and what it was told of them.
@@ -78,7 +79,7 @@ pub(super) struct Ready {
 
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    shares: HashMap<Slot, Share>,
+    shares: HashMap<Slot, Share, random::State>,
 }
 
 #[derive(Debug, Default)]
@@ -88,11 +89,14 @@ pub(super) struct Share {
     pub(super) backoff: Backoff,
 }
 
+/// The next failed try of an instance on its way.
+pub(super) type Failed = broadcast::Receiver<UpstreamError>;
+
 /// An instance on its way.
 #[derive(Debug)]
 pub(super) struct Coming {
-    /// Tells every failed try; gone when the instance is ready or given up.
-    pub(super) failed: watch::Sender<Option<UpstreamError>>,
+    /// Tells every failed try; gone when the instance is ready or given up. Those who wait hear it in the order in which they came.
+    pub(super) failed: broadcast::Sender<UpstreamError>,
     /// Set while it waits to try again.
     pub(super) due: Option<Instant>,
     /// Ends that wait.
@@ -104,7 +108,7 @@ pub(super) struct Coming {
 impl Coming {
     pub(super) fn new(wait: Option<Duration>) -> Self {
         let due = wait.map(|wait| Instant::now() + wait);
-        Self { failed: watch::Sender::new(None), due, hurry: Arc::new(Notify::new()), place: None }
+        Self { failed: broadcast::Sender::new(1), due, hurry: Arc::new(Notify::new()), place: None }
     }
 }
 
@@ -164,6 +168,17 @@ impl Pool {
 
     pub(super) fn shares_mut(&mut self) -> impl Iterator<Item = &mut Share> {
         self.shares.values_mut()
+    }
+
+    /// Instances and starts of these.
+    #[cfg(test)]
+    pub(super) fn left_of(&self, is_theirs: impl Fn(&Key) -> bool) -> Vec<String> {
+        let theirs = self.shares.iter().filter(|(slot, _)| slot.as_ref().is_some_and(&is_theirs));
+        let is_something = |share: &Share| !share.instances.is_empty() || share.coming.is_some();
+        theirs
+            .filter(|(_, share)| is_something(share))
+            .map(|(slot, share)| format!("{slot:?} has {} instances", share.instances.len()))
+            .collect()
     }
 
     pub(super) fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {

@@ -13,11 +13,11 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::inbox::Inbox;
-use crate::{limits, mux::WireId, protocol::RequestId};
+use crate::{limits, mux::WireId, protocol::RequestId, random};
 
 #[derive(Debug, Default)]
 pub(super) struct Questions {
-    open: HashMap<RequestId, Asked>,
+    open: HashMap<RequestId, Asked, random::State>,
     /// Whole lines.
     answers: VecDeque<Bytes>,
     serial: u64,
@@ -38,6 +38,11 @@ impl Questions {
     /// Whether it is open now: then nobody could tell the two apart.
     pub(super) fn is_open(&self, id: &RequestId) -> bool {
         self.open.contains_key(id)
+    }
+
+    #[cfg(test)]
+    pub(super) fn open_count(&self) -> usize {
+        self.open.len()
     }
 
     pub(super) fn has_room(&self) -> bool {

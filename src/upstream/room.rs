@@ -39,6 +39,11 @@ impl Room {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// All of them: there is room for any number, or never will be.
     pub(super) fn wake_all(&self) {
         self.freed.notify_waiters();

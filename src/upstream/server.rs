@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, Semaphore, broadcast::error::RecvError},
     time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -23,7 +23,7 @@ use super::{
     State, Status, UpstreamError, Usable,
     child::stderr::Ring,
     fleet::Commons,
-    pool::{Key, Pool, Ready, Slot},
+    pool::{Failed, Key, Pool, Ready, Slot},
     remote,
     status::Noise,
 };
@@ -318,11 +318,7 @@ impl Server {
     }
 
     /// Joins or begins a start; refuses while the next try is further away than anybody likes to wait.
-    pub(super) fn come_patiently(
-        self: &Arc<Self>,
-        life: &mut Life,
-        slot: &Slot,
-    ) -> Result<watch::Receiver<Option<UpstreamError>>, UpstreamError> {
+    pub(super) fn come_patiently(self: &Arc<Self>, life: &mut Life, slot: &Slot) -> Result<Failed, UpstreamError> {
         let now = Instant::now();
         if let Some(share) = life.pool.share(slot) {
             let left = match &share.coming {
@@ -347,19 +343,23 @@ impl Server {
     }
 
     /// Joins a start or begins one.
-    fn come(self: &Arc<Self>, life: &mut Life, slot: &Slot, keeps_trying: bool) -> watch::Receiver<Option<UpstreamError>> {
+    fn come(self: &Arc<Self>, life: &mut Life, slot: &Slot, keeps_trying: bool) -> Failed {
         match &life.pool.share_mut(slot).coming {
             Some(coming) => coming.failed.subscribe(),
             None => self.launch(life, slot, None, keeps_trying),
         }
     }
 
-    pub(super) async fn wait(&self, mut coming: watch::Receiver<Option<UpstreamError>>, until: Instant) -> Result<(), UpstreamError> {
-        match timeout_at(until, coming.changed()).await {
-            Err(_) => Err(UpstreamError::start_timed_out(&self.settings.id, self.settings.timeouts.start)),
-            // Ready, or stopped: the caller looks again.
-            Ok(Err(_)) => Ok(()),
-            Ok(Ok(())) => coming.borrow().clone().map_or(Ok(()), Err),
+    pub(super) async fn wait(&self, mut coming: Failed, until: Instant) -> Result<(), UpstreamError> {
+        loop {
+            return match timeout_at(until, coming.recv()).await {
+                Err(_) => Err(UpstreamError::start_timed_out(&self.settings.id, self.settings.timeouts.start)),
+                // Ready, or stopped: the caller looks again.
+                Ok(Err(RecvError::Closed)) => Ok(()),
+                // Of several failures the newest is kept.
+                Ok(Err(RecvError::Lagged(_))) => continue,
+                Ok(Ok(error)) => Err(error),
+            };
         }
     }
 
@@ -380,14 +380,19 @@ impl Server {
         };
         run.stop.cancel();
         run.tasks.close();
-        // A start by request that comes now finds the old processes gone, and who stops it once more waits for them too.
-        let _turn = self.turn.lock().await;
-        if is_up {
-            run.tasks.wait().await;
-            let mut life = self.life();
-            life.stopping -= 1;
-            self.emit(&life, ServerPhase::Stopped);
-        }
+        let server = Arc::clone(self);
+        let ended = tokio::spawn(async move {
+            // A start by request that comes now finds the old processes gone, and who stops it once more waits for them too.
+            let _turn = server.turn.lock().await;
+            if is_up {
+                run.tasks.wait().await;
+                let mut life = server.life();
+                life.stopping -= 1;
+                server.emit(&life, ServerPhase::Stopped);
+            }
+        });
+        // Whoever asked may leave; what has begun goes on.
+        let _ = ended.await;
     }
 
     fn usable(&self, life: &Life, state: State, is_retrying: bool) -> Usable {

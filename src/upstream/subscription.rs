@@ -68,10 +68,12 @@ impl Follow {
     async fn run(self, mut hold: Hold) {
         loop {
             tokio::select! {
+                biased;
                 () = self.server.commons.closing.cancelled() => return,
                 () = hold.instance().link.signs().closed() => drop(hold),
             }
             tokio::select! {
+                biased;
                 () = self.server.commons.closing.cancelled() => return,
                 next = self.next() => hold = next,
             }

@@ -13,7 +13,8 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
+    io::{AsyncRead, AsyncWrite},
+    sync::{OwnedSemaphorePermit, broadcast},
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
@@ -24,12 +25,12 @@ use super::{
     child::{
         link::{Bounds, Link},
         probe::{First, GreetError, Greeting, greet},
-        process::Process,
+        process::{Pipes, Process},
         stderr, unrun,
     },
     instance::{Born, Instance},
     news::Outlet,
-    pool::{Coming, Key, Slot},
+    pool::{Coming, Failed, Key, Slot},
     remote::{
         greet::{ConnectError, Dial},
         target::Target,
@@ -96,13 +97,7 @@ enum StartError {
 
 impl Server {
     /// Begins a start in the background, after `wait`. `keeps_trying`: after a failure too.
-    pub(super) fn launch(
-        self: &Arc<Self>,
-        life: &mut Life,
-        slot: &Slot,
-        wait: Option<Duration>,
-        keeps_trying: bool,
-    ) -> watch::Receiver<Option<UpstreamError>> {
+    pub(super) fn launch(self: &Arc<Self>, life: &mut Life, slot: &Slot, wait: Option<Duration>, keeps_trying: bool) -> Failed {
         let coming = Coming::new(wait);
         let failed = coming.failed.subscribe();
         life.pool.share_mut(slot).coming = Some(coming);
@@ -113,13 +108,8 @@ impl Server {
     }
 
     /// A start besides the one that everybody may join. It holds the caller's place for as long as it takes.
-    pub(super) fn launch_beside(
-        self: &Arc<Self>,
-        life: &Life,
-        profile: Profile,
-        place: Arc<OwnedSemaphorePermit>,
-    ) -> watch::Receiver<Option<UpstreamError>> {
-        let failed = watch::Sender::new(None);
+    pub(super) fn launch_beside(self: &Arc<Self>, life: &Life, profile: Profile, place: Arc<OwnedSemaphorePermit>) -> Failed {
+        let failed = broadcast::Sender::new(1);
         let receiver = failed.subscribe();
         let (server, run) = (Arc::clone(self), life.run.clone());
         life.run.tasks.spawn(async move {
@@ -133,7 +123,8 @@ impl Server {
                     }
                     let _ = server.note_failure(&mut life, &None, &error);
                     drop(life);
-                    failed.send_replace(Some(start_failed(&server.settings.id, &error.to_string())));
+                    // Who waited may have left.
+                    let _ = failed.send(start_failed(&server.settings.id, &error.to_string()));
                 }
             }
         });
@@ -176,7 +167,8 @@ impl Server {
                 let is_next = keeps_trying && may_retry;
                 let error = start_failed(&self.settings.id, &error.to_string()).retry_after(next);
                 coming.due = is_next.then(|| Instant::now() + next);
-                coming.failed.send_replace(Some(error));
+                // Nobody may be waiting for it.
+                let _ = coming.failed.send(error);
                 if !is_next {
                     share.coming = None;
                 }
@@ -193,6 +185,7 @@ impl Server {
         let hurry = self.life().pool.share(slot).and_then(|share| share.coming.as_ref()).map(|coming| Arc::clone(&coming.hurry));
         let Some(hurry) = hurry else { return };
         tokio::select! {
+            biased;
             () = run.stop.cancelled() => {}
             () = hurry.notified() => {}
             () = sleep(wait) => {}
@@ -215,17 +208,16 @@ impl Server {
     /// From nothing to a greeting, within `timeouts.start`. What was begun is gone when it fails.
     async fn bring_up(&self, slot: &Slot, profile: Profile, run: &Run) -> Result<Up, StartError> {
         let starting = tokio::select! {
+            biased;
             () = run.stop.cancelled() => return Err(StartError::Stopped),
             starting = self.commons.starts.begin(&self.settings.id.tenant) => starting,
         };
         let until = Instant::now() + self.settings.timeouts.start;
-        let settings = Arc::clone(&self.settings);
-        let resolving = tokio::task::spawn_blocking(move || placeholder::resolve(&settings));
         let resolved = tokio::select! {
+            biased;
             () = run.stop.cancelled() => return Err(StartError::Stopped),
-            resolved = resolving => resolved,
+            resolved = self.resolve() => resolved?,
         };
-        let resolved = resolved.map_err(|error| StartError::Spawn(error.to_string()))??;
         let of = Of::new(slot, profile, &self.settings);
         let known = self.life().era.take().map(Version::era);
         let up = match (&resolved, known) {
@@ -240,6 +232,17 @@ impl Server {
         drop(starting);
         self.life().era = Some(up.born.greeting.version);
         Ok(up)
+    }
+
+    /// Commands may be run for it.
+    async fn resolve(&self) -> Result<Resolved, StartError> {
+        #[cfg(test)]
+        if self.commons.stage.get().is_some() {
+            return Ok(placeholder::resolve(&self.settings)?);
+        }
+        let settings = Arc::clone(&self.settings);
+        let resolved = tokio::task::spawn_blocking(move || placeholder::resolve(&settings)).await;
+        Ok(resolved.map_err(|error| StartError::Spawn(error.to_string()))??)
     }
 
     async fn connect(
@@ -282,8 +285,30 @@ impl Server {
     }
 
     async fn try_up(&self, of: &Of<'_>, program: &Program, first: First, until: Instant, run: &Run) -> Result<Up, StartError> {
+        #[cfg(test)]
+        if let Some(stage) = self.commons.stage.get() {
+            let (process, pipes) = stage(&self.settings.id).map_err(|error| StartError::Spawn(error.to_string()))?.into_process();
+            return self.meet(of, process, pipes, first, until, run).await;
+        }
         let spawned = Process::spawn(program, &self.commons.groups);
         let (process, pipes) = spawned.map_err(|error| StartError::Spawn(unrun::why(&self.settings.launch, program, &error)))?;
+        self.meet(of, process, pipes, first, until, run).await
+    }
+
+    /// The first words with a new process.
+    async fn meet(
+        &self,
+        of: &Of<'_>,
+        process: Process,
+        pipes: Pipes<
+            impl AsyncWrite + Unpin + Send + 'static,
+            impl AsyncRead + Unpin + Send + 'static,
+            impl AsyncRead + Unpin + Send + 'static,
+        >,
+        first: First,
+        until: Instant,
+        run: &Run,
+    ) -> Result<Up, StartError> {
         let id = self.settings.id.clone();
         let (ring, server) = (Arc::clone(&self.stderr), id.clone());
         let stderr = run.tasks.spawn(async move { stderr::drain(pipes.stderr, &ring, &server).await });

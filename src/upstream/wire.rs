@@ -165,6 +165,14 @@ impl Wire {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn left(&self) -> Vec<String> {
+        match self {
+            Self::Pipe(link) => link.left(),
+            Self::Http(_) => Vec::new(),
+        }
+    }
+
     pub(super) fn noise(&self) -> Noise {
         match self {
             Self::Pipe(link) => link.noise(),

@@ -1,6 +1,6 @@
 //! What the hub asked a client: requests the other way, told apart by ids of the hub's own.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::oneshot;
 
@@ -36,7 +36,7 @@ impl Session {
         let (answer, receiver) = oneshot::channel();
         questions.open.push((id.clone(), answer));
         drop(questions);
-        Some(Asked { session: Arc::clone(self), id, receiver })
+        Some(Asked { session: Arc::downgrade(self), id, receiver })
     }
 
     /// A response of the client's. `false` when no question is open under its id: it came too late, or was never asked for.
@@ -56,9 +56,10 @@ impl Session {
     }
 }
 
-/// A question under way. Dropping it forgets the question: an answer that still comes is ignored.
+/// A question under way. Dropping it forgets the question: an answer that still comes is ignored. It does not keep its session: a pipe
+/// that is gone answers nothing.
 pub struct Asked {
-    session: Arc<Session>,
+    session: Weak<Session>,
     id: RequestId,
     receiver: oneshot::Receiver<Message>,
 }
@@ -77,6 +78,8 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.session.questions.lock().expect("no panic under this lock").open.retain(|(id, _)| *id != self.id);
+        if let Some(session) = self.session.upgrade() {
+            session.questions.lock().expect("no panic under this lock").open.retain(|(id, _)| *id != self.id);
+        }
     }
 }

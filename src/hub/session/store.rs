@@ -13,8 +13,9 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker, ready},
-    time::Instant,
 };
+
+use tokio::time::Instant;
 
 use super::{Mail, Session};
 use crate::{

@@ -5,11 +5,14 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use dashmap::DashMap;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::Instant,
+};
 
 use super::{
     Client, Session, SessionId,
@@ -21,6 +24,7 @@ use crate::{
     hub::Endpoint,
     limits,
     observe::{Bus, Event},
+    random,
 };
 
 /// All open sessions.
@@ -36,9 +40,9 @@ pub struct Sessions {
 #[derive(Default)]
 struct Table {
     /// Those over HTTP live here.
-    open: DashMap<Arc<str>, Arc<Session>>,
+    open: DashMap<Arc<str>, Arc<Session>, random::State>,
     /// Pipes live where they are read.
-    pipes: DashMap<Arc<str>, Weak<Session>>,
+    pipes: DashMap<Arc<str>, Weak<Session>, random::State>,
     closed: AtomicBool,
 }
 

@@ -277,7 +277,7 @@ async fn streams_that_are_over_make_room_and_go_after_a_while() {
     assert!(session.recorder().is_none());
     assert!(is_kept(1) && !is_kept(2) && is_kept(limits::STREAMS_MAX + 1));
     drop(open.remove(0));
-    let now = std::time::Instant::now();
+    let now = tokio::time::Instant::now();
     session.tidy_streams(now);
     assert!(is_kept(1));
     session.tidy_streams(now + limits::STREAM_KEPT + Duration::from_secs(1));
@@ -310,4 +310,16 @@ async fn all_that_is_kept_is_counted_and_given_back() {
     sessions.end_all();
     drop((recorders, others, first));
     assert_eq!(sessions.kept(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_does_not_keep_the_session_of_a_pipe_that_is_gone() {
+    let sessions = sessions(&Bus::default());
+    let pipe = sessions.pipe(Principal::local_admin(), endpoint("default", None));
+    let id = pipe.id().clone();
+    let mut asked = pipe.ask().unwrap();
+    assert!(asked.answer().now_or_never().is_none() && sessions.find(id.as_str()).is_some());
+    drop(pipe);
+    assert!(sessions.find(id.as_str()).is_none());
+    assert!(asked.answer().await.is_none(), "nobody is there to answer it");
 }

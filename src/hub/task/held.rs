@@ -77,6 +77,11 @@ impl Holds {
         self.tasks.get(&(server.clone(), Arc::clone(principal), id.into())).map(|held| Arc::clone(&held))
     }
 
+    #[cfg(test)]
+    pub(in crate::hub) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// The oldest of this principal make room.
     fn make_room(&self, principal: &Arc<str>) {
         let mut own: Vec<_> =
@@ -142,10 +147,11 @@ impl Held {
 async fn keep(hub: Arc<Hub>, key: Key, held: Arc<Held>) {
     while held.until() > Instant::now() {
         tokio::select! {
-            () = sleep_until(held.until()) => {}
-            () = held.changed.notified() => {}
+            biased;
             () = held.gone.cancelled() => break,
             () = hub.stop.cancelled() => break,
+            () = held.changed.notified() => {}
+            () = sleep_until(held.until()) => {}
         }
     }
     held.gone.cancel();

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{Held, Named, Say, ask, held::Whose, open};
@@ -121,7 +121,7 @@ fn update(inbound: &Inbound, held: &Held) -> Result<Body, Refusal> {
     let responses =
         retry.responses.ok_or_else(|| Refusal::new(Code::InvalidParams, 200, "tasks/update needs params.inputResponses, an object"))?;
     let mut state = held.asking.lock();
-    let replies = state.machine.handle_retry(Some(responses), std::time::Instant::now())?;
+    let replies = state.machine.handle_retry(Some(responses), Instant::now().into_std())?;
     let answered: Vec<_> = replies.into_iter().filter_map(|reply| Some((state.take(&reply)?, reply.response))).collect();
     drop(state);
     answered.into_iter().for_each(|(question, response)| question.answer(response));
@@ -207,7 +207,7 @@ async fn hear(hub: Arc<Hub>, held: Arc<Held>, mut exchange: Exchange) {
 impl Asking {
     fn ask(&self, question: Question, publish: Option<&Publish<'_>>) {
         let mut state = self.lock();
-        match state.machine.handle_question(question.message(), publish, std::time::Instant::now()) {
+        match state.machine.handle_question(question.message(), publish, Instant::now().into_std()) {
             Some(reply) => {
                 drop(state);
                 question.answer(reply.response);

@@ -217,6 +217,14 @@ impl Link {
         self.0.lock().calls.in_flight()
     }
 
+    /// What is not as it was before the first call, listens aside.
+    #[cfg(test)]
+    pub(in crate::upstream) fn left(&self) -> Vec<String> {
+        let waiting = self.0.room.waiting();
+        let waiting = (waiting > 0).then(|| format!("{waiting} callers that wait for room"));
+        self.0.lock().calls.left().into_iter().chain(waiting).collect()
+    }
+
     pub(in crate::upstream) fn noise(&self) -> Noise {
         let counts = &self.0.counts;
         Noise {

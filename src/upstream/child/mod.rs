@@ -1,5 +1,7 @@
 //! One process and its pipes. Knows nothing of pools, restarts or who calls.
 
+#[cfg(test)]
+pub(crate) mod actor;
 mod heard;
 pub(super) mod link;
 pub(super) mod listing;

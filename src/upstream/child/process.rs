@@ -49,17 +49,23 @@ impl Groups {
 /// Dropping it kills the whole group.
 #[derive(Debug)]
 pub(in crate::upstream) struct Process {
-    child: Child,
-    pid: Pid,
+    leader: Leader,
     groups: Groups,
     exited: bool,
 }
 
 #[derive(Debug)]
-pub(in crate::upstream) struct Pipes {
-    pub(in crate::upstream) stdin: ChildStdin,
-    pub(in crate::upstream) stdout: ChildStdout,
-    pub(in crate::upstream) stderr: ChildStderr,
+enum Leader {
+    Child(Child, Pid),
+    #[cfg(test)]
+    Actor(super::actor::Actor),
+}
+
+#[derive(Debug)]
+pub(in crate::upstream) struct Pipes<Stdin = ChildStdin, Stdout = ChildStdout, Stderr = ChildStderr> {
+    pub(in crate::upstream) stdin: Stdin,
+    pub(in crate::upstream) stdout: Stdout,
+    pub(in crate::upstream) stderr: Stderr,
 }
 
 impl Process {
@@ -84,16 +90,25 @@ impl Process {
             let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE_BYTES);
             let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
         }
-        Ok((Self { child, pid, groups: groups.clone(), exited: false }, Pipes { stdin, stdout, stderr }))
+        Ok((Self { leader: Leader::Child(child, pid), groups: groups.clone(), exited: false }, Pipes { stdin, stdout, stderr }))
+    }
+
+    #[cfg(test)]
+    pub(in crate::upstream) fn played(actor: super::actor::Actor) -> Self {
+        Self { leader: Leader::Actor(actor), groups: Groups::default(), exited: false }
     }
 
     pub(in crate::upstream) fn id(&self) -> u32 {
-        self.pid.as_raw_nonzero().get().unsigned_abs()
+        match &self.leader {
+            Leader::Child(_, pid) => pid.as_raw_nonzero().get().unsigned_abs(),
+            #[cfg(test)]
+            Leader::Actor(actor) => actor.number(),
+        }
     }
 
     /// Resolves when the leader has exited and the rest of its group was told to die. Cancel-safe.
     pub(in crate::upstream) async fn exited(&mut self) -> Option<ExitStatus> {
-        let status = self.child.wait().await.ok();
+        let status = self.leader.wait().await.ok();
         // At once: a number is not given out again this soon, and nobody of the group shall outlive its leader.
         self.kill();
         status
@@ -117,9 +132,7 @@ impl Process {
         self.signal(Signal::KILL);
         self.exits_within(limits::STOP_TERM).await;
         for _ in 0..GONE_POLLS {
-            // Orphans of the group are ours to reap where the hub is the first process of a container.
-            while let Ok(Some(_)) = waitpgid(self.pid, WaitOptions::NOHANG) {}
-            if test_kill_process_group(self.pid).is_err() {
+            if self.leader.is_group_gone() {
                 return;
             }
             sleep(GONE_POLL).await;
@@ -132,14 +145,53 @@ impl Process {
 
     fn signal(&self, signal: Signal) {
         if !self.exited {
-            let _ = kill_process_group(self.pid, signal);
+            self.leader.signal(signal);
         }
     }
 
     fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.exited = true;
-        self.groups.remove(self.pid);
+        self.leader.leave(&self.groups);
+    }
+}
+
+impl Leader {
+    async fn wait(&mut self) -> io::Result<ExitStatus> {
+        match self {
+            Self::Child(child, _) => child.wait().await,
+            #[cfg(test)]
+            Self::Actor(actor) => Ok(actor.wait().await),
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        match self {
+            Self::Child(_, pid) => _ = kill_process_group(*pid, signal),
+            #[cfg(test)]
+            Self::Actor(actor) => actor.signal(signal),
+        }
+    }
+
+    /// Once the leader has been reaped.
+    fn is_group_gone(&self) -> bool {
+        match self {
+            Self::Child(_, pid) => {
+                // Orphans of the group are ours to reap where the hub is the first process of a container.
+                while let Ok(Some(_)) = waitpgid(*pid, WaitOptions::NOHANG) {}
+                test_kill_process_group(*pid).is_err()
+            }
+            #[cfg(test)]
+            Self::Actor(actor) => actor.is_gone(),
+        }
+    }
+
+    fn leave(&self, groups: &Groups) {
+        match self {
+            Self::Child(_, pid) => groups.remove(*pid),
+            #[cfg(test)]
+            Self::Actor(_) => {}
+        }
     }
 }
 

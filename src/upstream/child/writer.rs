@@ -63,6 +63,7 @@ async fn deadlines(shared: &Shared) {
     loop {
         let due = shared.lock().calls.due();
         tokio::select! {
+            biased;
             () = shared.signs.closed() => return,
             () = sleep_until(due.unwrap_or_else(|| Instant::now() + FAR)) => shared.handle_timeout(Instant::now()),
         }

@@ -1,0 +1,155 @@
+//! What was found once, each told by itself, with processes that do as the test says.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    sync::mpsc,
+};
+
+use crate::{
+    access::Principal,
+    bridge::seal::Sealer,
+    catalog::{Catalog, Names},
+    config::{Pool, Scope, ServerSettings, Settings},
+    hub::{Endpoint, Hub, Inbound, Mail, Outcome, Parts, Session},
+    limits::{LIST_TTL_MS, Limits},
+    name::{ServerId, ServerName, TenantId},
+    observe::Bus,
+    protocol::{Message, Version, capability::Profile},
+    upstream::{
+        Fleet, Lease, Sharer,
+        actor::{self, Script},
+    },
+};
+
+/// One process: what it says after the handshake is what the test says.
+struct Process {
+    says: mpsc::UnboundedSender<Value>,
+    hears: mpsc::UnboundedReceiver<Value>,
+}
+
+async fn run(script: Script, mut says: mpsc::UnboundedReceiver<Value>, heard: mpsc::UnboundedSender<Value>) {
+    let Script { stdin, mut stdout, stderr: _stderr, signals: _signals, _exit } = script;
+    let mut lines = BufReader::new(stdin).lines();
+    loop {
+        let said = tokio::select! {
+            biased;
+            // The process exits when the test drops its end.
+            said = says.recv() => match said {
+                Some(said) => said,
+                None => return,
+            },
+            line = lines.next_line() => {
+                let Ok(Some(line)) = line else { return };
+                let message: Value = serde_json::from_str(&line).unwrap();
+                match (message["method"].as_str(), message.get("id")) {
+                    (Some("initialize"), Some(id)) => {
+                        let info = json!({"name": "s", "version": "1"});
+                        let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": info});
+                        json!({"jsonrpc": "2.0", "id": id, "result": result})
+                    }
+                    (Some(_), Some(id)) => json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no"}}),
+                    (Some(_), None) => continue,
+                    (None, _) => {
+                        let _ = heard.send(message);
+                        continue;
+                    }
+                }
+            }
+        };
+        stdout.write_all(format!("{said}\n").as_bytes()).await.unwrap();
+    }
+}
+
+/// A hub with one server, whose processes are told apart by the order in which they start.
+struct Scene {
+    hub: Arc<Hub>,
+    processes: mpsc::UnboundedReceiver<Process>,
+}
+
+impl Scene {
+    fn new(pool: Pool) -> Self {
+        let id = ServerId { tenant: TenantId::default_tenant(), name: ServerName::new("s").unwrap() };
+        let settings = Settings::plain(vec![ServerSettings { pool, ..ServerSettings::plain(id) }]);
+        let bus = Bus::default();
+        let fleet = Fleet::new(&settings, Limits::default(), bus.clone(), Arc::new(|_| {}), |_| Some(Version::V2025_11_25));
+        let (started, processes) = mpsc::unbounded_channel();
+        fleet.play_on(Arc::new(move |_| {
+            let (entrance, script) = actor::enter(1, 1 << 10);
+            let ((says, to_say), (heard, hears)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+            tokio::spawn(run(script, to_say, heard));
+            let _ = started.send(Process { says, hears });
+            Ok(entrance)
+        }));
+        let hub = Hub::new(Parts {
+            catalog: Arc::new(Catalog::new(LIST_TTL_MS, [0; 32])),
+            fleet,
+            bus,
+            limits: Limits::default(),
+            tenants: [TenantId::default_tenant()].into(),
+            sealer: Sealer::new(&[0; 32], None),
+        });
+        Self { hub, processes }
+    }
+
+    /// A client that can tell its roots, and its process.
+    async fn client(&mut self) -> Client {
+        let endpoint = Endpoint::plain(TenantId::default_tenant(), None, Names::Dotted);
+        let (endpoint, principal) = (Arc::new(endpoint), Principal::local_admin());
+        let session = self.hub.sessions.pipe(Arc::clone(&principal), Arc::clone(&endpoint));
+        let client = Client { hub: Arc::clone(&self.hub), mail: session.take_mail().unwrap(), session };
+        let params = json!({"protocolVersion": "2025-11-25", "capabilities": {"roots": {}}, "clientInfo": {"name": "c", "version": "1"}});
+        client.say(&json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}));
+        client
+    }
+
+    async fn process(&mut self, client: &Client) -> (Lease, Process) {
+        let server = self.hub.fleet.servers().remove(0);
+        let session = Some(client.session.id().share());
+        let lease =
+            server.lease(&Sharer { principal: Arc::clone(client.session.principal().id()), session, profile: Profile::ROOTS }).await;
+        (lease.unwrap(), self.processes.recv().await.unwrap())
+    }
+}
+
+struct Client {
+    hub: Arc<Hub>,
+    session: Arc<Session>,
+    mail: Mail,
+}
+
+impl Client {
+    fn say(&self, message: &Value) {
+        let message = Message::parse(message.to_string().into()).unwrap();
+        let (principal, endpoint) = (Arc::clone(self.session.principal()), Arc::clone(self.session.endpoint()));
+        let inbound = Inbound::new(principal, endpoint, message, Version::V2025_11_25, Some(Arc::clone(&self.session)));
+        assert!(matches!(self.hub.dispatch(inbound), Outcome::Now(_) | Outcome::Silent));
+    }
+
+    async fn hear(&mut self) -> Value {
+        serde_json::from_slice(&self.mail.next().await.unwrap().to_bytes()).unwrap()
+    }
+}
+
+/// Each process counts its questions from one.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_one_process_takes_back_no_question_of_another() {
+    let mut scene = Scene::new(Pool { scope: Scope::Session, ..Pool::default() });
+    let (mut ann, mut bob) = (scene.client().await, scene.client().await);
+    let (ann_lease, ann_process) = scene.process(&ann).await;
+    let (_bob_lease, mut bob_process) = scene.process(&bob).await;
+    let question = json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"});
+    bob_process.says.send(question.clone()).unwrap();
+    let asked = bob.hear().await;
+    assert_eq!(asked["method"], "roots/list");
+    ann_process.says.send(question).unwrap();
+    let taken_back = ann.hear().await["id"].clone();
+    drop((ann_process, ann_lease));
+    let gone = ann.hear().await;
+    assert_eq!((&gone["method"], &gone["params"]["requestId"]), (&json!("notifications/cancelled"), &taken_back));
+    bob.say(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"roots": [{"uri": "file:///bob"}]}}));
+    let answer = bob_process.hears.recv().await.unwrap();
+    assert_eq!(answer["result"]["roots"][0]["uri"], "file:///bob", "{answer}");
+}
