@@ -1,11 +1,12 @@
 //! What was found once, each told by itself, with processes that do as the test says.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     sync::mpsc,
+    time::timeout,
 };
 
 use crate::{
@@ -129,7 +130,8 @@ impl Client {
     }
 
     async fn hear(&mut self) -> Value {
-        serde_json::from_slice(&self.mail.next().await.unwrap().to_bytes()).unwrap()
+        let mail = timeout(Duration::from_secs(1), self.mail.next()).await.expect("something to read");
+        serde_json::from_slice(&mail.unwrap().to_bytes()).unwrap()
     }
 }
 
@@ -141,15 +143,15 @@ async fn the_end_of_one_process_takes_back_no_question_of_another() {
     let (ann_lease, ann_process) = scene.process(&ann).await;
     let (_bob_lease, mut bob_process) = scene.process(&bob).await;
     let question = json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"});
-    bob_process.says.send(question.clone()).unwrap();
+    ann_process.says.send(question.clone()).unwrap();
+    let taken_back = ann.hear().await["id"].clone();
+    bob_process.says.send(question).unwrap();
     let asked = bob.hear().await;
     assert_eq!(asked["method"], "roots/list");
-    ann_process.says.send(question).unwrap();
-    let taken_back = ann.hear().await["id"].clone();
     drop((ann_process, ann_lease));
     let gone = ann.hear().await;
     assert_eq!((&gone["method"], &gone["params"]["requestId"]), (&json!("notifications/cancelled"), &taken_back));
     bob.say(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"roots": [{"uri": "file:///bob"}]}}));
-    let answer = bob_process.hears.recv().await.unwrap();
+    let answer = timeout(Duration::from_secs(1), bob_process.hears.recv()).await.unwrap().unwrap();
     assert_eq!(answer["result"]["roots"][0]["uri"], "file:///bob", "{answer}");
 }
