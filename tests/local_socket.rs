@@ -77,7 +77,7 @@ async fn editors_share_one_server_and_the_last_to_leave_ends_it() {
     leave(second).await;
     leave(first).await;
     assert!(!hub::is_running(pid), "the server outlived its last client");
-    assert_eq!(socket_files(dir.path()), [PathBuf::new(); 0]);
+    assert_eq!(socket_files(dir.path()), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn a_killed_hub_costs_its_open_calls_and_nothing_else() {
         assert!(status.success() && rest.iter().all(|message| message.get("id").is_none()), "{rest:?}");
     }
     assert!(!hub::is_running(pids[0]), "the server outlived its last client");
-    assert_eq!(socket_files(dir.path()), [PathBuf::new(); 0]);
+    assert_eq!(socket_files(dir.path()), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn a_served_hub_is_shared_too_and_may_stop() {
     leave(second).await;
     leave(first).await;
     assert!(!hub::is_running(next));
-    assert_eq!(socket_files(dir.path()), [PathBuf::new(); 0]);
+    assert_eq!(socket_files(dir.path()), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
@@ -414,5 +414,5 @@ async fn hub_after_hub_goes_and_every_request_has_one_answer_of_its_own() {
     }
     // Nothing came twice: that would be left over here.
     leave(editors.remove(0)).await;
-    assert_eq!(socket_files(dir.path()), [PathBuf::new(); 0]);
+    assert_eq!(socket_files(dir.path()), Vec::<PathBuf>::new());
 }

@@ -62,8 +62,8 @@ pub(super) struct Ledger {
     again: Vec<Bytes>,
     /// The hub takes no more requests.
     parting: bool,
-    /// Lines with requests that came since then, in order.
-    held: VecDeque<Bytes>,
+    /// Lines with requests that came since then, in order; with the id where it is one request.
+    held: VecDeque<(Option<RequestId>, Bytes)>,
     held_bytes: usize,
     /// Hubs before this one.
     hubs: u64,
@@ -131,7 +131,7 @@ impl Ledger {
             say(&mut out.hub, INITIALIZED);
         }
         self.held_bytes = 0;
-        for line in std::mem::take(&mut self.held) {
+        for (_, line) in std::mem::take(&mut self.held) {
             self.client_said(line, out);
         }
     }
@@ -146,12 +146,14 @@ impl Ledger {
                 }
                 return;
             }
-            Ok(message) if self.parting && message.kind() == Kind::Request => return self.hold(line),
+            Ok(message) if self.parting && (message.kind() == Kind::Request || self.is_of_held(&message)) => {
+                return self.hold(message.id(), line);
+            }
             Ok(message) => self.note(&message),
             Err(ScanError { fault: Fault::Batch, .. }) => {
                 let messages = batch(&line);
                 if self.parting && messages.iter().any(|message| message.kind() == Kind::Request) {
-                    return self.hold(line);
+                    return self.hold(None, line);
                 }
                 messages.iter().for_each(|message| self.note(message));
             }
@@ -161,9 +163,21 @@ impl Ledger {
         say(&mut out.hub, line);
     }
 
-    fn hold(&mut self, line: Bytes) {
+    fn hold(&mut self, id: Option<RequestId>, line: Bytes) {
         self.held_bytes += line.len();
-        self.held.push_back(line);
+        self.held.push_back((id, line));
+    }
+
+    /// Whether it says something to a request that waits, and so has to stay behind it.
+    fn is_of_held(&self, message: &Message) -> bool {
+        match message.method() {
+            Method::Initialized => !self.held.is_empty(),
+            Method::Cancelled => {
+                let id = cancelled(message);
+                self.held.iter().any(|(held, _)| held.is_some() && *held == id)
+            }
+            _ => false,
+        }
     }
 
     fn note(&mut self, message: &Message) {
@@ -174,7 +188,7 @@ impl Ledger {
                 Method::Initialized => self.handshake.iter_mut().for_each(|handshake| handshake.initialized = true),
                 // There will be no answer; one that was on its way already is passed on.
                 Method::Cancelled => {
-                    let id = message.scan().request_id.and_then(|span| message.request_id_at(span));
+                    let id = cancelled(message);
                     self.open.retain(|open| Some(&open.id) != id.as_ref());
                 }
                 _ => {}
@@ -244,7 +258,7 @@ impl Ledger {
             (Kind::Result | Kind::Error, Some(id)) => self.answered(&message, &id),
             (Kind::Request, Some(id)) => drop(self.asked.insert(id)),
             (Kind::Notification, _) if message.method() == Method::Cancelled => {
-                let id = message.scan().request_id.and_then(|span| message.request_id_at(span));
+                let id = cancelled(&message);
                 self.asked.retain(|asked| Some(asked) != id.as_ref());
             }
             _ => {}
@@ -293,13 +307,19 @@ impl Ledger {
     /// No other hub is sought: what was not sent, or was to be sent again, fails too.
     pub(super) fn give_up(&mut self, out: &mut Out) {
         self.held_bytes = 0;
-        for line in std::mem::take(&mut self.again).into_iter().chain(std::mem::take(&mut self.held)) {
+        let held = std::mem::take(&mut self.held).into_iter().map(|(_, line)| line);
+        for line in std::mem::take(&mut self.again).into_iter().chain(held) {
             let messages = Message::parse(line.clone()).map_or_else(|_| batch(&line), |message| vec![message]);
             for id in messages.iter().filter(|message| message.kind() == Kind::Request).filter_map(Message::id) {
                 fail(&id, Reason::ShuttingDown, "the hub has ended", out);
             }
         }
     }
+}
+
+/// The request that is not wanted any more.
+fn cancelled(message: &Message) -> Option<RequestId> {
+    message.scan().request_id.and_then(|span| message.request_id_at(span))
 }
 
 fn fail(id: &RequestId, reason: Reason, message: &str, out: &mut Out) {

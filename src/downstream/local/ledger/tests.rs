@@ -256,6 +256,24 @@ fn requests_wait_while_a_hub_parts_and_everything_else_goes_on() {
 }
 
 #[test]
+fn what_is_said_to_a_request_that_waits_stays_behind_it() {
+    let mut told = Told::begun();
+    told.client(&request(1, "tools/call", json!({})));
+    told.ledger.hub_said(Bytes::from_static(PARTING), &mut told.out);
+    told.forget();
+    let later = [initialize(), initialized(), request(2, "tools/call", json!({})), cancelled(2)];
+    later.iter().for_each(|message| told.client(message));
+    told.client(&cancelled(1));
+    assert_eq!(told.hub_heard(), [cancelled(1)]);
+    told.lose();
+    assert_eq!(told.client_heard(), [json!(null); 0]);
+    told.begin();
+    assert_eq!(told.hub_heard(), later);
+    told.lose();
+    assert_eq!(told.client_heard(), [json!(null); 0], "what was cancelled does not fail");
+}
+
+#[test]
 fn when_no_hub_follows_everything_that_waits_fails() {
     let mut told = Told::begun();
     told.client(&request(1, "tools/list", json!({})));
