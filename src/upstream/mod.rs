@@ -30,6 +30,7 @@ mod starts;
 pub mod status;
 pub mod subscription;
 mod supervise;
+mod uses;
 mod wire;
 
 pub use error::UpstreamError;
