@@ -6,6 +6,8 @@
 
 pub mod connection;
 pub mod model;
+#[cfg(test)]
+mod orders;
 pub mod outbox;
 pub mod pending;
 pub mod wire_id;

@@ -54,6 +54,7 @@ struct Seen {
     heard: BTreeSet<String>,
     answered: BTreeSet<String>,
     withdrawn: BTreeSet<String>,
+    taken_back: BTreeSet<String>,
     has_died: bool,
 }
 
@@ -188,10 +189,9 @@ impl Record {
         let &["Q", _, question, instance] = parts.as_slice() else { return };
         let mut state = self.state();
         let seen = state.instances.entry(instance.parse().unwrap_or_default()).or_default();
-        let is_true = seen.has_died || seen.withdrawn.contains(question);
-        drop(state);
-        if !is_true {
-            self.wrong(format!("{client} hears that {text} was withdrawn, and it was not"));
+        if !seen.withdrawn.contains(question) {
+            // Then the process is on its way out.
+            seen.taken_back.insert(format!("{text} of {client}"));
         }
     }
 
@@ -222,6 +222,8 @@ impl Record {
         {
             let state = self.state();
             for (instance, seen) in &state.instances {
+                let unsaid = seen.taken_back.iter().filter(|_| !seen.has_died);
+                wrong.extend(unsaid.map(|question| format!("instance {instance} did not take back {question}, and lived on")));
                 let callers: BTreeSet<_> = seen.callers.iter().map(|caller| principal_of(caller)).collect();
                 let is_foreign = |client: &&String| !callers.is_empty() && !callers.contains(principal_of(client));
                 wrong.extend(seen.heard.iter().filter(is_foreign).map(|client| {

@@ -115,7 +115,7 @@ impl World {
         };
         let fleet = Fleet::new(&settings, settings.limits.clone(), bus.clone(), learned, |_| None);
         let by_id: BTreeMap<_, _> = parts.iter().map(|part| (part.id.to_string(), Arc::clone(part))).collect();
-        let troupe = Arc::<Troupe>::default();
+        let troupe = Troupe::new(queue < 64);
         fleet.play_on(server::stage(by_id, Arc::clone(record), dice.fork(), Arc::clone(&troupe)));
         let hub = Hub::new(Parts {
             catalog,

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::SystemTime,
 };
@@ -14,11 +14,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{child::probe::Greeting, feed::Feed, logging, news::Outlet, pool::Key, wire::Wire};
+use super::{child::probe::Greeting, feed::Feed, logging, news::Outlet, pool::Key, uses::Uses, wire::Wire};
 use crate::protocol::{Version, capability::Profile};
-
-/// Set in `uses` when nobody may use it any more.
-const RETIRED: usize = 1 << (usize::BITS - 1);
 
 #[derive(Debug)]
 pub(super) struct Instance {
@@ -38,7 +35,7 @@ pub(super) struct Instance {
     pub(super) stop: CancellationToken,
     /// For one lease only (`pool.scope: call`): stopped after its first use.
     pub(super) is_for_one: bool,
-    uses: AtomicUsize,
+    uses: Uses,
     taken: AtomicU64,
     place: OnceLock<Arc<OwnedSemaphorePermit>>,
     /// Told whenever nobody uses it any more, if there may be somebody who wants it alone.
@@ -70,7 +67,7 @@ impl Instance {
             started_at: SystemTime::now(),
             stop,
             is_for_one,
-            uses: AtomicUsize::new(0),
+            uses: Uses::default(),
             taken: AtomicU64::new(0),
             place: OnceLock::new(),
             freed: profile.can_be_asked().then(|| Arc::clone(freed)),
@@ -88,7 +85,7 @@ impl Instance {
 
     /// Leases and exchanges alive.
     pub(super) fn uses(&self) -> usize {
-        self.uses.load(Ordering::Relaxed) & !RETIRED
+        self.uses.count()
     }
 
     /// How often it was taken so far.
@@ -103,7 +100,7 @@ impl Instance {
 
     /// From now on `Use::new` fails. `false` when somebody uses it.
     pub(super) fn retire(&self) -> bool {
-        self.uses.compare_exchange(0, RETIRED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.uses.retire()
     }
 }
 
@@ -114,9 +111,10 @@ pub(super) struct Use(Arc<Instance>);
 impl Use {
     /// `None`: it was retired in this moment.
     pub(super) fn new(instance: &Arc<Instance>) -> Option<Self> {
-        let before = instance.uses.fetch_add(1, Ordering::AcqRel);
+        let is_taken = instance.uses.take();
+        // Dropped, it gives back what was not to be taken.
         let this = Self(Arc::clone(instance));
-        if before & RETIRED != 0 {
+        if !is_taken {
             return None;
         }
         instance.taken.fetch_add(1, Ordering::Relaxed);
@@ -125,7 +123,9 @@ impl Use {
 
     /// As `new`, if nobody else uses it.
     pub(super) fn alone(instance: &Arc<Instance>) -> Option<Self> {
-        instance.uses.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        if !instance.uses.take_alone() {
+            return None;
+        }
         instance.taken.fetch_add(1, Ordering::Relaxed);
         Some(Self(Arc::clone(instance)))
     }
@@ -137,15 +137,14 @@ impl Use {
 
 impl Clone for Use {
     fn clone(&self) -> Self {
-        self.0.uses.fetch_add(1, Ordering::AcqRel);
+        self.0.uses.take_again();
         Self(Arc::clone(&self.0))
     }
 }
 
 impl Drop for Use {
     fn drop(&mut self) {
-        let before = self.0.uses.fetch_sub(1, Ordering::AcqRel);
-        if before == 1 {
+        if self.0.uses.give() {
             if self.0.is_for_one {
                 self.0.stop.cancel();
             }

@@ -36,6 +36,7 @@ mod starts;
 pub mod status;
 pub mod subscription;
 mod supervise;
+mod uses;
 mod waiter;
 mod wire;
 

@@ -36,7 +36,15 @@ impl Server {
         let hold = self.watch(&sharer, uri).await?;
         let end = CancellationToken::new();
         let follow = Follow { server: Arc::clone(self), sharer, uri: uri.to_owned() };
-        self.commons.followers.spawn(end.clone().run_until_cancelled_owned(follow.run(hold)));
+        let ended = end.clone();
+        self.commons.followers.spawn(async move {
+            tokio::select! {
+                // First: what follows after the end would start processes for somebody who is gone.
+                biased;
+                () = ended.cancelled() => {}
+                () = follow.run(hold) => {}
+            }
+        });
         Ok(Subscription { _end: end.drop_guard() })
     }
 

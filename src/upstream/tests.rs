@@ -15,14 +15,15 @@ use tokio::{
 };
 
 use super::{
-    Fleet, Server, State,
+    Fleet, Server, Sharer, State,
     actor::{self, Script},
 };
 use crate::{
-    config::{ServerSettings, Settings},
+    config::{Pool, Scope, ServerSettings, Settings, Start},
     limits::Limits,
     name::{ServerId, ServerName, TenantId},
     observe::Bus,
+    protocol::{Version, capability::Profile},
 };
 
 pub(super) fn server_id() -> ServerId {
@@ -60,9 +61,12 @@ fn answer(line: &str) -> Option<Value> {
     let id = request.get("id")?;
     Some(match request["method"].as_str()? {
         "initialize" => {
-            let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}});
+            let capabilities = json!({"resources": {"subscribe": true}});
+            let result =
+                json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "serverInfo": {"name": "s", "version": "1"}});
             json!({"jsonrpc": "2.0", "id": id, "result": result})
         }
+        "resources/subscribe" => json!({"jsonrpc": "2.0", "id": id, "result": {}}),
         _ => json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "Method not found"}}),
     })
 }
@@ -81,4 +85,42 @@ async fn a_stop_goes_on_when_whoever_asked_for_it_leaves() {
     assert!(timeout(Duration::from_secs(1), server.stop(false)).await.is_err());
     fleet.shutdown().await;
     assert_eq!(alive.load(Ordering::SeqCst), 0, "the fleet waits for what another stop began");
+}
+
+/// Whoever follows a resource waits for the next process of its session when that session ends.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_forgotten_gets_no_process_any_more() {
+    let pool = Pool { scope: Scope::Session, ..Pool::default() };
+    let settings = Settings::plain(vec![ServerSettings { pool, start: Start::Boot, ..ServerSettings::plain(server_id()) }]);
+    let fleet = Fleet::new(&settings, Limits::default(), Bus::default(), Arc::new(|_| {}), |_| Some(Version::V2025_11_25));
+    let started = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&started);
+    fleet.play_on(Arc::new(move |_| {
+        let (entrance, script) = actor::enter(1, 1 << 10);
+        let is_first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        tokio::spawn(async move {
+            let Script { stdin, mut stdout, stderr: _stderr, signals: _signals, _exit } = script;
+            let mut lines = BufReader::new(stdin).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                // The second says nothing, so that it is waited for.
+                let Some(answer) = answer(&line).filter(|_| is_first) else { continue };
+                stdout.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+                if line.contains("resources/subscribe") {
+                    sleep(Duration::from_secs(1)).await;
+                    return;
+                }
+            }
+        });
+        Ok(entrance)
+    }));
+    let server = fleet.server(&server_id()).unwrap();
+    let sharer = Sharer { principal: "p".into(), session: Some("x".into()), profile: Profile::BARE };
+    let subscription = server.subscribe(&sharer, "mem://r").await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(started.load(Ordering::SeqCst), 2, "the first has exited");
+    drop(subscription);
+    fleet.forget_session("x");
+    sleep(Duration::from_secs(300)).await;
+    assert_eq!(started.load(Ordering::SeqCst), 2);
+    assert_eq!(fleet.left(), [""; 0]);
 }

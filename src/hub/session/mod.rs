@@ -91,6 +91,8 @@ pub struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        // Before the session is forgotten: who follows a resource for it would look for another instance.
+        drop(std::mem::take(&mut *self.watching()));
         self.home.leave(&self.id);
     }
 }

@@ -2,10 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -34,7 +31,6 @@ pub(in crate::sim) struct Talk {
     is_pipe: bool,
     /// Questions that it got, by their ids.
     asked: Mutex<BTreeMap<String, String>>,
-    declined: AtomicBool,
     /// URIs that it ever subscribed to.
     subscribed: Mutex<BTreeSet<String>>,
 }
@@ -101,14 +97,7 @@ impl Talk {
         };
         client.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}), Some(&session));
         client.record.count("sessions");
-        Some(Arc::new(Self {
-            client: Arc::clone(client),
-            session,
-            is_pipe,
-            asked: Mutex::default(),
-            declined: AtomicBool::new(false),
-            subscribed: Mutex::default(),
-        }))
+        Some(Arc::new(Self { client: Arc::clone(client), session, is_pipe, asked: Mutex::default(), subscribed: Mutex::default() }))
     }
 
     fn has_ended(&self) -> bool {
@@ -214,7 +203,7 @@ impl Talk {
             }
         };
         if let Some(answer) = answer {
-            let is_strict = plan.asks.is_empty() || !self.declined.load(Ordering::Relaxed);
+            let is_strict = plan.asks.is_empty() || client.is_obliging;
             client.check(&answer, &plan, &part, is_strict);
         }
     }
@@ -364,9 +353,6 @@ impl Talk {
             4 => vec![good.clone(), good],
             _ => vec![],
         };
-        if how != 0 {
-            self.declined.store(true, Ordering::Relaxed);
-        }
         let talk = Arc::clone(self);
         client.errands.lock().unwrap().spawn(async move {
             sleep(wait).await;

@@ -69,9 +69,15 @@ pub(super) enum AtProbe {
 pub(super) struct Troupe {
     processes: Mutex<Vec<Weak<Process>>>,
     is_calm: Arc<AtomicBool>,
+    /// The hub has so little room that it may drop its refusals of questions.
+    is_narrow: bool,
 }
 
 impl Troupe {
+    pub(super) fn new(is_narrow: bool) -> Arc<Self> {
+        Arc::new(Self { is_narrow, ..Self::default() })
+    }
+
     /// From now on nobody breaks anything.
     pub(super) fn calm(&self) {
         self.is_calm.store(true, Ordering::Relaxed);
@@ -80,7 +86,7 @@ impl Troupe {
     /// What their callers have left with those that live.
     pub(super) fn left(&self) -> Vec<String> {
         let processes = self.processes.lock().unwrap();
-        processes.iter().filter_map(Weak::upgrade).flat_map(|process| process.left()).collect()
+        processes.iter().filter_map(Weak::upgrade).flat_map(|process| process.left(self.is_narrow)).collect()
     }
 }
 
@@ -275,9 +281,9 @@ impl Process {
         self.part.is_wild && !self.is_calm.load(Ordering::Relaxed)
     }
 
-    fn left(&self) -> Vec<String> {
+    fn left(&self, is_narrow: bool) -> Vec<String> {
         let state = self.state();
-        let questions = state.questions.keys().filter(|id| !state.withdrawn.contains(id));
+        let questions = state.questions.keys().filter(|id| !is_narrow && !state.withdrawn.contains(id));
         let questions = questions.map(|id| format!("{} never got an answer to its question {id}", self.wire));
         let is_listen = |id: &&String| state.listens.iter().any(|(listen, _)| listen.to_string() == **id);
         let calls = state.calls.keys().filter(|id| !self.part.ignores_cancel && !is_listen(id));
