@@ -23,7 +23,10 @@ use crate::{
         seal::What,
     },
     limits,
-    protocol::{Refusal, RequestId, Version, code::Code},
+    protocol::{
+        Refusal, RequestId, Version,
+        code::{Code, Reason, failure_data},
+    },
     upstream::{Event, Exchange, Question},
 };
 
@@ -168,8 +171,10 @@ struct Task {
 enum Happened {
     Server(Event),
     Back(Visit),
-    /// The waiting client went away, the hub stops, or another parked call took the place.
+    /// The waiting client went away.
     Left,
+    /// Nobody can come back any more: why.
+    GivenUp(Reason, &'static str),
     Time,
 }
 
@@ -186,6 +191,16 @@ impl Task {
                 Happened::Left => {
                     let replies = self.machine.close();
                     self.reply(replies);
+                    break;
+                }
+                Happened::GivenUp(reason, why) => {
+                    let replies = self.machine.close();
+                    self.reply(replies);
+                    if let Some(visit) = self.visit.take() {
+                        let data = failure_data(Some(self.kept.server().name.as_str()), reason, None);
+                        let answer = visit.call.refused(Refusal::new(reason.code(), 200, why).with_data(data), &visit.id);
+                        let _ = visit.tell.send(Step::Answer(answer)).await;
+                    }
                     break;
                 }
                 Happened::Time => {}
@@ -238,10 +253,12 @@ impl Task {
         tokio::select! {
             biased;
             () = gone => Happened::Left,
-            visit = self.visits.recv() => visit.map_or(Happened::Left, Happened::Back),
+            visit = self.visits.recv() => {
+                visit.map_or(Happened::GivenUp(Reason::Busy, "the caller has more calls that wait for answers than it may"), Happened::Back)
+            }
             event = self.exchange.next(), if !self.machine.is_done() => Happened::Server(event),
             () = sleep_until(time) => Happened::Time,
-            () = self.kept.hub().stop.cancelled() => Happened::Left,
+            () = self.kept.hub().stop.cancelled() => Happened::GivenUp(Reason::ShuttingDown, "the hub is shutting down"),
         }
     }
 

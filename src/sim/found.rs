@@ -9,12 +9,13 @@ use tokio::{
     time::timeout,
 };
 
+use super::world::learned;
 use crate::{
     access::Principal,
     bridge::seal::Sealer,
     catalog::{Catalog, Names},
     config::{Pool, Scope, ServerSettings, Settings},
-    hub::{Endpoint, Hub, Inbound, Mail, Outcome, Parts, Session},
+    hub::{Crossing, Endpoint, Hub, Inbound, Mail, Outcome, Parts, Session, Step},
     limits::{LIST_TTL_MS, Limits},
     name::{ServerId, ServerName, TenantId},
     observe::Bus,
@@ -48,8 +49,16 @@ async fn run(script: Script, mut says: mpsc::UnboundedReceiver<Value>, heard: mp
                 match (message["method"].as_str(), message.get("id")) {
                     (Some("initialize"), Some(id)) => {
                         let info = json!({"name": "s", "version": "1"});
-                        let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": info});
+                        let result = json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": info});
                         json!({"jsonrpc": "2.0", "id": id, "result": result})
+                    }
+                    (Some("tools/list"), Some(id)) => {
+                        let result = json!({"tools": [{"name": "t", "inputSchema": {"type": "object"}}]});
+                        json!({"jsonrpc": "2.0", "id": id, "result": result})
+                    }
+                    (Some("tools/call"), _) => {
+                        let _ = heard.send(message);
+                        continue;
                     }
                     (Some(_), Some(id)) => json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no"}}),
                     (Some(_), None) => continue,
@@ -75,7 +84,10 @@ impl Scene {
         let id = ServerId { tenant: TenantId::default_tenant(), name: ServerName::new("s").unwrap() };
         let settings = Settings::plain(vec![ServerSettings { pool, ..ServerSettings::plain(id) }]);
         let bus = Bus::default();
-        let fleet = Fleet::new(&settings, Limits::default(), bus.clone(), Arc::new(|_| {}), |_| Some(Version::V2025_11_25));
+        let catalog = Arc::new(Catalog::new(LIST_TTL_MS, [0; 32]));
+        catalog.declare(&TenantId::default_tenant(), vec![ServerName::new("s").unwrap()]);
+        let learned = learned(&catalog, &bus);
+        let fleet = Fleet::new(&settings, Limits::default(), bus.clone(), learned, |_| Some(Version::V2025_11_25));
         let (started, processes) = mpsc::unbounded_channel();
         fleet.play_on(Arc::new(move |_| {
             let (entrance, script) = actor::enter(1, 1 << 10);
@@ -85,7 +97,7 @@ impl Scene {
             Ok(entrance)
         }));
         let hub = Hub::new(Parts {
-            catalog: Arc::new(Catalog::new(LIST_TTL_MS, [0; 32])),
+            catalog,
             fleet,
             bus,
             limits: Limits::default(),
@@ -154,4 +166,55 @@ async fn the_end_of_one_process_takes_back_no_question_of_another() {
     bob.say(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"roots": [{"uri": "file:///bob"}]}}));
     let answer = timeout(Duration::from_secs(1), bob_process.hears.recv()).await.unwrap().unwrap();
     assert_eq!(answer["result"]["roots"][0]["uri"], "file:///bob", "{answer}");
+}
+
+/// A call of a client without session, for the first time or again.
+fn call(hub: &Arc<Hub>, more: &Value) -> Crossing {
+    let mut params = json!({"name": "s.t", "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "c", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {"roots": {}},
+    }});
+    more.as_object().unwrap().iter().for_each(|(key, value)| params[key] = value.clone());
+    let request = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let message = Message::parse(request.to_string().into()).unwrap();
+    let endpoint = Endpoint { tenant: TenantId::default_tenant(), server: None, names: Names::Dotted };
+    let inbound = Inbound::new(Principal::local_admin(), Arc::new(endpoint), message, Version::STATELESS, None);
+    match hub.dispatch(inbound) {
+        Outcome::Later(crossing) => crossing,
+        Outcome::Now(answer) => panic!("answered at once: {:?}", answer.body.to_bytes()),
+        Outcome::Silent => panic!("a request is answered"),
+    }
+}
+
+async fn answer(crossing: &mut Crossing) -> Value {
+    match timeout(Duration::from_secs(60), crossing.next()).await.expect("an answer") {
+        Step::Answer(answer) => serde_json::from_slice(&answer.body.to_bytes()).unwrap(),
+        Step::Notice(_) | Step::Cancelled => panic!("an answer"),
+    }
+}
+
+/// The client has answered, and waits for the server, when the hub stops.
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_parked_call_is_told_that_the_hub_stops() {
+    let mut scene = Scene::new(Pool::default());
+    scene.hub.fleet.servers().remove(0).refresh().await.unwrap();
+    let mut first = call(&scene.hub, &json!({}));
+    let asks = async {
+        loop {
+            let mut process = scene.processes.recv().await.unwrap();
+            // One that is started to be learned is not called.
+            let Ok(Some(_)) = timeout(Duration::from_secs(1), process.hears.recv()).await else { continue };
+            process.says.send(json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"})).unwrap();
+            return process;
+        }
+    };
+    let (asked, _process) = tokio::join!(answer(&mut first), asks);
+    let state = asked["result"]["requestState"].as_str().unwrap_or_else(|| panic!("{asked}"));
+    let responses = json!({"q1": {"roots": []}});
+    let mut again = call(&scene.hub, &json!({"requestState": state, "inputResponses": responses}));
+    assert!(timeout(Duration::from_secs(1), again.next()).await.is_err(), "the server works");
+    scene.hub.stop.cancel();
+    let told = answer(&mut again).await;
+    assert_eq!(told["error"]["data"]["reason"], "shutting_down", "{told}");
 }

@@ -33,7 +33,7 @@ use crate::{
     observe::Bus,
     protocol::{Era, Version},
     random,
-    upstream::Fleet,
+    upstream::{Fleet, Learned},
 };
 
 /// Every timer of the hub's has ended after this: the longest is that of a parked call.
@@ -105,15 +105,7 @@ impl World {
         for tenant in &settings.tenants {
             catalog.declare(&tenant.id, tenant.servers.iter().map(|server| server.id.name.clone()).collect());
         }
-        let learned = {
-            let (catalog, bus) = (Arc::clone(&catalog), bus.clone());
-            Arc::new(move |learned: crate::upstream::Learned| {
-                let id = learned.server.clone();
-                let changed = catalog.publish(&id, Arc::new(keep::offer_of(learned, false)));
-                keep::announce(&bus, &id, changed);
-            })
-        };
-        let fleet = Fleet::new(&settings, settings.limits.clone(), bus.clone(), learned, |_| None);
+        let fleet = Fleet::new(&settings, settings.limits.clone(), bus.clone(), learned(&catalog, &bus), |_| None);
         let by_id: BTreeMap<_, _> = parts.iter().map(|part| (part.id.to_string(), Arc::clone(part))).collect();
         let troupe = Troupe::new(queue < 64);
         fleet.play_on(server::stage(by_id, Arc::clone(record), dice.fork(), Arc::clone(&troupe)));
@@ -299,6 +291,16 @@ impl World {
             }
         })
     }
+}
+
+/// What a keeper does, without a disk.
+pub(super) fn learned(catalog: &Arc<Catalog>, bus: &Bus) -> Arc<dyn Fn(Learned) + Send + Sync> {
+    let (catalog, bus) = (Arc::clone(catalog), bus.clone());
+    Arc::new(move |learned| {
+        let id = learned.server.clone();
+        let changed = catalog.publish(&id, Arc::new(keep::offer_of(learned, false)));
+        keep::announce(&bus, &id, changed);
+    })
 }
 
 async fn sweep(hub: Arc<Hub>) {

@@ -279,6 +279,8 @@ impl Server {
         let Ok(Ok(place)) = place else { return Err(UpstreamError::busy(id)) };
         // The start holds it too: a caller who leaves must not make room for one more process.
         let place = Arc::new(place);
+        // However long that took: a start that is begun is waited for.
+        let until = self.patience();
         loop {
             let coming = {
                 let mut life = self.life();

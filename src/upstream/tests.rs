@@ -19,7 +19,7 @@ use super::{
     actor::{self, Script},
 };
 use crate::{
-    config::{Pool, Scope, ServerSettings, Settings, Start},
+    config::{Pool, Scope, ServerSettings, Settings, Start, Timeouts},
     limits::Limits,
     name::{ServerId, ServerName, TenantId},
     observe::Bus,
@@ -123,4 +123,34 @@ async fn a_session_that_is_forgotten_gets_no_process_any_more() {
     sleep(Duration::from_secs(300)).await;
     assert_eq!(started.load(Ordering::SeqCst), 2);
     assert_eq!(fleet.left(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_got_a_place_late_has_time_for_the_whole_start() {
+    let pool = Pool { scope: Scope::Call, size: 1, ..Pool::default() };
+    let timeouts = Timeouts { start: Duration::from_secs(20), ..Timeouts::default() };
+    let settings = Settings::plain(vec![ServerSettings { pool, timeouts, ..ServerSettings::plain(server_id()) }]);
+    let fleet = Fleet::new(&settings, Limits::default(), Bus::default(), Arc::new(|_| {}), |_| Some(Version::V2025_11_25));
+    fleet.play_on(Arc::new(move |_| {
+        let (entrance, script) = actor::enter(1, 1 << 10);
+        tokio::spawn(async move {
+            let Script { stdin, mut stdout, stderr: _stderr, signals: _signals, _exit } = script;
+            let mut lines = BufReader::new(stdin).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                let Some(answer) = answer(&line) else { continue };
+                sleep(Duration::from_secs(5)).await;
+                stdout.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+            }
+        });
+        Ok(entrance)
+    }));
+    let server = fleet.server(&server_id()).unwrap();
+    let sharer = Sharer { principal: "p".into(), session: None, profile: Profile::BARE };
+    let first = server.lease(&sharer).await.unwrap();
+    let leaves = async {
+        sleep(Duration::from_secs(18)).await;
+        drop(first);
+    };
+    let (second, ()) = tokio::join!(server.lease(&sharer), leaves);
+    second.unwrap();
 }
