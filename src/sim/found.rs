@@ -178,7 +178,7 @@ fn call(hub: &Arc<Hub>, more: &Value) -> Crossing {
     more.as_object().unwrap().iter().for_each(|(key, value)| params[key] = value.clone());
     let request = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
     let message = Message::parse(request.to_string().into()).unwrap();
-    let endpoint = Endpoint { tenant: TenantId::default_tenant(), server: None, names: Names::Dotted };
+    let endpoint = Endpoint::plain(TenantId::default_tenant(), None, Names::Dotted);
     let inbound = Inbound::new(Principal::local_admin(), Arc::new(endpoint), message, Version::STATELESS, None);
     match hub.dispatch(inbound) {
         Outcome::Later(crossing) => crossing,
