@@ -113,7 +113,7 @@ impl World {
             catalog,
             fleet: Arc::clone(&fleet),
             bus,
-            limits: settings.limits.clone(),
+            limits: settings.limits,
             tenants: tenants.iter().cloned().collect(),
             sealer: Sealer::new(&[1; 32], None),
         });

@@ -82,7 +82,7 @@ impl Process {
     fn is_greeted(&self, method: &str, id: &Value, params: &Value) -> Option<bool> {
         let era = self.state().era;
         let of_part = self.part.version.era();
-        if era == Some(Era::Handshake) && method != "initialize" || era == Some(Era::Stateless) && method != "initialize" {
+        if era.is_some() && method != "initialize" {
             return Some(true);
         }
         let is_hopeless = self.is_wild() && self.roll(|dice| dice.percent(10));

@@ -285,7 +285,8 @@ impl Process {
         let state = self.state();
         let questions = state.questions.keys().filter(|id| !is_narrow && !state.withdrawn.contains(id));
         let questions = questions.map(|id| format!("{} never got an answer to its question {id}", self.wire));
-        let is_listen = |id: &&String| state.listens.iter().any(|(listen, _)| listen.to_string() == **id);
+        let listens: BTreeSet<_> = state.listens.iter().map(|(listen, _)| listen.to_string()).collect();
+        let is_listen = |id: &&String| listens.contains(*id);
         let calls = state.calls.keys().filter(|id| !self.part.ignores_cancel && !is_listen(id));
         let calls = calls.map(|id| format!("{} still works on {id}, which it was not told to give up", self.wire));
         questions.chain(calls).collect()
@@ -376,11 +377,10 @@ impl Process {
         let state = self.state();
         match state.era {
             None => {}
+            Some(Era::Handshake) if uri.is_some_and(|uri| !state.subscribed.contains(uri)) => {}
             Some(Era::Handshake) => {
-                if uri.is_none_or(|uri| state.subscribed.contains(uri)) {
-                    drop(state);
-                    self.note(method, params);
-                }
+                drop(state);
+                self.note(method, params);
             }
             Some(Era::Stateless) => {
                 let wants = |filter: &Value| match uri {
