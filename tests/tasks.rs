@@ -268,3 +268,15 @@ async fn a_session_gets_what_a_stateless_servers_task_comes_to_where_that_is_bri
     let refused = socket.ask(&call(5, "off.task_required", json!({}))).await;
     assert_eq!(refused["result"]["isError"], true, "{refused}");
 }
+
+#[tokio::test]
+async fn a_task_that_fails_as_if_its_request_had_been_stale_is_not_begun_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = dir.path().join("calls");
+    let child = server::child(&format!("{STATELESS} --count {}", count.display())).with("bridge_tasks", true);
+    let hub = hub::new().server("s", child).run();
+    let client = client::session(&hub, "2025-11-25").await;
+    let failed = client.ask("tools/call", json!({"name": "s.task_required", "arguments": {"fail": "stale"}})).await.json();
+    assert!(failed["error"].is_object(), "{failed}");
+    assert_eq!(std::fs::read_to_string(&count).unwrap().lines().count(), 1, "how often the tool was called");
+}

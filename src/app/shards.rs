@@ -37,6 +37,11 @@ impl Shards {
         self.main.block_on(future)
     }
 
+    /// Waits for nothing any more: a read of a stdin that nobody closes would never end.
+    pub(super) fn leave(self) {
+        self.main.shutdown_background();
+    }
+
     /// Accepts until `stop`, then closes the port. On the main runtime.
     pub(super) fn serve(&self, acceptor: Acceptor, doors: Arc<Doors>, mount: Arc<Mount>, stop: CancellationToken) {
         if self.others.is_empty() {

@@ -43,8 +43,8 @@ pub fn serve_stdio(
         Ok(shards) => shards,
         Err(error) => return no_runtime(&error),
     };
-    shards.block_on(async {
-        let mut signals = Signals::listen();
+    let code = shards.block_on(async {
+        let mut signals = Signals::of_a_pipe();
         let found = match sharing {
             Ok(place) => tokio::select! {
                 found = place.find(&endpoint, 0) => found,
@@ -72,7 +72,9 @@ pub fn serve_stdio(
         let door = core.local_door(shared.identity, limits::PIPE_DRAIN);
         let own = front.within(door);
         run(core, found, sharing, own, stop, signals).await
-    })
+    });
+    shards.leave();
+    code
 }
 
 /// From hub to hub, as long as there is another. `None`: the client has left, or is to be left.

@@ -28,6 +28,14 @@ impl Identity {
         // A home folder may be on several machines.
         made.part(rustix::system::uname().nodename().to_bytes());
         folders.iter().for_each(|folder| made.part(folder.as_os_str().as_encoded_bytes()));
+        // Inside and outside a sandbox that shares both.
+        for space in ["mnt", "net", "pid", "user"] {
+            made.part(fs::read_link(format!("/proc/self/ns/{space}")).unwrap_or_default().as_os_str().as_encoded_bytes());
+        }
+        // Whom remote servers are believed by.
+        for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            made.part(environment.vars.get(name).map(String::as_str).unwrap_or_default());
+        }
         for file in &settings.files {
             let path = environment.cwd.join(file);
             made.part(fs::canonicalize(&path).unwrap_or_else(|_| path.clone()).as_os_str().as_encoded_bytes());
@@ -111,6 +119,8 @@ impl Made {
             Err(error) => {
                 self.part("error");
                 self.part(error);
+                // What it may lean on once it can be resolved is not known.
+                *leaning = Leaning { on_folder: true, on_everything: true };
             }
         }
         self.part("end");

@@ -207,6 +207,11 @@ impl Task {
             }
         }
         self.kept.hub().parks.calls.remove(&self.number);
+        // Whoever came back in this moment is told that there is nothing to come back to.
+        self.visits.close();
+        while let Ok(Visit { call, id, tell, .. }) = self.visits.try_recv() {
+            let _ = tell.send(Step::Answer(call.refused(unknown(), &id))).await;
+        }
     }
 
     /// Does what the machine says; `false` when the call is over.
@@ -252,10 +257,11 @@ impl Task {
         };
         tokio::select! {
             biased;
-            () = gone => Happened::Left,
+            // First: who lost a connection may be back already.
             visit = self.visits.recv() => {
                 visit.map_or(Happened::GivenUp(Reason::Busy, "the caller has more calls that wait for answers than it may"), Happened::Back)
             }
+            () = gone => Happened::Left,
             event = self.exchange.next(), if !self.machine.is_done() => Happened::Server(event),
             () = sleep_until(time) => Happened::Time,
             () = self.kept.hub().stop.cancelled() => Happened::GivenUp(Reason::ShuttingDown, "the hub is shutting down"),

@@ -140,8 +140,10 @@ impl Talk {
                 Turn::Event(event @ (Event::Answer(_) | Event::Failed(_))) => event,
                 turn => return turn,
             };
+            // What a task has come to is no answer to the call: that was taken when it became one.
+            let is_of_task = task.as_ref().is_some_and(|task| task.is_watching());
             match &event {
-                Event::Answer(answer) if !*is_again && !whose.has_been_asked() => {
+                Event::Answer(answer) if !*is_again && !is_of_task && !whose.has_been_asked() => {
                     if let Some(stale) = Stale::of(answer, *server) {
                         let (kept, then) = (Arc::clone(kept), Instant::now());
                         *is_again = true;

@@ -29,6 +29,9 @@ use crate::{
 /// Most quiet requests of one connection at a time: two listens while they change, a log level, and a sign of life.
 pub(super) const QUIET_MAX: usize = 4;
 
+/// Calls given up that are told apart; of more of them, the last stands for the rest.
+const STRAYS_MAX: usize = 64;
+
 #[derive(Debug)]
 pub(super) struct Calls {
     connection: Connection<Waiter>,
@@ -39,6 +42,8 @@ pub(super) struct Calls {
     /// Those and the hub's other own.
     hubs: usize,
     is_closed: bool,
+    /// Callers' calls that were given up, and until when their server may still work on them and speak of it.
+    strays: Vec<(WireId, Instant)>,
 }
 
 /// To whom a question goes.
@@ -82,6 +87,7 @@ impl Calls {
             quiet: 0,
             hubs: 0,
             is_closed: false,
+            strays: Vec::new(),
         }
     }
 
@@ -142,6 +148,7 @@ impl Calls {
 
     /// It was answered.
     pub(super) fn take(&mut self, wire: WireId) -> Option<Waiter> {
+        self.strays.retain(|(stray, _)| *stray != wire);
         let waiter = self.connection.handle_answer(wire)?;
         self.forget(waiter.wants);
         Some(waiter)
@@ -151,6 +158,7 @@ impl Calls {
     pub(super) fn cancel(&mut self, wire: WireId) -> Option<Waiter> {
         let waiter = self.connection.cancel(wire)?;
         self.forget(waiter.wants);
+        self.stray(wire, &waiter, Instant::now());
         Some(waiter)
     }
 
@@ -158,8 +166,27 @@ impl Calls {
     pub(super) fn expire(&mut self, now: Instant) -> Vec<(WireId, Waiter)> {
         let mut expired = Vec::new();
         self.connection.handle_timeout(now.into_std(), &mut expired);
-        expired.iter().for_each(|(_, waiter)| self.forget(waiter.wants));
+        for (wire, waiter) in &expired {
+            self.forget(waiter.wants);
+            self.stray(*wire, waiter, now);
+        }
         expired
+    }
+
+    /// Until its answer comes after all, or it can have none any more.
+    fn stray(&mut self, wire: WireId, given_up: &Waiter, now: Instant) {
+        if given_up.wants.is_hubs {
+            return;
+        }
+        self.strays.retain(|(_, until)| *until > now);
+        let until = now + given_up.deadline.call_max;
+        let until = match self.strays.get(STRAYS_MAX - 1) {
+            // One stands for all the others.
+            Some((_, last)) => until.max(*last),
+            None => until,
+        };
+        self.strays.truncate(STRAYS_MAX - 1);
+        self.strays.push((wire, until));
     }
 
     /// Nothing is opened from now on.
@@ -188,9 +215,10 @@ impl Calls {
         self.find(wire).is_some_and(|waiter| waiter.wants.is_quiet)
     }
 
-    /// Of the only call of a caller's, if it has one. What a server says of the hub's own requests may go there too: it is nobody else's.
-    pub(super) fn only_inbox(&self) -> Option<Arc<Inbox>> {
-        if self.connection.in_flight() != self.hubs + 1 {
+    /// Of the only call of a caller's, if it has one and the server has no other in hand. What a server says of the hub's own requests may go there too: it is nobody else's.
+    pub(super) fn only_inbox(&self, now: Instant) -> Option<Arc<Inbox>> {
+        let has_strays = self.strays.iter().any(|(_, until)| *until > now);
+        if has_strays || self.connection.in_flight() != self.hubs + 1 {
             return None;
         }
         self.connection.open_calls().find(|(_, waiter)| !waiter.wants.is_hubs)?.1.inbox.clone()

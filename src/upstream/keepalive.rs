@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     Exchange, Server,
@@ -20,6 +20,9 @@ use crate::{
     mux::Deadline,
     protocol::{Era, Version},
 };
+
+/// Signs of life that are asked for before one that only failed, and was not left without an answer, counts as gone.
+const TRIES: u32 = 2;
 
 impl Server {
     /// Resolves when the server of this instance has gone silent.
@@ -45,17 +48,33 @@ pub(super) async fn silent(link: &Wire, version: Version, every: Duration) {
     };
     let signs = link.signs();
     let deadline = Deadline { call: patience(every), call_max: patience(every) };
-    loop {
+    'quiet: loop {
         sleep(every).await;
-        if signs.was_heard() {
-            continue;
+        for _ in 0..TRIES {
+            if signs.was_heard() {
+                continue 'quiet;
+            }
+            let until = Instant::now() + deadline.call;
+            match link.open(Wants::QUIET, deadline, |wire| outgoing::own(wire, method, "{}", version)) {
+                Ok(opened) => drop(Exchange::new(opened, None).next().await),
+                Err(_) => {
+                    sleep(deadline.call).await;
+                    // It has failed so often that nobody asks it: that is the breaker's to judge. A child reads nothing any more.
+                    if link.carrier() == Carrier::Http {
+                        continue 'quiet;
+                    }
+                }
+            }
+            // The answer is not to pass for a sign in the time to come.
+            if signs.was_heard() {
+                continue 'quiet;
+            }
+            if Instant::now() >= until {
+                return;
+            }
+            // One that failed at once, as before a gateway that is being changed, says little: it is asked once more.
+            sleep_until(until).await;
         }
-        match link.open(Wants::QUIET, deadline, |wire| outgoing::own(wire, method, "{}", version)) {
-            Ok(opened) => drop(Exchange::new(opened, None).next().await),
-            // It reads nothing, or has failed so often that nobody asks it: that is not for this to judge.
-            Err(_) => sleep(deadline.call).await,
-        }
-        // The answer is not to pass for a sign in the time to come.
         if !signs.was_heard() {
             return;
         }

@@ -1,7 +1,7 @@
 //! The mode `tasks`: calls that go on after their answer, in the way of either era.
 //!
 //! `task_required {file, ask, fail}`, `task_optional {…}`: a task that waits for that file, asks for a form (`ask: true`: says so by its
-//! status until it is answered) and ends with the text `worked`, or with the answer as JSON; with `fail: "tool"` or `"rpc"` it fails.
+//! status until it is answered) and ends with the text `worked`, or with the answer as JSON; with `fail: "tool"`, `"rpc"` or `"stale"` it fails.
 
 use std::{
     collections::BTreeMap,
@@ -103,6 +103,7 @@ impl Server {
         }
         let result = json!({"content": [{"type": "text", "text": said}], "isError": arguments["fail"] == "tool"});
         let (status, outcome) = match (arguments["fail"].as_str(), self.is_stateless()) {
+            (Some("stale"), _) => ("failed", Err(json!({"code": -32020, "message": "of its own"}))),
             (Some("rpc"), _) => ("failed", Err(json!({"code": -32000, "message": "broke, as asked"}))),
             (Some(_), false) => ("failed", Ok(result)),
             _ => ("completed", Ok(result)),

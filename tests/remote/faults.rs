@@ -203,6 +203,20 @@ async fn a_session_that_gives_no_sign_of_life_is_begun_anew() {
 }
 
 #[tokio::test]
+async fn one_sign_of_life_that_only_failed_ends_no_session() {
+    let server = Script::new(SESSIONS).run().await;
+    let scene = scene_with(&server.url(), json!({"keepalive": 1}));
+    let never = call(&scene.lease().await, "never", json!({}));
+    server.outage(503);
+    server.sees(|_| server.asked("ping").len() == 1).await;
+    server.outage(0);
+    server.sees(|_| server.asked("ping").len() == 3).await;
+    assert_eq!((scene.server().status().instances, server.asked("initialize").len()), (1, 1));
+    drop(never);
+    scene.close().await;
+}
+
+#[tokio::test]
 async fn no_server_an_outage_and_a_wrong_address_are_told_apart_and_decide_no_era() {
     let server = Script::new(SESSIONS).run().await;
     for (status, says) in [(401, "needs authorization"), (500, "HTTP 500"), (503, "HTTP 503"), (404, "no MCP server at this address")] {

@@ -138,7 +138,7 @@ pub(super) async fn reply<S: AsyncWrite + Unpin>(stream: &mut S, joined: bool) -
     stream.write_all(format!("{reply}\n").as_bytes()).await
 }
 
-/// Each side waits for the other before it says more, so nothing may follow the line.
+/// Each side waits for the other before it says more. A hub that says more is ending: it counts as gone.
 async fn line<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<BytesMut> {
     let mut line = BytesMut::with_capacity(512);
     loop {
@@ -147,8 +147,9 @@ async fn line<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<BytesMut> {
         }
         match memchr::memchr(b'\n', &line) {
             Some(end) if end + 1 == line.len() => return Ok(line),
+            Some(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
             None if line.len() < LINE_BYTES_MAX => {}
-            _ => return Err(io::ErrorKind::InvalidData.into()),
+            None => return Err(io::ErrorKind::InvalidData.into()),
         }
     }
 }

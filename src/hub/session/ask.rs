@@ -18,10 +18,13 @@ pub(super) struct Questions {
     closed: bool,
 }
 
+/// More than any hub gets to, and less than what numbers of JSON are exact for.
+const LAST_NUMBER: u64 = 1 << 52;
+
 impl Session {
     /// The client has seen questions with ids up to this one from a hub before this one.
     pub fn number_questions_after(&self, last: u64) {
-        self.questions.lock().expect("no panic under this lock").last = last;
+        self.questions.lock().expect("no panic under this lock").last = last.min(LAST_NUMBER);
     }
 
     /// Takes an id for a question; whoever asks writes the line and sends it: as a notice of the request it belongs to, or with

@@ -12,7 +12,7 @@ use crate::{
     bridge::task::{self, Task},
     hub::{Hub, Inbound, Outcome, Step},
     limits,
-    protocol::{Body, Message, Method, RequestId, Version, refusal::quoted},
+    protocol::{Body, Message, Method, RequestId, Version, code::Code, refusal::quoted},
 };
 
 /// What a follower looks with: the client's own request, as if it had asked for the task itself.
@@ -87,15 +87,26 @@ impl Following {
         if answer.status == 429 {
             return Seen::Busy;
         }
-        let got = Message::parse(answer.body.to_bytes()).ok();
-        got.and_then(|got| Task::read(&got).map(|task| Seen::Task(Box::new(got), task))).unwrap_or(Seen::Nothing)
+        let Ok(got) = Message::parse(answer.body.to_bytes()) else { return Seen::Busy };
+        match Task::read(&got) {
+            Some(task) => Seen::Task(Box::new(got), task),
+            None if is_unknown(&got) => Seen::Nothing,
+            None => Seen::Busy,
+        }
     }
+}
+
+/// Whether there is no such task, or none for this client. Any other error may have passed at the next look.
+fn is_unknown(got: &Message) -> bool {
+    let code = got.scan().error_code.and_then(|span| std::str::from_utf8(got.token(span)).ok()?.parse().ok());
+    let never = [Code::InvalidParams, Code::MethodNotFound, Code::MissingCapability];
+    code.is_some_and(|code: i64| never.iter().any(|never| i64::from(never.number()) == code))
 }
 
 enum Seen {
     /// The answer to the client's own `tasks/get`, and what it says.
     Task(Box<Message>, Task),
-    /// The caller has too much under way.
+    /// Not now: the caller has too much under way, or the server is out of reach.
     Busy,
     /// Its server knows it no more.
     Nothing,

@@ -46,7 +46,7 @@ impl Shared {
 
     /// A log record: for the one call there is, if it takes notes. Of several nobody could tell whose it is.
     pub(super) fn handle_log(&self, message: Message) {
-        let only = self.lock().calls.only_inbox();
+        let only = self.lock().calls.only_inbox(Instant::now());
         match only {
             Some(inbox) => inbox.note(message),
             None => self.outlet.tell(What::Log(message)),

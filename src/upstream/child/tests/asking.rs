@@ -344,6 +344,23 @@ async fn a_log_record_is_for_the_only_call_or_for_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_logged_of_a_call_given_up_is_not_the_next_ones() {
+    let (link, mut peer, mut news) = session_link(true);
+    let log = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "of the first"}});
+    let given_up = open_wanting(&link, NOTED);
+    let first = peer.asked("tools/call").await;
+    drop(given_up);
+    peer.asked("notifications/cancelled").await;
+    let mut noted = open_wanting(&link, NOTED);
+    peer.asked("tools/call").await;
+    peer.say(log.clone()).await;
+    assert!(matches!(news.recv().await.unwrap().what, What::Log(_)), "the server may still be at the first");
+    peer.answer(&first, json!({})).await;
+    peer.say(log).await;
+    assert!(matches!(noted.next().await, Event::Note(_)), "it has ended the first");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_of_an_elicitation_is_told_to_all_who_may_have_been_asked() {
     let (link, mut peer, mut news) = session_link(true);
     let mut both = [open_wanting(&link, ASKED), open_wanting(&link, ASKED)];
