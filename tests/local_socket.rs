@@ -231,6 +231,22 @@ async fn a_hub_that_is_told_to_end_answers_first_and_its_clients_notice_nothing(
 }
 
 #[tokio::test]
+async fn the_terminal_of_the_hub_holds_nobody_and_its_end_ends_the_hub_in_order() {
+    let (dir, builder) = scene();
+    let mut first = editor(dir.path(), &builder);
+    let pid = server_of(&mut first).await;
+    let mut second = editor(dir.path(), &builder);
+    first.signal(rustix::process::Signal::TSTP);
+    assert_eq!(server_of(&mut second).await, pid, "a key pressed there");
+    first.signal(rustix::process::Signal::HUP);
+    assert!(first.ended().await.1.success());
+    assert!(!hub::is_running(pid), "the server outlived its hub");
+    let answer = second.ask(&call(2, "pid", json!({}))).await;
+    assert_ne!(text(&answer), pid.to_string(), "another hub answers");
+    leave(second).await;
+}
+
+#[tokio::test]
 async fn ten_at_once_with_the_same_ids_get_their_own_answers() {
     let (dir, builder) = scene();
     // All of them look for a hub at the same time.

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -133,7 +134,11 @@ impl Stdio {
     }
 
     pub fn terminate(&self) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.process), rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
     pub fn close_stdin(&mut self) {
@@ -149,6 +154,11 @@ impl Stdio {
     /// Ends stdin, and hears the rest.
     pub async fn finish(mut self) -> (Vec<Value>, ExitStatus) {
         self.stdin = None;
+        self.ended().await
+    }
+
+    /// Hears the rest of one that ends by itself.
+    pub async fn ended(mut self) -> (Vec<Value>, ExitStatus) {
         let rest = self.heard.rest().await;
         (rest, self.process.wait().unwrap())
     }

@@ -117,7 +117,6 @@ where
 
     /// Nobody is there to ask any more: everything open fails, and that is the end.
     pub async fn give_up(&mut self) {
-        self.ledger.lost(&mut self.out);
         self.ledger.give_up(&mut self.out);
         let written = timeout_at(Instant::now() + limits::PIPE_DRAIN, self.out.client.write(&mut self.stdout)).await;
         if !matches!(written, Ok(Ok(()))) {

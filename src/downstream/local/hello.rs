@@ -211,7 +211,7 @@ mod tests {
         }
         for (text, kind) in [
             (good.to_owned(), io::ErrorKind::UnexpectedEof),
-            (format!("{good}\nmore"), io::ErrorKind::InvalidData),
+            (format!("{good}\nmore"), io::ErrorKind::UnexpectedEof),
             ("x".repeat(LINE_BYTES_MAX), io::ErrorKind::InvalidData),
         ] {
             let error = hear(&mut text.as_bytes()).await.unwrap_err();
