@@ -100,7 +100,7 @@ impl Following {
 fn is_unknown(got: &Message) -> bool {
     let code = got.scan().error_code.and_then(|span| std::str::from_utf8(got.token(span)).ok()?.parse().ok());
     let never = [Code::InvalidParams, Code::MethodNotFound, Code::MissingCapability];
-    code.is_some_and(|code: i64| never.iter().any(|never| i64::from(never.number()) == code))
+    code.is_some_and(|code: i64| never.iter().any(|never| never.number() == code))
 }
 
 enum Seen {
