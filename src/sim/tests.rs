@@ -76,6 +76,15 @@ fn the_same_seed_is_the_same_world() {
     }
 }
 
+#[test]
+fn worlds_that_were_wrong_once_stay_right() {
+    // A call was put on a process that had closed its stdout some milliseconds before.
+    for seed in [47_742] {
+        let story = play(seed, false);
+        assert!(story.wrong.is_empty(), "{seed}: {}", story.wrong.join("\n"));
+    }
+}
+
 /// Of the seed in `MCP_HUB_SIM_SEED`; without it seed 0, in silence.
 #[test]
 fn replay() {

@@ -60,6 +60,8 @@ impl Server {
                 () = link.signs().list_changed() => self.relist_soon(&instance, &run),
             }
         };
+        // First: what it may still have to say is for those who have asked, and nobody else shall ask it.
+        self.leave(&instance, &end, &run);
         match &end {
             End::Exited(_) => {
                 // Its group is dead, so the pipe ends now; an answer written just before counts.
@@ -70,7 +72,6 @@ impl Server {
             }
             End::Unlinked | End::Silent(_) | End::Asked | End::Idle => {}
         }
-        self.leave(&instance, &end, &run);
         let error = match end {
             End::Exited(_) | End::Broken => UpstreamError::exited(id),
             End::Unlinked => link.lost(),
