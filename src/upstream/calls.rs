@@ -21,6 +21,7 @@ use super::{
     waiter::Waiter,
 };
 use crate::{
+    limits,
     mux::{Connection, WireId},
     name::ServerId,
     protocol::RequestId,
@@ -179,7 +180,7 @@ impl Calls {
             return;
         }
         self.strays.retain(|(_, until)| *until > now);
-        let until = now + given_up.deadline.call_max;
+        let until = now + limits::STRAY.min(given_up.deadline.call_max);
         let until = match self.strays.get(STRAYS_MAX - 1) {
             // One stands for all the others.
             Some((_, last)) => until.max(*last),
