@@ -49,7 +49,7 @@ impl Needed {
     /// Of a server's answer; `None` when it is another one, or names nothing that could be opened. `round`: 1 for the first refusal.
     pub fn read(answer: &Message, round: u32) -> Option<Self> {
         let scan = answer.scan();
-        let code: i64 = text_of(answer, scan.error_code)?.parse().ok()?;
+        let code = answer.error_code()?;
         if code != Code::UrlElicitation.number() {
             return None;
         }

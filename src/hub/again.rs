@@ -38,10 +38,9 @@ impl Stale {
         if answer.kind() != Kind::Error || server.era() != Era::Stateless {
             return None;
         }
-        let code: i64 = std::str::from_utf8(answer.token(answer.scan().error_code?)).ok()?.parse().ok()?;
-        match code {
-            _ if code == Code::HeaderMismatch.number() => Some(Self::Headers),
-            _ if code == Code::UnsupportedVersion.number() => Some(Self::Version),
+        match answer.error_code()? {
+            code if code == Code::HeaderMismatch.number() => Some(Self::Headers),
+            code if code == Code::UnsupportedVersion.number() => Some(Self::Version),
             _ => None,
         }
     }

@@ -227,7 +227,11 @@ impl Call {
                     ..Carry::new(id, self.client, server)
                 };
                 // Of a method that only this server could have known: nobody here has it (MCP 2026-07-28, Streamable HTTP).
-                let status = if self.verb == Verb::Other && is_unknown_method(&answer) { self.unknown_status() } else { 200 };
+                let status = if self.verb == Verb::Other && answer.error_code() == Some(Code::MethodNotFound.number()) {
+                    self.unknown_status()
+                } else {
+                    200
+                };
                 incoming::answer(&answer, &carry).map_or_else(
                     // What is recoded is the server's own error; what the hub says of a bad answer is internal.
                     |refusal| Answer { is_hubs: refusal.code == Code::Internal, ..self.refused(refusal, id) },
@@ -252,11 +256,6 @@ impl Call {
         let Published { hub, caller, uris } = self.published.as_ref()?;
         publish(hub, caller, self.aim.server(), uri, *uris)
     }
-}
-
-fn is_unknown_method(answer: &Message) -> bool {
-    let code = answer.scan().error_code.and_then(|span| std::str::from_utf8(answer.token(span)).ok()?.parse().ok());
-    code == Some(Code::MethodNotFound.number())
 }
 
 /// `None` when it stays as it is. What stays is remembered: it names no server.

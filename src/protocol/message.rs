@@ -62,6 +62,11 @@ impl Message {
         }
     }
 
+    /// `error.code`, if this is an error with an integer for it.
+    pub fn error_code(&self) -> Option<i64> {
+        std::str::from_utf8(self.token(self.scan.error_code?)).ok()?.parse().ok()
+    }
+
     pub fn token(&self, span: Span) -> &[u8] {
         span.of(&self.bytes)
     }
@@ -159,6 +164,15 @@ mod tests {
         assert_eq!(message(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#).method(), Method::ToolsCall);
         assert_eq!(message(r#"{"jsonrpc":"2.0","id":1,"method":"own/x"}"#).method(), Method::Other("own/x"));
         assert_eq!(message(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).method(), Method::Other(""));
+    }
+
+    #[test]
+    fn an_error_has_a_code_that_is_a_whole_number() {
+        let error = |code: &str| Message::parse(format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{code},"message":""}}}}"#).into());
+        for (code, read) in [("-32602", Some(-32602)), ("7", Some(7)), ("99999999999999999999", None), ("-1.5", None), ("\"1\"", None)] {
+            assert_eq!(error(code).unwrap().error_code(), read, "{code}");
+        }
+        assert_eq!(message(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).error_code(), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -256,7 +256,7 @@ impl World {
             doors: self.doors.clone(),
             pace: if self.is_crowded { 300 } else { 4_000 },
             is_last,
-            dice: self.dice.fork(),
+            dice: Mutex::new(self.dice.fork()),
         };
         let client = Client::new(made);
         self.record.line(

@@ -174,7 +174,7 @@ impl Calls {
         expired
     }
 
-    /// Until its answer comes after all, or it can have none any more.
+    /// Until its answer comes after all, or its server can be taken to have stopped.
     fn stray(&mut self, wire: WireId, given_up: &Waiter, now: Instant) {
         if given_up.wants.is_hubs {
             return;

@@ -4,11 +4,9 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::call::{Given, Kind};
+use super::call::{Asked, Given, Kind};
 use crate::{
     access::Principal,
     downstream::Doors,
@@ -39,18 +37,10 @@ impl Again {
     /// The request with the state that the result asks for, and when to send it. `None`: the result is anything else, or it has
     /// been sent often enough.
     pub(super) fn next(&mut self, given: &Given) -> Option<(Instant, Bytes)> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Asked<'a> {
-            #[serde(borrow)]
-            input_requests: Option<&'a RawValue>,
-            #[serde(borrow)]
-            request_state: Option<&'a RawValue>,
-        }
         if given.kind != Kind::InputRequired || self.rounds >= limits::ROUNDS_MAX {
             return None;
         }
-        let asked: Asked<'_> = serde_json::from_slice(&given.result).ok()?;
+        let asked = Asked::read(&given.result).ok()?;
         let state = asked.request_state.filter(|_| asked.input_requests.is_none())?;
         self.rounds += 1;
         Some((Instant::now() + limits::ROUND_PAUSE * self.rounds, with_state(&self.request, state.get())?))

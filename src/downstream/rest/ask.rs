@@ -10,10 +10,9 @@ use hyper::{
     header::{self, HeaderValue},
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{
-    call::{self, Call, Event, Given, Kind, Params, Running},
+    call::{self, Asked, Call, Event, Given, Kind, Params, Running},
     fault::{self, Fault, Subject},
     fields::{self, Fields},
     target::{self, endpoint_of},
@@ -94,14 +93,6 @@ impl Told {
     fn of(Given { kind, result }: Given) -> Result<Self, Fault> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Asked<'a> {
-            #[serde(borrow)]
-            input_requests: Option<&'a RawValue>,
-            #[serde(borrow)]
-            request_state: Option<&'a RawValue>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
         struct Created {
             task_id: String,
         }
@@ -114,7 +105,7 @@ impl Told {
                 (StatusCode::ACCEPTED, head, Some(result), Some(task_id))
             }
             Kind::InputRequired => {
-                let asked: Asked<'_> = serde_json::from_slice(&result).map_err(unread)?;
+                let asked = Asked::read(&result).map_err(unread)?;
                 let mut head = r#"{"status":"input_required""#.to_owned();
                 for (name, value) in [("inputRequests", asked.input_requests), ("requestState", asked.request_state)] {
                     head.extend(value.map(|value| format!(r#","{name}":{value}"#)));

@@ -7,7 +7,8 @@ use std::{fmt::Write as _, sync::Arc};
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
@@ -128,6 +129,24 @@ pub(super) enum Kind {
     InputRequired,
     /// The call goes on as a task.
     Task,
+}
+
+/// Of a result that is an `InputRequired`, raw JSON.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Asked<'a> {
+    #[serde(borrow)]
+    pub(super) input_requests: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) request_state: Option<&'a RawValue>,
+}
+
+impl<'a> Asked<'a> {
+    /// # Errors
+    /// One of them stands there twice.
+    pub(super) fn read(result: &'a [u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(result)
+    }
 }
 
 impl Given {

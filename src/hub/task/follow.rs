@@ -98,9 +98,8 @@ impl Following {
 
 /// Whether there is no such task, or none for this client. Any other error may have passed at the next look.
 fn is_unknown(got: &Message) -> bool {
-    let code = got.scan().error_code.and_then(|span| std::str::from_utf8(got.token(span)).ok()?.parse().ok());
     let never = [Code::InvalidParams, Code::MethodNotFound, Code::MissingCapability];
-    code.is_some_and(|code: i64| never.iter().any(|never| never.number() == code))
+    got.error_code().is_some_and(|code| never.iter().any(|never| never.number() == code))
 }
 
 enum Seen {

@@ -4,6 +4,7 @@ pub(super) mod session;
 pub(super) mod stateless;
 
 use std::{
+    ops::Deref,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -33,30 +34,11 @@ const AGES: Duration = Duration::from_secs(2 * 3600);
 
 /// What every client has.
 pub(super) struct Client {
-    pub(super) hub: Arc<Hub>,
-    pub(super) record: Arc<Record>,
-    pub(super) principal: Arc<Principal>,
-    /// Somebody else of the tenant.
-    pub(super) stranger: Arc<Principal>,
-    pub(super) endpoint: Arc<Endpoint>,
-    /// `PRINCIPAL.NAME`; of those without session it ends with `~`.
-    pub(super) name: String,
-    pub(super) version: Version,
+    made: Made,
     pub(super) capabilities: Value,
     /// Answers every question, soon and as it should.
     pub(super) is_obliging: bool,
-    /// It comes when all is calm, and nothing excuses a failure.
-    is_last: bool,
-    /// What it can call.
-    pub(super) parts: Vec<Arc<Part>>,
-    /// Somebody stops the hub, or its servers, while the clients are at work.
-    pub(super) is_disturbed: Arc<AtomicBool>,
-    /// What goes on at the doors when a client has left.
-    pub(super) doors: TaskTracker,
-    /// Most milliseconds between two of its steps.
-    pub(super) pace: u64,
     pub(super) steps: u64,
-    dice: Mutex<Dice>,
     last: AtomicU64,
     uris: Mutex<Vec<String>>,
     /// What it does besides its calls; ends with it.
@@ -68,21 +50,37 @@ pub(super) struct Made {
     pub(super) hub: Arc<Hub>,
     pub(super) record: Arc<Record>,
     pub(super) principal: Arc<Principal>,
+    /// Somebody else of the tenant.
     pub(super) stranger: Arc<Principal>,
     pub(super) endpoint: Arc<Endpoint>,
+    /// `PRINCIPAL.NAME`; of those without session it ends with `~`.
     pub(super) name: String,
     pub(super) version: Version,
+    /// What it can call.
     pub(super) parts: Vec<Arc<Part>>,
+    /// Somebody stops the hub, or its servers, while the clients are at work.
     pub(super) is_disturbed: Arc<AtomicBool>,
+    /// What goes on at the doors when a client has left.
     pub(super) doors: TaskTracker,
+    /// Most milliseconds between two of its steps.
     pub(super) pace: u64,
+    /// It comes when all is calm, and nothing excuses a failure.
     pub(super) is_last: bool,
-    pub(super) dice: Dice,
+    pub(super) dice: Mutex<Dice>,
+}
+
+impl Deref for Client {
+    type Target = Made;
+
+    fn deref(&self) -> &Made {
+        &self.made
+    }
 }
 
 impl Client {
-    pub(super) fn new(made: Made) -> Arc<Self> {
-        let Made { hub, record, principal, stranger, endpoint, name, version, parts, is_disturbed, doors, pace, is_last, mut dice } = made;
+    pub(super) fn new(mut made: Made) -> Arc<Self> {
+        let version = made.version;
+        let dice = made.dice.get_mut().unwrap();
         let mut capabilities = json!({});
         let elicitation = if version < Version::V2025_11_25 { json!({}) } else { json!({"form": {}, "url": {}}) };
         for (ability, value) in [("elicitation", elicitation), ("sampling", json!({})), ("roots", json!({}))] {
@@ -91,27 +89,10 @@ impl Client {
                 capabilities[ability] = value;
             }
         }
-        Arc::new(Self {
-            hub,
-            record,
-            principal,
-            stranger,
-            endpoint,
-            name,
-            version,
-            capabilities,
-            is_obliging: is_last || dice.percent(60),
-            is_last,
-            parts,
-            is_disturbed,
-            doors,
-            pace,
-            steps: dice.between(3, 14),
-            dice: Mutex::new(dice),
-            last: AtomicU64::new(0),
-            uris: Mutex::default(),
-            errands: Mutex::default(),
-        })
+        let is_obliging = made.is_last || dice.percent(60);
+        let steps = dice.between(3, 14);
+        let (last, uris, errands) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
+        Arc::new(Self { made, capabilities, is_obliging, steps, last, uris, errands })
     }
 
     fn roll<T>(&self, roll: impl FnOnce(&mut Dice) -> T) -> T {

@@ -38,8 +38,7 @@ impl Shared {
 
     /// Errors that say what the hub knows of this server is out of date.
     fn heed(&self, error: &Message) {
-        let code = error.scan().error_code.map(|code| error.token(code));
-        let is = |other: Code| code.is_some_and(|code| code == other.number().to_string().as_bytes());
+        let is = |code: Code| error.error_code() == Some(code.number());
         if is(Code::HeaderMismatch) {
             // The schema that said which arguments are repeated in headers has changed.
             self.signs.list_changed.notify_one();
