@@ -49,6 +49,7 @@ fn host_with(limits: Limits, pipe_bytes: usize) -> Host {
         tenants,
         problems: Vec::new(),
         files: Vec::new(),
+        digest: None,
     };
     let bus = Bus::default();
     let catalog = Arc::new(Catalog::new(60_000, [0; 32]));

@@ -14,6 +14,7 @@ use crate::{
         Era, Kind, Level, Message, Method, RequestId, Span, Version,
         capability::Profile,
         code::Code,
+        mark::Mark,
         refusal::{Refusal, quoted},
         scan::Member,
         splice::Splice,
@@ -237,6 +238,12 @@ pub fn own_for(wire: WireId, method: &str, params: &str, version: Version, profi
             format!(r#"{{"jsonrpc":"2.0","id":{wire},"method":{method},"params":{{"_meta":{{{envelope}}}{comma}{rest}}}"#)
         }
     })
+}
+
+/// `server/discover`, by which the server learns who asks.
+pub fn discover(wire: WireId, mark: &Mark) -> Bytes {
+    let (envelope, mark) = (envelope(Version::STATELESS, NO_CAPABILITIES), mark.member());
+    line(format!(r#"{{"jsonrpc":"2.0","id":{wire},"method":"server/discover","params":{{"_meta":{{{envelope},{mark}}}}}}}"#))
 }
 
 /// A notification of the hub's own.

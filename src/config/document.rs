@@ -40,7 +40,7 @@ pub(super) struct Place {
 
 pub(super) struct Document {
     pub(super) source: Arc<Source>,
-    text: String,
+    pub(super) text: String,
 }
 
 impl Document {

@@ -7,6 +7,8 @@ use std::{
     sync::Arc,
 };
 
+use sha2::{Digest, Sha256};
+
 pub use super::environment::Environment;
 use super::{
     Problem, Settings,
@@ -38,11 +40,13 @@ pub fn read(files: &[PathBuf], environment: &Environment, overrides: &Overrides)
     let mut problems = Vec::new();
     let mut read = Vec::new();
     let mut draft = Draft::default();
+    let mut digest = Sha256::new();
     for path in places(files, environment).map_err(|message| vec![Problem::outside(Severity::Fatal, message)])? {
         // A relative path is shown as given and found from the captured working directory.
         let added = Document::open(&path, &environment.cwd).and_then(|document| match document {
             Some(document) => {
                 read.push(path.clone());
+                digest.update(&document.text);
                 draft.add(&document, overrides.strict, &mut problems)
             }
             None => {
@@ -79,6 +83,7 @@ pub fn read(files: &[PathBuf], environment: &Environment, overrides: &Overrides)
         parallel_starts: draft.hub.parallel_starts.unwrap_or(PARALLEL_STARTS),
         tenants,
         problems,
+        digest: (!read.is_empty()).then(|| digest.finalize().into()),
         files: read,
     })
 }

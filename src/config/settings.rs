@@ -22,6 +22,8 @@ pub struct Settings {
     pub problems: Vec<Problem>,
     /// The files that were read, as given.
     pub files: Vec<PathBuf>,
+    /// SHA-256 of their texts, one after the other; `None`: there were none.
+    pub digest: Option<[u8; 32]>,
 }
 
 #[derive(Clone, Debug)]
@@ -279,7 +281,7 @@ impl Settings {
         }
         let (gateway, limits) = (Gateway::default(), Limits::default());
         let (problems, files, log_level) = (vec![], vec![], "info".into());
-        Self { gateway, limits, log_level, log_text: false, parallel_starts: 8, tenants, problems, files }
+        Self { gateway, limits, log_level, log_text: false, parallel_starts: 8, tenants, problems, files, digest: None }
     }
 }
 

@@ -72,6 +72,7 @@ mod tests {
             tenants,
             problems: vec![],
             files: vec![],
+            digest: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     catalog::View,
     limits,
     name::{ServerId, ServerName},
-    protocol::{Message, Refusal, Version, capability::Profile, code::Code, era},
+    protocol::{Message, Refusal, Version, capability::Profile, code::Code, era, mark},
 };
 
 /// The hub's text for models, before what the servers say themselves.
@@ -25,6 +25,9 @@ pub(super) fn initialize(hub: &Hub, inbound: &Inbound) -> Answer {
     let Some(asked) = asked else {
         return refused(inbound, Refusal::new(Code::InvalidParams, 400, "initialize needs params.protocolVersion, a string"));
     };
+    if hub.fleet.mark().is_on(&inbound.message) {
+        return refused(inbound, itself());
+    }
     let client = client(&inbound.message, era::negotiate(&asked));
     let (version, profile) = (client.version, client.profile);
     let session = match &inbound.session {
@@ -51,6 +54,12 @@ pub(super) fn initialize(hub: &Hub, inbound: &Inbound) -> Answer {
     Answer { session, ..Answer::result(&id, Bytes::from(result.to_string())) }
 }
 
+/// Said to a hub that met itself behind one of its servers.
+fn itself() -> Refusal {
+    let what = "this is the hub that asks, or one with the same configuration: it is no server of its own";
+    Refusal::new(Code::InvalidRequest, 400, what).with_data(mark::refusal_data())
+}
+
 /// Who says `initialize`.
 fn client(message: &Message, version: Version) -> Client {
     #[derive(Default, Deserialize)]
@@ -71,6 +80,9 @@ fn client(message: &Message, version: Version) -> Client {
 }
 
 pub(super) fn discover(hub: &Hub, inbound: &Inbound) -> Answer {
+    if hub.fleet.mark().is_on(&inbound.message) {
+        return refused(inbound, itself());
+    }
     let identity = identity(hub, &inbound.endpoint);
     let mut result = json!({
         "supportedVersions": [Version::STATELESS.as_str()],

@@ -9,6 +9,7 @@ pub mod header;
 pub mod id;
 pub mod level;
 pub mod line;
+pub mod mark;
 pub mod message;
 pub mod method;
 pub mod param;

@@ -15,7 +15,8 @@ use crate::{
     limits::Limits,
     name::{ServerId, TenantId},
     observe::Bus,
-    protocol::{Version, capability::Profile},
+    protocol::{Version, capability::Profile, mark::Mark},
+    random,
 };
 
 /// What a started server said of itself and listed: every start, refresh and `list_changed` ends in one of these.
@@ -54,6 +55,7 @@ pub(super) struct Commons {
     /// `parallel_starts`.
     pub(super) starts: Starts,
     pub(super) limits: Limits,
+    pub(super) mark: Mark,
     pub(super) bus: Bus,
     pub(super) learned: Arc<dyn Fn(Learned) + Send + Sync>,
     pub(super) news: OnceLock<NewsDesk>,
@@ -80,6 +82,7 @@ impl Fleet {
         let commons = Commons {
             starts,
             limits,
+            mark: Mark::new(random::bytes(), settings.digest),
             bus,
             learned,
             news: OnceLock::new(),
@@ -105,6 +108,11 @@ impl Fleet {
     #[cfg(test)]
     pub(crate) fn play_on(&self, stage: super::actor::Stage) {
         let _ = self.commons.stage.set(stage);
+    }
+
+    /// By which the hub of these servers knows itself.
+    pub fn mark(&self) -> &Mark {
+        &self.commons.mark
     }
 
     pub fn server(&self, id: &ServerId) -> Option<Arc<Server>> {

@@ -24,7 +24,7 @@ use super::{
     Server, UpstreamError, Whose,
     child::{
         link::{Bounds, Link},
-        probe::{First, GreetError, Greeting, greet},
+        probe::{First, GreetError, Greeting, Speaker, greet},
         process::{Pipes, Process},
         stderr, unrun,
     },
@@ -93,6 +93,13 @@ enum StartError {
     Connect(#[from] ConnectError),
     #[error("was stopped while it started")]
     Stopped,
+}
+
+impl StartError {
+    /// The next try would come to the same.
+    fn is_for_good(&self) -> bool {
+        matches!(self, Self::Greet(GreetError::Itself) | Self::Connect(ConnectError::Itself))
+    }
 }
 
 impl Server {
@@ -202,7 +209,8 @@ impl Server {
         if slot.as_ref().is_none_or(|key| key.profile == Profile::BARE) {
             self.tried.cancel();
         }
-        life.pool.share_mut(slot).backoff.fail(&self.settings.restart, Instant::now())
+        let (next, may_retry) = life.pool.share_mut(slot).backoff.fail(&self.settings.restart, Instant::now());
+        (next, may_retry && !error.is_for_good())
     }
 
     /// From nothing to a greeting, within `timeouts.start`. What was begun is gone when it fails.
@@ -255,7 +263,8 @@ impl Server {
     ) -> Result<Up, StartError> {
         let target = Target::new(&self.settings.id, &self.remote, &self.settings.restart, destination);
         let outlet = self.outlet(of);
-        let dial = Dial { target, bounds: self.bounds(), outlet: Arc::clone(&outlet), profile: of.told, until };
+        let speaker = Speaker { profile: of.told, mark: self.commons.mark.without_files() };
+        let dial = Dial { target, bounds: self.bounds(), outlet: Arc::clone(&outlet), speaker, until };
         let (link, greeting) = tokio::select! {
             biased;
             () = run.stop.cancelled() => return Err(StartError::Stopped),
@@ -314,11 +323,12 @@ impl Server {
         let stderr = run.tasks.spawn(async move { stderr::drain(pipes.stderr, &ring, &server).await });
         let outlet = self.outlet(of);
         let link = Link::start(&id, self.bounds(), Arc::clone(&outlet), pipes.stdout, pipes.stdin, &run.tasks);
+        let speaker = Speaker { profile: of.told, mark: self.commons.mark.clone() };
         let mut up = Starting { process: Some(process), link, stderr };
         let greeted = tokio::select! {
             biased;
             () = run.stop.cancelled() => Err(StartError::Stopped),
-            greeted = up.greet(first, of.told, until) => greeted.map_err(StartError::Greet),
+            greeted = up.greet(first, &speaker, until) => greeted.map_err(StartError::Greet),
         };
         match (greeted, up.process.take()) {
             (Ok(greeting), Some(process)) => {
@@ -410,7 +420,7 @@ struct Starting {
 }
 
 impl Starting {
-    async fn greet(&mut self, first: First, profile: Profile, until: Instant) -> Result<Greeting, GreetError> {
+    async fn greet(&mut self, first: First, speaker: &Speaker, until: Instant) -> Result<Greeting, GreetError> {
         let exited = async {
             match &mut self.process {
                 Some(process) => drop(process.exited().await),
@@ -418,7 +428,7 @@ impl Starting {
             }
         };
         let link = &self.link;
-        let mut greeting = std::pin::pin!(greet(link, first, profile, until));
+        let mut greeting = std::pin::pin!(greet(link, first, speaker, until));
         tokio::select! {
             biased;
             greeting = &mut greeting => return greeting,

@@ -19,11 +19,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::link::Link;
 use crate::{
     bridge::outgoing,
-    mux::Deadline,
+    mux::{Deadline, WireId},
     protocol::{
         Era, Kind, Message, Version,
         capability::{Profile, makes_tasks},
         code::Reason,
+        mark::{self, Mark},
     },
     upstream::{Event, Exchange, exchange::Wants},
 };
@@ -36,6 +37,14 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 pub(in crate::upstream) enum First {
     Discover,
     Initialize,
+}
+
+/// What a server is told of the hub.
+#[derive(Clone, Debug)]
+pub(in crate::upstream) struct Speaker {
+    /// What its callers can do.
+    pub(in crate::upstream) profile: Profile,
+    pub(in crate::upstream) mark: Mark,
 }
 
 /// What a server said of itself.
@@ -99,13 +108,15 @@ pub(in crate::upstream) enum GreetError {
     Silent,
     #[error("refused the handshake: {0}")]
     Refused(String),
+    #[error("is this hub itself: take the entry out (self_reference)")]
+    Itself,
 }
 
 /// Until `until`. The link knows the version when this returns. A server of the handshake era is told of `profile`.
-pub(in crate::upstream) async fn greet(link: &Link, first: First, profile: Profile, until: Instant) -> Result<Greeting, GreetError> {
+pub(in crate::upstream) async fn greet(link: &Link, first: First, speaker: &Speaker, until: Instant) -> Result<Greeting, GreetError> {
     let greeting = match first {
-        First::Discover => discover(link, profile, until).await?,
-        First::Initialize => initialize(link, profile, until).await?,
+        First::Discover => discover(link, speaker, until).await?,
+        First::Initialize => initialize(link, speaker, until).await?,
     };
     link.set_version(greeting.version);
     if greeting.version != Version::STATELESS {
@@ -114,19 +125,20 @@ pub(in crate::upstream) async fn greet(link: &Link, first: First, profile: Profi
     Ok(greeting)
 }
 
-async fn discover(link: &Link, profile: Profile, until: Instant) -> Result<Greeting, GreetError> {
+async fn discover(link: &Link, speaker: &Speaker, until: Instant) -> Result<Greeting, GreetError> {
     let silence = (until.saturating_duration_since(Instant::now()) / 4).min(SILENCE_MAX);
-    let mut discovery = ask(link, "server/discover", "{}", Version::STATELESS, until)?;
-    let Ok(event) = timeout(silence, discovery.next()).await else { return race(link, discovery, profile, until).await };
+    let mut discovery = ask(link, until, |wire| outgoing::discover(wire, &speaker.mark))?;
+    let Ok(event) = timeout(silence, discovery.next()).await else { return race(link, discovery, speaker, until).await };
     match discovered(event)? {
         Some(greeting) => Ok(greeting),
-        None => initialize(link, profile, until).await,
+        None => initialize(link, speaker, until).await,
     }
 }
 
 /// `None`: whatever it answered, it is of the handshake era.
 fn discovered(event: Event) -> Result<Option<Greeting>, GreetError> {
     match answer(event) {
+        Ok(message) if mark::is_self_reference(&message) => Err(GreetError::Itself),
         Ok(message) => Ok(read_discovery(&message)),
         Err(GreetError::Refused(_)) => Ok(None),
         Err(error) => Err(error),
@@ -134,8 +146,8 @@ fn discovered(event: Event) -> Result<Option<Greeting>, GreetError> {
 }
 
 /// Nothing came: the server may be loading, or ignore what it does not know.
-async fn race(link: &Link, mut discovery: Exchange, profile: Profile, until: Instant) -> Result<Greeting, GreetError> {
-    let mut handshake = std::pin::pin!(initialize(link, profile, until));
+async fn race(link: &Link, mut discovery: Exchange, speaker: &Speaker, until: Instant) -> Result<Greeting, GreetError> {
+    let mut handshake = std::pin::pin!(initialize(link, speaker, until));
     tokio::select! {
         biased;
         event = discovery.next() => if let Some(greeting) = discovered(event)? {
@@ -146,16 +158,19 @@ async fn race(link: &Link, mut discovery: Exchange, profile: Profile, until: Ins
     handshake.await
 }
 
-async fn initialize(link: &Link, profile: Profile, until: Instant) -> Result<Greeting, GreetError> {
+async fn initialize(link: &Link, speaker: &Speaker, until: Instant) -> Result<Greeting, GreetError> {
     let mut version = Version::LATEST_HANDSHAKE;
     let mut refusal = None;
     for _ in 0..2 {
-        let params = initialize_params(version, profile);
-        let mut asked = ask(link, "initialize", &params, version, until)?;
+        let params = initialize_params(version, speaker);
+        let mut asked = ask(link, until, |wire| outgoing::own(wire, "initialize", &params, version))?;
         let event = timeout_at(until, asked.next()).await.map_err(|_| GreetError::Silent)?;
         let message = answer(event)?;
         if message.kind() == Kind::Result {
             return read_initialized(&message);
+        }
+        if mark::is_self_reference(&message) {
+            return Err(GreetError::Itself);
         }
         let error = RpcError::read(&message);
         version = error.supported().unwrap_or(Version::V2024_11_05);
@@ -165,22 +180,24 @@ async fn initialize(link: &Link, profile: Profile, until: Instant) -> Result<Gre
 }
 
 /// Of `initialize`.
-pub(in crate::upstream) fn initialize_params(version: Version, profile: Profile) -> String {
+pub(in crate::upstream) fn initialize_params(version: Version, speaker: &Speaker) -> String {
     // Elicitation by URL came with the newest revision.
-    let profile = if version == Version::LATEST_HANDSHAKE { profile } else { profile.without(Profile::URL) };
+    let Speaker { profile, mark } = speaker;
+    let profile = if version == Version::LATEST_HANDSHAKE { *profile } else { profile.without(Profile::URL) };
     format!(
-        r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"{}","version":"{}"}}}}"#,
+        r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"{}","version":"{}"}},"_meta":{{{}}}}}"#,
         version.as_str(),
         profile.declare(version),
         env!("CARGO_PKG_NAME"),
-        env!("CARGO_PKG_VERSION")
+        env!("CARGO_PKG_VERSION"),
+        mark.member()
     )
 }
 
-fn ask(link: &Link, method: &str, params: &str, version: Version, until: Instant) -> Result<Exchange, GreetError> {
+fn ask(link: &Link, until: Instant, line: impl FnOnce(WireId) -> Bytes) -> Result<Exchange, GreetError> {
     let left = until.saturating_duration_since(Instant::now());
     let deadline = Deadline { call: left, call_max: left };
-    let opened = link.open(Wants::HUBS, deadline, |wire| outgoing::own(wire, method, params, version));
+    let opened = link.open(Wants::HUBS, deadline, line);
     Ok(Exchange::new(opened.map_err(|_| GreetError::Gone)?, None))
 }
 

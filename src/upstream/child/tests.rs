@@ -16,13 +16,13 @@ use tokio_util::task::TaskTracker;
 use super::{
     link::{Bounds, Link},
     listing::{self, Of},
-    probe::{First, GreetError, greet},
+    probe::{First, GreetError, Speaker, greet},
 };
 use crate::{
     bridge::outgoing,
     limits,
     mux::Deadline,
-    protocol::{Message, Version, capability::Profile, code::Reason},
+    protocol::{Message, Version, capability::Profile, code::Reason, mark::Mark},
     upstream::{Event, Exchange, UpstreamError, exchange::Wants, news::Outlet, status::Noise, tests::server_id, wire::Wire},
 };
 
@@ -197,7 +197,7 @@ async fn a_server_whose_first_answer_cannot_be_read_is_spoken_to_in_the_older_wa
     let (link, mut peer) = link_with(1024, 1 << 20, 1 << 16);
     let greeting = tokio::spawn({
         let link = link.clone();
-        async move { greet(&link, First::Discover, Profile::BARE, Instant::now() + Duration::from_secs(60)).await }
+        async move { greet(&link, First::Discover, &speaker(), Instant::now() + Duration::from_secs(60)).await }
     });
     let id = peer.asked("server/discover").await;
     peer.answer(&id, json!(null)).await;
@@ -406,12 +406,16 @@ async fn a_server_that_asks_without_reading_the_answers_costs_no_more_than_the_q
 }
 
 /// What a server says to the first words, and what the hub makes of it.
+fn speaker() -> Speaker {
+    Speaker { profile: Profile::BARE, mark: Mark::new([7; 16], None) }
+}
+
 async fn check_greet(first: First, script: &[(&str, Option<Value>)]) -> Result<(Version, Duration), GreetError> {
     let (link, mut peer) = link_with(1024, 1 << 20, 1 << 16);
     let start = Instant::now();
     let greeted = tokio::spawn({
         let link = link.clone();
-        async move { greet(&link, first, Profile::BARE, start + Duration::from_secs(60)).await.map(|greeting| (greeting, start.elapsed())) }
+        async move { greet(&link, first, &speaker(), start + Duration::from_secs(60)).await.map(|greeting| (greeting, start.elapsed())) }
     });
     for (method, answer) in script {
         let request = peer.read().await;
@@ -496,7 +500,7 @@ async fn a_server_that_cannot_be_spoken_to_is_refused_with_the_reason() {
 async fn a_slow_stateless_server_is_not_taken_for_one_of_the_handshake_era() {
     let (link, mut peer) = link_with(1024, 1 << 20, 1 << 16);
     let until = Instant::now() + Duration::from_secs(60);
-    let greeted = tokio::spawn(async move { greet(&link, First::Discover, Profile::BARE, until).await });
+    let greeted = tokio::spawn(async move { greet(&link, First::Discover, &speaker(), until).await });
     let discover = peer.asked("server/discover").await;
     let initialize = peer.asked("initialize").await;
     peer.answer(&discover, discovered().unwrap()["result"].clone()).await;

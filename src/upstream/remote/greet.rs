@@ -28,11 +28,11 @@ use crate::{
     config::remote::Transport,
     mux::WireId,
     name::ServerId,
-    protocol::{Era, Kind, Version, capability::Profile, code::Code},
+    protocol::{Era, Kind, Version, code::Code, mark},
     upstream::{
         child::{
             link::Bounds,
-            probe::{GreetError, Greeting, RpcError, initialize_params, read_discovery, read_initialized},
+            probe::{GreetError, Greeting, RpcError, Speaker, initialize_params, read_discovery, read_initialized},
         },
         news::Outlet,
         wire::Wire,
@@ -48,6 +48,8 @@ pub(in crate::upstream) enum ConnectError {
     Silent,
     #[error("refused the handshake: {0}")]
     Refused(String),
+    #[error("{}", GreetError::Itself)]
+    Itself,
     /// Of neither transport.
     #[error("is no MCP server at this address: initialize {http}; as a server of 2024-11-05 it {sse}")]
     Neither { http: String, sse: String },
@@ -64,6 +66,8 @@ enum Refusal {
         code: i64,
     },
     Unreadable(String),
+    /// The server is this hub.
+    Itself,
 }
 
 /// What it takes to connect.
@@ -72,8 +76,7 @@ pub(in crate::upstream) struct Dial {
     pub(in crate::upstream) target: Target,
     pub(in crate::upstream) bounds: Bounds,
     pub(in crate::upstream) outlet: Arc<Outlet>,
-    /// What the server is told that its callers can do.
-    pub(in crate::upstream) profile: Profile,
+    pub(in crate::upstream) speaker: Speaker,
     pub(in crate::upstream) until: Instant,
 }
 
@@ -150,6 +153,7 @@ async fn greet(shared: &Arc<Shared>, known: Option<Era>) -> Result<Result<Greeti
         // What was known of it no longer holds.
         Err(_) if known == Some(Era::Handshake) => Box::pin(greet(shared, None)).await,
         Err(Refusal::Unreadable(why)) => Err(ConnectError::Refused(why)),
+        Err(Refusal::Itself) => Err(ConnectError::Itself),
         Err(Refusal::Fault(fault)) => match fault.status() {
             Some(StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => Ok(Err(fault.to_string())),
             _ => Err(ConnectError::Fault(fault)),
@@ -163,7 +167,7 @@ async fn greet(shared: &Arc<Shared>, known: Option<Era>) -> Result<Result<Greeti
 
 /// `None`: not of the stateless era.
 async fn discover(shared: &Arc<Shared>) -> Result<Option<Greeting>, ConnectError> {
-    let line = outgoing::own(own_id(), "server/discover", "{}", Version::STATELESS);
+    let line = outgoing::discover(own_id(), &shared.dial.speaker.mark);
     let headers = names::of_line(&line);
     let head = Head { version: Some(Version::STATELESS), session: None, names: Some(&headers) };
     let answered = converse(shared, own_id(), trimmed(line), head, &Session::default()).await;
@@ -176,6 +180,9 @@ async fn discover(shared: &Arc<Shared>) -> Result<Option<Greeting>, ConnectError
     };
     if message.kind() != Kind::Error {
         return Ok(read_discovery(&message));
+    }
+    if mark::is_self_reference(&message) {
+        return Err(ConnectError::Itself);
     }
     let error = RpcError::read(&message);
     let is = |code: Code| error.code == code.number();
@@ -194,6 +201,7 @@ pub(super) async fn initialize_session(shared: &Arc<Shared>) -> Result<(Greeting
         Refusal::Fault(fault) => ConnectError::Fault(fault),
         Refusal::Error { code, .. } => ConnectError::Refused(format!("initialize failed with code {code}")),
         Refusal::Unreadable(why) => ConnectError::Refused(why),
+        Refusal::Itself => ConnectError::Itself,
     })
 }
 
@@ -202,7 +210,7 @@ async fn initialize(shared: &Arc<Shared>) -> Result<(Greeting, Option<HeaderValu
     let mut version = Version::LATEST_HANDSHAKE;
     let mut is_last = false;
     loop {
-        let line = outgoing::own(own_id(), "initialize", &initialize_params(version, shared.dial.profile), version);
+        let line = outgoing::own(own_id(), "initialize", &initialize_params(version, &shared.dial.speaker), version);
         let answered = converse(shared, own_id(), trimmed(line), Head::default(), &Session::default()).await.map_err(Refusal::Fault)?;
         let Answered { status, message, session, .. } = answered;
         if message.kind() == Kind::Result {
@@ -211,6 +219,9 @@ async fn initialize(shared: &Arc<Shared>) -> Result<(Greeting, Option<HeaderValu
                 Err(GreetError::Refused(why)) => Err(Refusal::Unreadable(why)),
                 Err(error) => Err(Refusal::Unreadable(error.to_string())),
             };
+        }
+        if mark::is_self_reference(&message) {
+            return Err(Refusal::Itself);
         }
         let error = RpcError::read(&message);
         let other = error.supported().or_else(|| (error.code == Code::InvalidParams.number()).then_some(Version::V2024_11_05));

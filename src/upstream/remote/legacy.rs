@@ -39,7 +39,7 @@ const PIPE_BYTES: usize = 64 << 10;
 /// # Errors
 /// Completes "as a server of 2024-11-05 it …".
 pub(super) async fn connect(dial: &Dial, tasks: &TaskTracker) -> Result<(Wire, Greeting), String> {
-    let Dial { target, bounds, outlet, profile, until } = dial;
+    let Dial { target, bounds, outlet, speaker, until } = dial;
     let request = target.get(Head::default(), None);
     let response = target.client.send_within(request, limits::REMOTE_ACKNOWLEDGE).await.map_err(|error| error.to_string())?;
     let status = response.status();
@@ -60,7 +60,7 @@ pub(super) async fn connect(dial: &Dial, tasks: &TaskTracker) -> Result<(Wire, G
     let (output, input) = tokio::io::split(ours);
     let link = Link::start(&target.server, *bounds, Arc::clone(outlet), output, input, tasks);
     let mut closing = Closing { link: &link, is_greeted: false };
-    let greeting = probe::greet(&link, First::Initialize, *profile, *until).await.map_err(|error| error.to_string())?;
+    let greeting = probe::greet(&link, First::Initialize, speaker, *until).await.map_err(|error| error.to_string())?;
     closing.is_greeted = true;
     drop(closing);
     Ok((Wire::Pipe(link), greeting))
