@@ -16,7 +16,7 @@ use crate::{
     observe::wire::{Leg, Peer},
     protocol::{
         Body, Kind, Message, Method, Refusal, ScanError, Version,
-        code::{Code, Reason},
+        code::Code,
         era::{self, Verdict},
         scan::{self, Fault},
     },
@@ -135,9 +135,7 @@ impl Pipe {
 
     fn cannot_serve(&self) -> Option<Refusal> {
         if self.stopping.is_cancelled() {
-            let reason = Reason::ShuttingDown;
-            let data = format!(r#"{{"origin":"hub","reason":"{}","retryable":{}}}"#, reason.as_str(), reason.retryable());
-            return Some(Refusal::new(Code::Internal, reason.status(), "the hub is stopping").with_data(data));
+            return Some(Refusal::stopping());
         }
         self.work.is_busy().then(|| {
             let limit = limits::PIPE_CALLS_MAX;

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Answer, Endpoint, Hub, Inbound, session::Client};
+use super::{
+    Answer, Endpoint, Hub, Inbound,
+    session::{Client, NoSession},
+};
 use crate::{
     catalog::View,
     limits,
@@ -35,8 +38,11 @@ pub(super) fn initialize(hub: &Hub, inbound: &Inbound) -> Answer {
             None
         }
         None => match hub.sessions.open(&inbound.principal, &inbound.endpoint, client) {
-            Some(session) => Some(session.id().clone()),
-            None => return refused(inbound, Refusal::new(Code::Internal, 503, "too many sessions are open; end some, or try again later")),
+            Ok(session) => Some(session.id().clone()),
+            Err(NoSession::TooMany) => {
+                return refused(inbound, Refusal::new(Code::Internal, 503, "too many sessions are open; end some, or try again later"));
+            }
+            Err(NoSession::Stopping) => return refused(inbound, Refusal::stopping()),
         },
     };
     let identity = identity(hub, &inbound.endpoint);

@@ -23,6 +23,7 @@ pub use ask::Asked;
 pub(super) use mail::Lists;
 pub use mail::{List, Mail};
 pub use store::{EventId, Recorder, Replay, Resumed};
+pub(super) use table::NoSession;
 pub use table::Sessions;
 
 use super::{Endpoint, random, watch::Watching};
