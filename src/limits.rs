@@ -136,7 +136,9 @@ pub const CLIENT_INFO_BYTES_MAX: usize = 4 << 10;
 pub const PARK: Duration = Duration::from_secs(10 * 60);
 /// After a server's first question: others that come at once go to the client together.
 pub const PARK_GATHER: Duration = Duration::from_millis(10);
-/// Calls of one principal that wait for their caller; each holds a connection to its server.
+/// Calls of one principal that wait for their caller; each holds a connection to its server. This and what else one principal may have are
+/// counted for each process on the local socket by itself, so for all of them together `LOCAL_CONNECTIONS_MAX` times as much, and
+/// once more for those that are gone.
 pub const PARKED_PER_PRINCIPAL_MAX: usize = 16;
 /// Questions of one call that wait for an answer; one more is refused.
 pub const QUESTIONS_MAX: usize = 16;
