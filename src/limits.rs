@@ -42,7 +42,10 @@ pub const PIPE_CALLS_MAX: usize = 256;
 pub const PIPE_REFUSALS_MAX: usize = 64;
 /// Messages queued for one pipe or socket; more wait at the calls they belong to.
 pub const PIPE_QUEUE: usize = 64;
-/// After the end of stdin, for the answers of calls under way.
+/// After the end of stdin, for the answers of calls under way, which are cancelled then: whoever pipes a few requests in is told what came of
+/// them, also by a server that first had to start. A host that wants its end sooner sends a signal (the SDKs' clients do after 2 s).
+pub const PIPE_END: Duration = Duration::from_secs(5);
+/// The same after a signal; and for a peer to take what it is told last.
 pub const PIPE_DRAIN: Duration = Duration::from_secs(2);
 pub const FIRST_BYTE: Duration = Duration::from_secs(10);
 pub const HEADERS_WAIT: Duration = Duration::from_secs(10);

@@ -75,6 +75,13 @@ impl Pipe {
         self.work.end_standing();
     }
 
+    /// What the requests without an answer are told where they get no other. To be asked for in the end: whatever else is said to them after
+    /// this is said twice.
+    pub(super) fn give_up(&self) -> Vec<Body> {
+        let ids = self.session.unanswered();
+        ids.into_iter().map(|id| Refusal::given_up().with_id(Some(id)).to_body()).collect()
+    }
+
     pub(super) fn session(&self) -> &Arc<Session> {
         &self.session
     }

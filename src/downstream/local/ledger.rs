@@ -333,6 +333,13 @@ impl Ledger {
         }
     }
 
+    /// The client has said its last, and no more is heard of the hub: what is open was cancelled.
+    pub(super) fn expire(&mut self, out: &mut Out) {
+        for Open { id, .. } in std::mem::take(&mut self.open) {
+            say(&mut out.client, Refusal::given_up().with_id(Some(id)).to_body().to_bytes());
+        }
+    }
+
     /// No other hub is sought: what was not sent, or was to be sent again, fails too.
     pub(super) fn give_up(&mut self, out: &mut Out) {
         self.held_bytes = 0;

@@ -221,6 +221,11 @@ impl Session {
     pub fn open_calls(&self) -> usize {
         self.calls.lock().expect("no panic under this lock").len()
     }
+
+    /// The ids of those.
+    pub fn unanswered(&self) -> Vec<RequestId> {
+        self.calls.lock().expect("no panic under this lock").keys().cloned().collect()
+    }
 }
 
 /// One request in its session's table; dropping it takes the request out.
