@@ -5,6 +5,7 @@ mod again;
 mod aim;
 pub mod call;
 mod carried;
+mod conversation;
 pub mod crossing;
 pub mod handshake;
 pub mod inbound;
