@@ -314,17 +314,15 @@ async fn a_process_that_is_not_the_hub_ends_as_one_that_is() {
     let pid = server_of(&mut first).await;
     let mut second = editor(dir.path(), &builder);
     assert_eq!(server_of(&mut second).await, pid);
-    let mut third = editor(dir.path(), &builder);
-    assert_eq!(server_of(&mut third).await, pid);
-    third.terminate();
-    assert_eq!(third.heard.rest().await, [json!(null); 0]);
-    let (_, status) = third.finish().await;
+    second.terminate();
+    assert_eq!(second.heard.rest().await, [json!(null); 0]);
+    let (_, status) = second.finish().await;
     assert!(status.success(), "{status}");
 
-    let mut fourth = editor(dir.path(), &builder);
-    fourth.say(&call(3, "never", json!({})));
-    assert_eq!(server_of(&mut fourth).await, pid);
-    fourth.kill();
+    let mut third = editor(dir.path(), &builder);
+    third.say(&call(3, "never", json!({})));
+    assert_eq!(server_of(&mut third).await, pid);
+    third.kill();
     // Calls of those who are gone are cancelled at the server.
     let awaited = first.ask(&call(4, "await", json!({"name": "cancelled", "count": 1}))).await;
     assert!(awaited["error"].is_null(), "{awaited}");
