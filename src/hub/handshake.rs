@@ -83,6 +83,7 @@ pub(super) fn discover(hub: &Hub, inbound: &Inbound) -> Answer {
         "capabilities": capabilities(hub, inbound, inbound.client, inbound.profile()),
         "resultType": "complete",
         "ttlMs": limits::LIST_TTL_MS,
+        // As with lists: what the endpoint can do is told by what its client declares.
         "cacheScope": "private",
         "_meta": {"io.modelcontextprotocol/serverInfo": identity.info},
     });
