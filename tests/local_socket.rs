@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use support::{
     hub::{self, Builder},
     server,
-    talk::{Stdio, initialize, meta, notice, request, stateless},
+    talk::{Stdio, initialize, meta, notice, request, stateless, text},
 };
 
 fn scene() -> (tempfile::TempDir, Builder) {
@@ -27,10 +27,6 @@ fn editor(dir: &Path, builder: &Builder) -> Stdio {
 
 fn call(id: impl Into<Value>, tool: &str, arguments: Value) -> Value {
     stateless(id, "tools/call", json!({"name": format!("s__{tool}"), "arguments": arguments}))
-}
-
-fn text(answer: &Value) -> &str {
-    answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {answer}"))
 }
 
 /// Of the server that its calls reach.

@@ -20,7 +20,7 @@ use mcp_hub::{
 use serde_json::{Value, json};
 use support::{
     hub, server,
-    talk::{Stdio, initialize, notice, request, stateless},
+    talk::{Stdio, initialize, notice, request, stateless, text},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex},
@@ -245,10 +245,6 @@ fn program(dir: &Path) -> Stdio {
 
 fn call(id: impl Into<Value>, tool: &str, arguments: Value) -> Value {
     stateless(id, "tools/call", json!({"name": tool, "arguments": arguments}))
-}
-
-fn text(answer: &Value) -> &str {
-    answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {answer}"))
 }
 
 #[tokio::test]

@@ -328,7 +328,7 @@ fn a_batch_counts_for_nothing_where_there_are_none() {
         told.ledger.hub_said(Bytes::from_static(PARTING), &mut told.out);
         told.forget();
         told.client(&batch);
-        assert_eq!(told.hub_heard(), [batch.clone()]);
+        assert_eq!(told.hub_heard(), std::slice::from_ref(&batch));
     }
 }
 
