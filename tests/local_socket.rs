@@ -447,7 +447,10 @@ async fn calls_that_wait_for_an_editor_give_way_to_none_of_another() {
         params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         request(id, "tools/call", params)
     };
-    let mut editors = [editor(dir.path(), &builder), editor(dir.path(), &builder), editor(dir.path(), &builder)];
+    let mut first = editor(dir.path(), &builder);
+    // From here on it is the hub.
+    first.ask(&stateless("hub", "server/discover", json!({}))).await;
+    let mut editors = [first, editor(dir.path(), &builder), editor(dir.path(), &builder)];
     let mut parked = Vec::new();
     for (editor, count) in editors.iter_mut().zip([1, most, 1]) {
         let mut own = Vec::new();
