@@ -30,9 +30,9 @@ use crate::{
 pub(super) const READ_BYTES: usize = 16 << 10;
 pub(super) const READ_BYTES_MIN: usize = 2 << 10;
 
-/// Until stdin ends or `stop`; then the calls under way have `limits::PIPE_END` or `limits::PIPE_DRAIN` to be answered, are cancelled, and
-/// told so; after `stop` others are refused, and after both nobody is waited for (MCP 2025-11-25, lifecycle, shutdown: a host closes
-/// stdin, waits, then sends a signal).
+/// Until stdin ends or `stop`. Then the calls under way have `limits::PIPE_END` or `limits::PIPE_DRAIN` to be answered; those that are not
+/// are cancelled, and answered with an error. After `stop` new requests are refused. A `stop` after the end of stdin ends the wait: a host
+/// closes stdin, gives some time, then sends a signal (MCP 2025-11-25, lifecycle, shutdown).
 /// Ends at once when stdout is gone. A host that reads nothing is not read from either. Dropping the future cancels everything under way.
 pub async fn serve<R, W>(hub: Arc<Hub>, endpoint: Arc<Endpoint>, principal: Arc<Principal>, stdin: R, stdout: W, stop: CancellationToken)
 where
