@@ -3,12 +3,13 @@
 
 mod sealing;
 mod shards;
+mod signals;
+mod stages;
 mod stdio;
 
 pub use stdio::{Sharing, log_format, serve_stdio};
 
 use std::{
-    io::IsTerminal,
     net::IpAddr,
     path::PathBuf,
     process::ExitCode,
@@ -18,16 +19,14 @@ use std::{
 
 use serde_json::json;
 use shards::Shards;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use signals::Signals;
+use stages::{announce, stage, tell};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::{Gate, Principal, first_key},
     catalog::{Catalog, Names},
-    config::{
-        Identity, Settings,
-        settings::{Launch, Serves},
-    },
+    config::{Identity, Settings, settings::Serves},
     control::{Control, Keeper},
     downstream::{
         Doors, Mount, Ready, Stage,
@@ -299,65 +298,6 @@ async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
     }
 }
 
-/// What the hub says when every boot server was tried: addresses for a person, the ready object for a program.
-fn announce(core: &Core, port: u16, log: &mut Log) {
-    if std::io::stdout().is_terminal() {
-        let base = format!("http://{}:{port}{}", authority(&core.settings.gateway.host), core.settings.gateway.base_path);
-        log.line(&format!("\n  MCP    {base}/mcp\n  REST   {base}/api/tools\n  Try    {}\n", sample(core, &base)));
-    }
-    let servers: Vec<_> = core
-        .control
-        .known(&Principal::local_admin())
-        .iter()
-        .map(|server| json!({"name": server.name, "server_id": server.server_id, "status": server.status, "error": server.error}))
-        .collect();
-    let mut ready = stage("ready", port);
-    ready["servers"] = servers.into();
-    tell(log, &ready);
-}
-
-/// A line that works as pasted: a call, where the demo server is there to be called.
-fn sample(core: &Core, base: &str) -> String {
-    let is_demo = |launch: &Launch| match launch {
-        Launch::Builtin(builtin) => *builtin == crate::config::settings::Builtin::Echo,
-        Launch::Command { args, .. } => *args == ["demo", "echo"],
-        Launch::Remote(_) => false,
-    };
-    let mut servers = core.settings.tenants.iter().filter(|tenant| tenant.id.as_str() == "default").flat_map(|tenant| &tenant.servers);
-    match servers.find(|server| server.enabled && is_demo(&server.launch)) {
-        Some(server) => format!(
-            "curl -s {base}/api/tools/{}.echo_tool -H 'content-type: application/json' -d '{{\"message\":\"hello\"}}'",
-            server.id.name
-        ),
-        None => format!("curl -s {base}/api/tools"),
-    }
-}
-
-/// A host as it stands in a URL; an address of all interfaces as one that can be called.
-fn authority(host: &str) -> String {
-    match host.parse::<IpAddr>() {
-        Ok(address) if address.is_unspecified() => "127.0.0.1".to_owned(),
-        Ok(IpAddr::V6(address)) => format!("[{address}]"),
-        _ => host.to_owned(),
-    }
-}
-
-fn stage(status: &str, port: u16) -> serde_json::Value {
-    json!({
-        "status": status, "server_id": "mcp-hub", "version": env!("CARGO_PKG_VERSION"), "port": port, "pid": std::process::id(),
-        "timestamp": humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string(),
-    })
-}
-
-/// A person is shown the addresses instead.
-fn tell(log: &mut Log, object: &serde_json::Value) {
-    let line = object.to_string();
-    log.keep(&line);
-    if !std::io::stdout().is_terminal() {
-        log.line(&line);
-    }
-}
-
 /// An error and all that caused it, in one sentence.
 fn said(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -377,43 +317,4 @@ fn no_runtime(error: &std::io::Error) -> ExitCode {
 
 fn fail(code: &str, message: &str, data: serde_json::Value) {
     eprintln!("{}", error_line(code, message, data));
-}
-
-/// SIGTERM and SIGINT, one after the other.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    /// SIGHUP, where that ends it too.
-    hangup: Option<Signal>,
-    /// SIGTSTP, heard so that it does nothing.
-    _pause: Option<Signal>,
-}
-
-impl Signals {
-    fn listen() -> Self {
-        let listen = |kind| signal(kind).expect("a runtime with signals can listen for them");
-        let (terminate, interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
-        Self { terminate, interrupt, hangup: None, _pause: None }
-    }
-
-    /// Of a process that somebody's terminal started, and that others may use: the end of that terminal ends it in order, and no key
-    /// pressed there holds it.
-    fn of_a_pipe() -> Self {
-        let pause = signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()));
-        Self { hangup: signal(SignalKind::hangup()).ok(), _pause: pause.ok(), ..Self::listen() }
-    }
-
-    async fn next(&mut self) {
-        let hangup = async {
-            match &mut self.hangup {
-                Some(hangup) => _ = hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            () = hangup => {}
-        }
-    }
 }

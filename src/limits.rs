@@ -42,7 +42,10 @@ pub const PIPE_CALLS_MAX: usize = 256;
 pub const PIPE_REFUSALS_MAX: usize = 64;
 /// Messages queued for one pipe or socket; more wait at the calls they belong to.
 pub const PIPE_QUEUE: usize = 64;
-/// After the end of stdin, for the answers of calls under way.
+/// After the end of stdin, for the answers of calls under way, which are cancelled then: whoever pipes a few requests in is told what came of
+/// them, also by a server that first had to start. A host that wants its end sooner sends a signal (the SDKs' clients do after 2 s).
+pub const PIPE_END: Duration = Duration::from_secs(5);
+/// The same after a signal; and for a peer to take what it is told last.
 pub const PIPE_DRAIN: Duration = Duration::from_secs(2);
 pub const FIRST_BYTE: Duration = Duration::from_secs(10);
 pub const HEADERS_WAIT: Duration = Duration::from_secs(10);
@@ -136,7 +139,9 @@ pub const CLIENT_INFO_BYTES_MAX: usize = 4 << 10;
 pub const PARK: Duration = Duration::from_secs(10 * 60);
 /// After a server's first question: others that come at once go to the client together.
 pub const PARK_GATHER: Duration = Duration::from_millis(10);
-/// Calls of one principal that wait for their caller; each holds a connection to its server.
+/// Calls of one principal that wait for their caller; each holds a connection to its server. This and what else one principal may have are
+/// counted for each process on the local socket by itself, so for all of them together `LOCAL_CONNECTIONS_MAX` times as much, and
+/// once more for those that are gone.
 pub const PARKED_PER_PRINCIPAL_MAX: usize = 16;
 /// Questions of one call that wait for an answer; one more is refused.
 pub const QUESTIONS_MAX: usize = 16;

@@ -9,11 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mcp_hub::limits;
 use serde_json::{Value, json};
 use support::{
     hub::{self, Builder},
     server,
-    talk::{Stdio, initialize, notice, request, stateless},
+    talk::{Stdio, initialize, meta, notice, request, stateless, text},
 };
 
 fn scene() -> (tempfile::TempDir, Builder) {
@@ -26,10 +27,6 @@ fn editor(dir: &Path, builder: &Builder) -> Stdio {
 
 fn call(id: impl Into<Value>, tool: &str, arguments: Value) -> Value {
     stateless(id, "tools/call", json!({"name": format!("s__{tool}"), "arguments": arguments}))
-}
-
-fn text(answer: &Value) -> &str {
-    answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {answer}"))
 }
 
 /// Of the server that its calls reach.
@@ -313,28 +310,165 @@ async fn a_process_that_is_not_the_hub_ends_as_one_that_is() {
     let pid = server_of(&mut first).await;
     let mut second = editor(dir.path(), &builder);
     assert_eq!(server_of(&mut second).await, pid);
-    second.say(&call(1, "slow", json!({"ms": 300})));
-    second.say(&call(2, "never", json!({})));
-    let (rest, status) = second.finish().await;
-    assert_eq!((rest.len(), &rest[0]["id"], text(&rest[0])), (1, &json!(1), "slept"));
+    second.terminate();
+    assert_eq!(second.heard.rest().await, [json!(null); 0]);
+    let (_, status) = second.finish().await;
     assert!(status.success(), "{status}");
 
     let mut third = editor(dir.path(), &builder);
+    third.say(&call(3, "never", json!({})));
     assert_eq!(server_of(&mut third).await, pid);
-    third.terminate();
-    assert_eq!(third.heard.rest().await, [json!(null); 0]);
-    let (_, status) = third.finish().await;
-    assert!(status.success(), "{status}");
-
-    let mut fourth = editor(dir.path(), &builder);
-    fourth.say(&call(3, "never", json!({})));
-    assert_eq!(server_of(&mut fourth).await, pid);
-    fourth.kill();
+    third.kill();
     // Calls of those who are gone are cancelled at the server.
-    let awaited = first.ask(&call(4, "await", json!({"name": "cancelled", "count": 2}))).await;
+    let awaited = first.ask(&call(4, "await", json!({"name": "cancelled", "count": 1}))).await;
     assert!(awaited["error"].is_null(), "{awaited}");
     leave(first).await;
     assert!(!hub::is_running(pid));
+}
+
+/// A stream of changes that stands.
+async fn listen(editor: &mut Stdio, id: &str) {
+    editor.say(&stateless(id, "subscriptions/listen", json!({"notifications": {"toolsListChanged": true}})));
+    let key = "io.modelcontextprotocol/subscriptionId";
+    editor
+        .heard
+        .pick(|message| message["method"] == "notifications/subscriptions/acknowledged" && message["params"]["_meta"][key] == id)
+        .await;
+}
+
+/// What the hub could not wait for.
+fn given_up() -> Value {
+    json!({"origin": "hub", "reason": "cancelled", "retryable": false})
+}
+
+#[tokio::test]
+async fn what_was_asked_before_the_end_of_stdin_is_answered_by_a_hub_and_by_way_of_one() {
+    let (dir, builder) = scene();
+    let mut first = editor(dir.path(), &builder);
+    first.ask(&stateless(0, "server/discover", json!({}))).await;
+    let mut second = editor(dir.path(), &builder);
+    // As a pipe does it that somebody writes a few requests into, with a server that is still to start.
+    let script = [
+        initialize("hello", "2025-06-18"),
+        notice("notifications/initialized", json!({})),
+        request("list", "tools/list", json!({})),
+        // Longer than the patience after a signal.
+        request("slow", "tools/call", json!({"name": "s__slow", "arguments": {"ms": 2500}})),
+        request("never", "tools/call", json!({"name": "s__never", "arguments": {}})),
+        stateless("listen", "subscriptions/listen", json!({"notifications": {"toolsListChanged": true}})),
+    ];
+    let start = std::time::Instant::now();
+    for editor in [&mut first, &mut second] {
+        script.iter().for_each(|message| editor.say(message));
+        editor.close_stdin();
+    }
+    for editor in [&mut first, &mut second] {
+        assert_eq!(editor.heard.answer("hello").await["result"]["protocolVersion"], "2025-06-18");
+        let list = editor.heard.answer("list").await;
+        assert!(list["result"]["tools"].is_array(), "{list}");
+        assert_eq!(text(&editor.heard.answer("slow").await), "slept");
+        let given = editor.heard.answer("never").await;
+        assert_eq!(given["error"]["data"], given_up(), "{given}");
+        let listened = editor.heard.answer("listen").await;
+        assert!(listened["error"].is_null(), "{listened}");
+    }
+    assert!(start.elapsed() >= limits::PIPE_END);
+    for editor in [first, second] {
+        let (rest, status) = editor.ended().await;
+        assert!(status.success() && rest.iter().all(|message| message.get("id").is_none()), "{status} {rest:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_after_the_end_of_stdin_ends_it_at_once_here_and_there() {
+    let (dir, builder) = scene();
+    let mut first = editor(dir.path(), &builder);
+    let pid = server_of(&mut first).await;
+    let second = editor(dir.path(), &builder);
+    for (count, mut editor) in [second, first].into_iter().enumerate() {
+        assert_eq!(server_of(&mut editor).await, pid);
+        listen(&mut editor, "listen").await;
+        editor.say(&call("never", "never", json!({})));
+        editor.ask(&call("arrived", "await", json!({"name": "never", "count": count + 1}))).await;
+        editor.close_stdin();
+        // It knows: what has no end of its own has ended.
+        editor.heard.answer("listen").await;
+        let start = std::time::Instant::now();
+        editor.terminate();
+        let given = editor.heard.answer("never").await;
+        assert_eq!(given["error"]["data"], given_up(), "{given}");
+        assert!(start.elapsed() < limits::PIPE_DRAIN);
+        let (_, status) = editor.ended().await;
+        assert!(status.success(), "{status}");
+    }
+    assert!(!hub::is_running(pid), "the server outlived its last client");
+}
+
+#[tokio::test]
+async fn what_one_editor_has_under_way_is_not_counted_for_another() {
+    let (dir, builder) = scene();
+    let builder = builder.setting("limits", json!({"in_flight": 2}));
+    let mut first = editor(dir.path(), &builder);
+    let pid = server_of(&mut first).await;
+    let mut others = [editor(dir.path(), &builder), editor(dir.path(), &builder)];
+    for (count, greedy) in [&mut others[0], &mut first].into_iter().enumerate() {
+        assert_eq!(server_of(greedy).await, pid);
+        for id in 0..limits::LISTENS_PER_PRINCIPAL_MAX {
+            listen(greedy, &format!("listen {id}")).await;
+        }
+        greedy.say(&call("a", "never", json!({})));
+        greedy.ask(&call("arrived", "await", json!({"name": "never", "count": 2 * count + 1}))).await;
+        greedy.say(&call("b", "never", json!({})));
+        for refused in [call("more", "echo", json!({})), stateless("more", "subscriptions/listen", json!({"notifications": {}}))] {
+            let answer = greedy.ask(&refused).await;
+            assert_eq!(answer["error"]["data"]["reason"], "quota", "{answer}");
+        }
+    }
+    let modest = &mut others[1];
+    assert_eq!(server_of(modest).await, pid);
+    listen(modest, "listen").await;
+    // Those who are gone hold nothing.
+    first.terminate();
+    assert!(first.ended().await.1.success());
+    for mut editor in others {
+        assert_ne!(server_of(&mut editor).await, pid);
+        editor.terminate();
+    }
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_an_editor_give_way_to_none_of_another() {
+    let (dir, most) = (tempfile::tempdir().unwrap(), limits::PARKED_PER_PRINCIPAL_MAX);
+    let server = server::child("full --era handshake").with("pool", json!({"scope": "user", "size": most + 2}));
+    let builder = hub::new().server("s", server);
+    let ask = |id: usize, more: Value| {
+        let mut params = json!({"name": "s__ask_form", "arguments": {"message": format!("number {id}?")}, "_meta": meta()});
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({"elicitation": {}});
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request(id, "tools/call", params)
+    };
+    let mut first = editor(dir.path(), &builder);
+    // From here on it is the hub.
+    first.ask(&stateless("hub", "server/discover", json!({}))).await;
+    let mut editors = [first, editor(dir.path(), &builder), editor(dir.path(), &builder)];
+    let mut parked = Vec::new();
+    for (editor, count) in editors.iter_mut().zip([1, most, 1]) {
+        let mut own = Vec::new();
+        for id in 0..count {
+            let asked = editor.ask(&ask(id, json!({}))).await;
+            assert_eq!(asked["result"]["resultType"], "input_required", "{asked}");
+            own.push(asked["result"].clone());
+        }
+        parked.push(own);
+    }
+    for (editor, own) in editors.iter_mut().zip(parked) {
+        for (id, asked) in own.into_iter().enumerate() {
+            let key = asked["inputRequests"].as_object().unwrap().keys().next().unwrap().clone();
+            let said = json!({key: {"action": "decline"}});
+            let answer = editor.ask(&ask(id, json!({"requestState": asked["requestState"], "inputResponses": said}))).await;
+            assert!(text(&answer).contains("decline"), "{answer}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -3,10 +3,8 @@
 
 mod support;
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
-use support::{Client, Hub, client, events, hub, server};
+use support::{Calls, Client, Hub, calls::name, client, events, hub};
 
 /// One tool call of a client that can be asked, for the first time and again.
 struct Caller {
@@ -81,7 +79,7 @@ fn asked(message: &Value) -> Asked {
 
 fn text(message: &Value) -> &str {
     assert_eq!(message["result"]["resultType"], "complete", "{message}");
-    message["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{message}"))
+    support::text(message)
 }
 
 /// What the tool was told, which it answers.
@@ -94,35 +92,13 @@ fn refused(message: &Value) {
     assert!(message["error"]["message"].as_str().unwrap().starts_with("requestState unknown or expired"), "{message}");
 }
 
-fn name(name: &str) -> Value {
-    json!({"action": "accept", "content": {"name": name}})
+/// As many processes of a handshake server as may be needed, for each caller.
+fn pool(calls: &Calls, size: u32) -> support::Server {
+    calls.child("full --era handshake").with("pool", json!({"scope": "user", "size": size}))
 }
 
-/// A folder with a list of the tools that were called.
-struct Calls(tempfile::TempDir);
-
-impl Calls {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    /// As many processes of a handshake server as may be needed, for each caller.
-    fn server(&self, size: u32) -> support::Server {
-        let words = format!("full --era handshake --count {}", self.path("calls").display());
-        server::child(&words).with("pool", json!({"scope": "user", "size": size}))
-    }
-
-    fn hub(&self, size: u32) -> Hub {
-        hub::new().server("s", self.server(size)).run()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn of(&self, tool: &str) -> usize {
-        std::fs::read_to_string(self.path("calls")).unwrap_or_default().lines().filter(|line| *line == tool).count()
-    }
+fn run(calls: &Calls, size: u32) -> Hub {
+    hub::new().server("s", pool(calls, size)).run()
 }
 
 fn forms(hub: &Hub) -> Caller {
@@ -132,7 +108,7 @@ fn forms(hub: &Hub) -> Caller {
 #[tokio::test]
 async fn the_answer_reaches_the_call_that_asked_and_its_result_the_retry() {
     let calls = Calls::new();
-    let hub = calls.hub(1);
+    let hub = run(&calls, 1);
     let caller = forms(&hub);
     let arguments = json!({"message": "who is it?"});
     let question = asked(&caller.call("s.ask_form", &arguments).await);
@@ -149,7 +125,7 @@ async fn the_answer_reaches_the_call_that_asked_and_its_result_the_retry() {
 #[tokio::test]
 async fn only_what_was_not_answered_is_asked_again() {
     let calls = Calls::new();
-    let hub = calls.hub(1);
+    let hub = run(&calls, 1);
     let caller = forms(&hub);
     let nothing = json!({});
     let mut both = asked(&caller.call("s.ask_two", &nothing).await);
@@ -178,7 +154,7 @@ async fn only_what_was_not_answered_is_asked_again() {
 #[tokio::test]
 async fn an_altered_state_opens_nothing_and_harms_nothing() {
     let calls = Calls::new();
-    let hub = calls.hub(1);
+    let hub = run(&calls, 1);
     let caller = forms(&hub);
     let nothing = json!({});
     let (key, state) = caller.parked("s.ask_form", &nothing).await;
@@ -201,7 +177,7 @@ async fn an_altered_state_opens_nothing_and_harms_nothing() {
 #[tokio::test]
 async fn a_state_does_not_open_for_another_request() {
     let calls = Calls::new();
-    let hub = hub::new().server("s", calls.server(1)).tenant_server("acme", "s", calls.server(1)).run();
+    let hub = hub::new().server("s", pool(&calls, 1)).tenant_server("acme", "s", pool(&calls, 1)).run();
     let caller = forms(&hub);
     let arguments = json!({"message": "who is it?"});
     let (key, state) = caller.parked("s.ask_form", &arguments).await;
@@ -223,7 +199,7 @@ async fn a_state_does_not_open_for_another_request() {
 #[tokio::test]
 async fn a_call_that_ends_while_nobody_waits_keeps_its_result_for_the_retry() {
     let calls = Calls::new();
-    let hub = calls.hub(1);
+    let hub = run(&calls, 1);
     let caller = forms(&hub);
     let file = calls.path("go");
     let arguments = json!({"file": file});
@@ -239,7 +215,7 @@ async fn a_call_that_ends_while_nobody_waits_keeps_its_result_for_the_retry() {
 #[tokio::test]
 async fn a_server_that_dies_while_nobody_waits_fails_the_retry_and_is_not_called_again() {
     let calls = Calls::new();
-    let hub = calls.hub(1);
+    let hub = run(&calls, 1);
     let caller = forms(&hub);
     let nothing = json!({});
     let pid: i32 = text(&caller.call("s.pid", &nothing).await).parse().unwrap();
@@ -258,7 +234,7 @@ async fn a_server_that_dies_while_nobody_waits_fails_the_retry_and_is_not_called
 async fn a_hub_that_started_again_knows_no_parked_call_and_says_so() {
     let calls = Calls::new();
     let kept = tempfile::tempdir().unwrap();
-    let run = || hub::new().server("s", calls.server(1)).state(kept.path()).run();
+    let run = || hub::new().server("s", pool(&calls, 1)).state(kept.path()).run();
     let nothing = json!({});
     let first = run();
     let (key, state) = forms(&first).parked("s.ask_form", &nothing).await;
@@ -281,7 +257,7 @@ async fn a_hub_that_started_again_knows_no_parked_call_and_says_so() {
 #[tokio::test]
 async fn of_two_retries_the_newer_one_gets_the_result() {
     let calls = Calls::new();
-    let hub = calls.hub(1);
+    let hub = run(&calls, 1);
     let caller = forms(&hub);
     let file = calls.path("go");
     let arguments = json!({"file": file});
@@ -310,7 +286,7 @@ async fn of_two_retries_the_newer_one_gets_the_result() {
 #[tokio::test]
 async fn one_parked_call_too_many_ends_the_oldest() {
     let calls = Calls::new();
-    let hub = calls.hub(17);
+    let hub = run(&calls, 17);
     let caller = forms(&hub);
     let arguments = |n: usize| json!({"message": format!("number {n}?")});
     let mut parked = Vec::new();
@@ -336,7 +312,7 @@ async fn one_parked_call_too_many_ends_the_oldest() {
 #[tokio::test]
 async fn a_question_that_its_server_takes_back_is_asked_no_more() {
     let calls = Calls::new();
-    let hub = calls.hub(1);
+    let hub = run(&calls, 1);
     let caller = forms(&hub);
     let nothing = json!({});
     let mut answer = caller.call("s.ask_withdrawn", &nothing).await;
@@ -354,7 +330,7 @@ async fn a_page_that_must_be_opened_first_is_asked_for_and_the_request_sent_agai
     let nothing = json!({});
     for action in ["accept", "decline"] {
         let calls = Calls::new();
-        let hub = calls.hub(1);
+        let hub = run(&calls, 1);
         let caller = Caller::new(client::stateless(&hub), json!({"elicitation": {"url": {}}}));
         let answer = caller.call("s.need_url", &nothing).await;
         let question = asked(&answer);
@@ -375,7 +351,7 @@ async fn a_page_that_must_be_opened_first_is_asked_for_and_the_request_sent_agai
         caller.is_free(0).await;
     }
     let calls = Calls::new();
-    let hub = calls.hub(1);
+    let hub = run(&calls, 1);
     let caller = forms(&hub);
     let refused = caller.client.ask("tools/call", caller.params("s.need_url", &nothing)).await;
     assert_eq!((refused.status, &refused.json()["error"]["code"]), (400, &json!(-32021)), "not declared");

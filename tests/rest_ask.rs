@@ -3,10 +3,8 @@
 
 mod support;
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
-use support::{Client, Hub, client, events, hub, server};
+use support::{Calls, Client, Hub, calls::name, client, events, hub, server, text};
 
 async fn post(rest: &Client, path: &str, body: &Value) -> (u16, Value) {
     let answer = rest.send("POST", path, &[("content-type", "application/json")], &body.to_string()).await;
@@ -28,41 +26,15 @@ fn with(body: &Value, more: Value) -> Value {
     body
 }
 
-fn text(answer: &Value) -> &str {
-    answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}"))
-}
-
-fn name(name: &str) -> Value {
-    json!({"action": "accept", "content": {"name": name}})
-}
-
-/// A folder with a list of the tools that were called.
-struct Calls(tempfile::TempDir);
-
-impl Calls {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn hub(&self, words: &str) -> Hub {
-        let words = format!("{words} --count {}", self.path("calls").display());
-        hub::new().server("s", server::child(&words).scope("user")).tenant_server("acme", "own", server::child("full")).run()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn of(&self, tool: &str) -> usize {
-        std::fs::read_to_string(self.path("calls")).unwrap_or_default().lines().filter(|line| *line == tool).count()
-    }
+fn run(calls: &Calls, words: &str) -> Hub {
+    hub::new().server("s", calls.child(words).scope("user")).tenant_server("acme", "own", server::child("full")).run()
 }
 
 #[tokio::test]
 async fn resources_are_read_and_prompts_got_by_the_servers_own_names() {
     let calls = Calls::new();
     for era in ["handshake", "stateless"] {
-        let hub = calls.hub(&format!("full --era {era}"));
+        let hub = run(&calls, &format!("full --era {era}"));
         let rest = client::rest(&hub);
         for (path, body) in [
             ("/api/servers/resources", json!({"server_name": "s", "uri": "file:///r0"})),
@@ -88,7 +60,7 @@ async fn resources_are_read_and_prompts_got_by_the_servers_own_names() {
 #[tokio::test]
 async fn what_is_wrong_or_not_there_is_named() {
     let calls = Calls::new();
-    let hub = calls.hub("full --era handshake");
+    let hub = run(&calls, "full --era handshake");
     let rest = client::rest(&hub);
     for (path, body, status, code, said, field) in [
         ("resources", json!({}), 400, "VALIDATION_ERROR", "Missing server name", "server_name"),
@@ -158,7 +130,7 @@ async fn what_is_wrong_or_not_there_is_named() {
 async fn a_tool_that_asks_is_called_once_and_answers_who_comes_back() {
     for era in ["handshake", "stateless"] {
         let calls = Calls::new();
-        let hub = calls.hub(&format!("full --era {era}"));
+        let hub = run(&calls, &format!("full --era {era}"));
         let rest = client::rest(&hub);
         let body = json!({
             "server_name": "s", "tool": "ask_form", "arguments": {"message": "who is it?"}, "capabilities": {"elicitation": {}},
@@ -197,7 +169,7 @@ async fn a_tool_that_asks_is_called_once_and_answers_who_comes_back() {
 #[tokio::test]
 async fn what_was_not_answered_is_asked_again() {
     let calls = Calls::new();
-    let hub = calls.hub("full --era handshake");
+    let hub = run(&calls, "full --era handshake");
     let rest = client::rest(&hub);
     let body = json!({"tool": "ask_again", "capabilities": {"elicitation": {"form": {}}}});
     let mut asked = ok(&rest, "/api/servers/s/tools", body.clone()).await;
@@ -220,7 +192,7 @@ async fn what_was_not_answered_is_asked_again() {
 async fn who_declares_nothing_is_asked_nothing() {
     for era in ["handshake", "stateless"] {
         let calls = Calls::new();
-        let hub = calls.hub(&format!("full --era {era}"));
+        let hub = run(&calls, &format!("full --era {era}"));
         let rest = client::rest(&hub);
         let (status, refused) = post(&rest, "/api/servers/s/tools", &json!({"tool": "ask_form"})).await;
         match era {
@@ -237,7 +209,7 @@ async fn who_declares_nothing_is_asked_nothing() {
 async fn a_server_that_speaks_as_the_hub_is_not_believed() {
     let calls = Calls::new();
     for era in ["handshake", "stateless"] {
-        let hub = calls.hub(&format!("full --era {era}"));
+        let hub = run(&calls, &format!("full --era {era}"));
         let rest = client::rest(&hub);
         // Codes that the bridge writes anew for the other era, and one that it does not.
         for code in [-32002, -32042, -32021, -32602, 7] {
@@ -254,7 +226,7 @@ async fn a_server_that_speaks_as_the_hub_is_not_believed() {
 #[tokio::test]
 async fn a_server_that_only_wants_to_be_asked_again_is() {
     let calls = Calls::new();
-    let hub = calls.hub("echo --era stateless --also come_back");
+    let hub = run(&calls, "echo --era stateless --also come_back");
     let rest = client::rest(&hub);
     let tool = json!({"tool": "come_back", "arguments": {"times": 2}});
     assert_eq!(text(&ok(&rest, "/api/servers/s/tools", tool.clone()).await), "came 2 times");
@@ -280,7 +252,7 @@ async fn a_server_that_only_wants_to_be_asked_again_is() {
 #[tokio::test]
 async fn a_stream_tells_progress_and_then_what_json_would() {
     let calls = Calls::new();
-    let hub = calls.hub("full --era handshake");
+    let hub = run(&calls, "full --era handshake");
     let headers = [("content-type", "application/json"), ("accept", "text/event-stream")];
     let open = async |body: &Value| events::open(hub.address, "POST", "/api/servers/s/tools", &headers, &body.to_string()).await;
     let file = calls.path("go");
@@ -338,7 +310,7 @@ async fn until(rest: &Client, id: &str, status: &str) -> Value {
 async fn a_task_is_looked_at_answered_and_cancelled() {
     for era in ["stateless", "handshake --revision 2025-11-25"] {
         let calls = Calls::new();
-        let hub = calls.hub(&format!("tasks --era {era}"));
+        let hub = run(&calls, &format!("tasks --era {era}"));
         let rest = client::rest(&hub);
         let id = task(&rest, json!({})).await;
         assert_eq!(text(&until(&rest, &id, "completed").await), "worked", "{era}");
@@ -364,7 +336,7 @@ async fn a_task_is_looked_at_answered_and_cancelled() {
 #[tokio::test]
 async fn a_task_is_its_callers_and_known_by_its_own_id_alone() {
     let calls = Calls::new();
-    let hub = calls.hub("tasks --era stateless");
+    let hub = run(&calls, "tasks --era stateless");
     let rest = client::rest(&hub);
     let id = task(&rest, json!({"ask": true})).await;
     let mut forged = id.clone();
@@ -389,7 +361,7 @@ async fn a_task_is_its_callers_and_known_by_its_own_id_alone() {
 #[tokio::test]
 async fn who_knows_no_tasks_gets_the_result() {
     let calls = Calls::new();
-    let hub = calls.hub("tasks --era handshake --revision 2025-11-25");
+    let hub = run(&calls, "tasks --era handshake --revision 2025-11-25");
     let rest = client::rest(&hub);
     for body in [json!({"tool": "task_required"}), json!({"tool": "task_required", "capabilities": {"elicitation": {}}})] {
         assert_eq!(text(&ok(&rest, "/api/servers/s/tools", body).await), "worked");

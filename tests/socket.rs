@@ -5,7 +5,7 @@ mod support;
 use serde_json::{Value, json};
 use support::{
     Hub, hub, server,
-    talk::{self, HANDSHAKE, Socket, initialize, notice, open, request, stateless},
+    talk::{self, HANDSHAKE, Socket, initialize, notice, open, request, stateless, text},
 };
 
 /// Two tenants whose servers run, and whose tools are known.
@@ -26,10 +26,6 @@ async fn running() -> Hub {
 
 fn call(id: impl Into<Value>, tool: &str, arguments: Value) -> Value {
     stateless(id, "tools/call", json!({"name": tool, "arguments": arguments}))
-}
-
-fn text(answer: &Value) -> &str {
-    answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {answer}"))
 }
 
 #[tokio::test]

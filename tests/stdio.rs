@@ -20,7 +20,7 @@ use mcp_hub::{
 use serde_json::{Value, json};
 use support::{
     hub, server,
-    talk::{Stdio, initialize, notice, request, stateless},
+    talk::{Stdio, initialize, notice, request, stateless, text},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex},
@@ -236,7 +236,7 @@ async fn a_host_that_never_reads_does_not_keep_the_hub_when_stdin_ends() {
     drop(host.stdin);
     let start = Instant::now();
     host.served.await.unwrap();
-    assert_eq!(start.elapsed(), limits::PIPE_DRAIN);
+    assert_eq!(start.elapsed(), limits::PIPE_END);
 }
 
 fn program(dir: &Path) -> Stdio {
@@ -246,10 +246,6 @@ fn program(dir: &Path) -> Stdio {
 
 fn call(id: impl Into<Value>, tool: &str, arguments: Value) -> Value {
     stateless(id, "tools/call", json!({"name": tool, "arguments": arguments}))
-}
-
-fn text(answer: &Value) -> &str {
-    answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {answer}"))
 }
 
 #[tokio::test]
@@ -325,8 +321,9 @@ async fn the_end_of_stdin_waits_for_answers_but_not_for_ever_and_leaves_no_proce
     stdio.say(&call(1, "s__slow", json!({"ms": 300})));
     stdio.say(&call(2, "s__never", json!({})));
     let (rest, status) = stdio.finish().await;
-    assert_eq!(rest.len(), 1, "{rest:?}");
+    assert_eq!(rest.len(), 2, "{rest:?}");
     assert_eq!((&rest[0]["id"], text(&rest[0])), (&json!(1), "slept"));
+    assert_eq!((&rest[1]["id"], &rest[1]["error"]["data"]["reason"]), (&json!(2), &json!("cancelled")));
     assert!(status.success(), "{status}");
     assert!(!hub::is_running(pid), "the server outlived the hub");
 }
@@ -343,4 +340,29 @@ async fn a_signal_ends_a_hub_whose_host_keeps_stdin_open() {
     assert!(start.elapsed() < limits::PIPE_DRAIN, "nothing was under way");
     let (_, status) = stdio.finish().await;
     assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn a_signal_leaves_the_calls_under_way_a_moment_and_says_what_became_of_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("go");
+    let mut stdio = program(dir.path());
+    stdio.say(&call(1, "s__hold", json!({"file": file})));
+    stdio.say(&call(2, "s__never", json!({})));
+    stdio.ask(&call(3, "s__await", json!({"name": "hold"}))).await;
+    stdio.ask(&call(4, "s__await", json!({"name": "never"}))).await;
+    stdio.terminate();
+    // From here on new requests are refused.
+    for id in 100.. {
+        let answer = stdio.ask(&call(id, "s__echo", json!({}))).await;
+        if answer["error"]["data"]["reason"] == "shutting_down" {
+            break;
+        }
+    }
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(text(&stdio.heard.answer(1).await), "let go");
+    let given_up = stdio.heard.answer(2).await;
+    assert_eq!(given_up["error"]["data"], json!({"origin": "hub", "reason": "cancelled", "retryable": false}), "{given_up}");
+    let (rest, status) = stdio.ended().await;
+    assert!(rest.iter().all(|message| message.get("id").is_none()) && status.success(), "{rest:?} {status}");
 }

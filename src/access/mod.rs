@@ -7,4 +7,4 @@ pub mod quota;
 
 pub use gate::{Denied, Gate};
 pub use principal::{Principal, Reach};
-pub use quota::Permit;
+pub use quota::{Client, Permit, Use};

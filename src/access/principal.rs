@@ -36,7 +36,7 @@ impl Principal {
         Self::new(id, Reach::Tenant(tenant))
     }
 
-    /// Stable over requests: pools, quotas and sessions are keyed by it.
+    /// Stable over requests and clients: pools, sessions and sealed states are keyed by it.
     pub fn id(&self) -> &Arc<str> {
         &self.id
     }
@@ -53,10 +53,15 @@ impl Principal {
         self.reach == Reach::Hub
     }
 
-    /// Calls under way.
+    /// Calls and streams of changes under way.
     #[cfg(test)]
-    pub(crate) fn in_flight(&self) -> usize {
-        self.account.in_flight()
+    pub(crate) fn in_use(&self) -> usize {
+        self.account.in_use()
+    }
+
+    /// The same caller with nothing under way.
+    pub(super) fn with_own_account(&self) -> Arc<Self> {
+        Arc::new(Self { id: Arc::clone(&self.id), reach: self.reach.clone(), account: Account::default() })
     }
 
     fn new(id: &str, reach: Reach) -> Arc<Self> {

@@ -4,6 +4,9 @@
 //! {"tools":[…],"nextCursor":"…"}
 //! {"tools":[…],"nextCursor":"…","resultType":"complete","ttlMs":60000,"cacheScope":"private","_meta":{…}}   2026-07-28
 //! ```
+//!
+//! Always `private`, also where every server said `public`: what is listed follows from what its client declares, and a cache that is
+//! shared goes by method and cursor alone (MCP 2026-07-28, caching), so one client's list would be shown to another that cannot use it.
 
 use bytes::Bytes;
 

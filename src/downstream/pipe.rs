@@ -16,7 +16,7 @@ use crate::{
     observe::wire::{Leg, Peer},
     protocol::{
         Body, Kind, Message, Method, Refusal, ScanError, Version,
-        code::{Code, Reason},
+        code::Code,
         era::{self, Verdict},
         scan::{self, Fault},
     },
@@ -73,6 +73,13 @@ impl Pipe {
     pub(super) fn stop(&mut self) {
         self.stopping.cancel();
         self.work.end_standing();
+    }
+
+    /// What the requests without an answer are told where they get no other. To be asked for in the end: whatever else is said to them after
+    /// this is said twice.
+    pub(super) fn give_up(&self) -> Vec<Body> {
+        let ids = self.session.unanswered();
+        ids.into_iter().map(|id| Refusal::given_up().with_id(Some(id)).to_body()).collect()
     }
 
     pub(super) fn session(&self) -> &Arc<Session> {
@@ -135,9 +142,7 @@ impl Pipe {
 
     fn cannot_serve(&self) -> Option<Refusal> {
         if self.stopping.is_cancelled() {
-            let reason = Reason::ShuttingDown;
-            let data = format!(r#"{{"origin":"hub","reason":"{}","retryable":{}}}"#, reason.as_str(), reason.retryable());
-            return Some(Refusal::new(Code::Internal, reason.status(), "the hub is stopping").with_data(data));
+            return Some(Refusal::stopping());
         }
         self.work.is_busy().then(|| {
             let limit = limits::PIPE_CALLS_MAX;

@@ -162,11 +162,19 @@ impl Pulse {
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.phase().0, Phase::Fresh | Phase::Idle) && self.is_written()
     }
+    /// It has asked nothing yet, or not all of it.
+    pub(super) fn has_not_asked(&self) -> bool {
+        matches!(self.phase().0, Phase::Fresh | Phase::Head)
+    }
     pub(super) fn has_body_left(&self) -> bool {
         self.body_left.load(Relaxed)
     }
     pub(super) fn on_upgrade(&self) {
         self.enter(Phase::Upgraded);
+    }
+    /// Its place is about to be given back.
+    pub(super) fn on_end(&self) {
+        self.enter(Phase::Lingering);
     }
     pub(super) fn on_shutdown(&self) {
         if self.phase().0 != Phase::Lingering {

@@ -30,7 +30,9 @@ use crate::{
 pub(super) const READ_BYTES: usize = 16 << 10;
 pub(super) const READ_BYTES_MIN: usize = 2 << 10;
 
-/// Until stdin ends or `stop`; then the calls under way have `limits::PIPE_DRAIN` to be answered, and after `stop` others are refused.
+/// Until stdin ends or `stop`. Then the calls under way have `limits::PIPE_END` or `limits::PIPE_DRAIN` to be answered; those that are not
+/// are cancelled, and answered with an error. After `stop` new requests are refused. A `stop` after the end of stdin ends the wait: a host
+/// closes stdin, gives some time, then sends a signal (MCP 2025-11-25, lifecycle, shutdown).
 /// Ends at once when stdout is gone. A host that reads nothing is not read from either. Dropping the future cancels everything under way.
 pub async fn serve<R, W>(hub: Arc<Hub>, endpoint: Arc<Endpoint>, principal: Arc<Principal>, stdin: R, stdout: W, stop: CancellationToken)
 where
@@ -47,6 +49,7 @@ pub(super) struct Stop {
     pub(super) token: CancellationToken,
     /// From then on, for the calls under way.
     pub(super) patience: Duration,
+    /// `None`: who stops the hub is its client.
     pub(super) parting: Option<Parting>,
 }
 
@@ -64,20 +67,60 @@ where
 {
     let writing = write(queue, stdout);
     tokio::pin!(writing);
-    let (pipe, deadline) = tokio::select! {
-        read = read(pipe, stdin, stop) => read,
+    let (mut pipe, mut end) = tokio::select! {
+        read = read(pipe, stdin, &stop) => read,
         written = &mut writing => return gone(written),
     };
-    // Dropping the pipe, at the latest when its time is up, ends the queue and the writer with it.
-    let drained = async move {
-        let mut pipe = pipe;
-        pipe.work().finish().await;
+    let is_late = tokio::select! {
+        biased;
+        () = pipe.work().finish() => false,
+        () = end.comes(&stop) => true,
+        written = &mut writing => return gone(written),
     };
-    let deadline = deadline.unwrap_or_else(|| Instant::now() + limits::PIPE_DRAIN);
-    let ended = timeout_at(deadline, async { tokio::join!(drained, &mut writing).1 }).await;
-    match ended {
+    let mut last = Vec::new();
+    // Who finds another hub asks that one again, and knows what it asked this one.
+    if is_late && (end.is_of_input || stop.parting.is_none()) {
+        last = pipe.give_up();
+        end.deadline = Instant::now() + limits::PIPE_DRAIN;
+    }
+    let outlet = pipe.work().outlet();
+    // Cancels what is under way. The queue ends with the last outlet, and the writer with it.
+    drop(pipe);
+    let telling = async move {
+        for refusal in last {
+            if outlet.send(refusal).await.is_err() {
+                return;
+            }
+        }
+    };
+    match timeout_at(end.deadline, async { tokio::join!(telling, &mut writing).1 }).await {
         Ok(written) => gone(written),
-        Err(_) => tracing::debug!("a pipe ended with calls under way"),
+        Err(_) => tracing::debug!("a peer did not read its last answers"),
+    }
+}
+
+/// Until when what is under way is waited for.
+struct End {
+    deadline: Instant,
+    /// The peer said its last.
+    is_of_input: bool,
+    /// The hub was told to stop before that.
+    is_stopped: bool,
+}
+
+impl End {
+    /// Resolves when nothing is waited for any more. A stop may come meanwhile.
+    async fn comes(&mut self, stop: &Stop) {
+        if !self.is_stopped {
+            tokio::select! {
+                () = sleep_until(self.deadline) => return,
+                () = stop.token.cancelled() => {}
+            }
+            self.is_stopped = true;
+            let patience = if stop.parting.is_some() { stop.patience } else { Duration::ZERO };
+            self.deadline = self.deadline.min(Instant::now() + patience);
+        }
+        sleep_until(self.deadline).await;
     }
 }
 
@@ -104,10 +147,15 @@ impl Stage {
             Self::Parting(deadline) | Self::Closing(deadline) => Some(deadline),
         }
     }
+
+    fn end(self, is_of_input: bool) -> End {
+        let deadline = self.deadline();
+        End { deadline: deadline.unwrap_or_else(|| Instant::now() + limits::PIPE_END), is_of_input, is_stopped: deadline.is_some() }
+    }
 }
 
-/// Takes lines until there are no more, or until a stop is through; then also returns until when the rest may take.
-async fn read<R: AsyncRead + Unpin>(mut pipe: Pipe, mut stdin: R, stop: Stop) -> (Pipe, Option<Instant>) {
+/// Takes lines until there are no more, or until a stop is through.
+async fn read<R: AsyncRead + Unpin>(mut pipe: Pipe, mut stdin: R, stop: &Stop) -> (Pipe, End) {
     let line_bytes_max = pipe.message_bytes_max();
     let mut framer = Framer::new(line_bytes_max);
     let mut buffer = BytesMut::new();
@@ -125,7 +173,7 @@ async fn read<R: AsyncRead + Unpin>(mut pipe: Pipe, mut stdin: R, stop: Stop) ->
             }
         }
         if matches!(stage, Stage::Closing(_)) && pipe.work().is_idle() {
-            return (pipe, stage.deadline());
+            return (pipe, stage.end(false));
         }
         if buffer.capacity() - buffer.len() < READ_BYTES_MIN {
             buffer.reserve(READ_BYTES);
@@ -145,7 +193,7 @@ async fn read<R: AsyncRead + Unpin>(mut pipe: Pipe, mut stdin: R, stop: Stop) ->
                     }
                 };
             }
-            () = until(stage.deadline()) => return (pipe, stage.deadline()),
+            () = until(stage.deadline()) => return (pipe, stage.end(false)),
             () = pipe.work().advance() => {}
             read = stdin.read_buf(&mut buffer), if !is_full => match read {
                 Ok(0) => break,
@@ -160,7 +208,9 @@ async fn read<R: AsyncRead + Unpin>(mut pipe: Pipe, mut stdin: R, stop: Stop) ->
     while let Some(line) = framer.finish(&mut buffer) {
         take(&mut pipe, line, line_bytes_max);
     }
-    (pipe, stage.deadline())
+    // What has no end of its own ends here.
+    pipe.stop();
+    (pipe, stage.end(true))
 }
 
 impl Stop {

@@ -20,7 +20,7 @@ pub struct Watch {
     open_max: usize,
     /// The first connection after none: the sweeper sleeps without any.
     opened: Notify,
-    /// The last one closed.
+    /// The last one closed; while draining, any.
     emptied: Notify,
 }
 
@@ -90,15 +90,24 @@ impl Watch {
         self.ledger().draining = true;
         self.tell(Order::Close);
     }
-    /// Resolves when no connection is open, upgraded ones included.
+    /// Resolves when no connection is open, upgraded ones included; after `drain` but for those that have asked nothing: whoever asks then is
+    /// told of the drain, and whoever does not makes it no longer.
     pub async fn closed(&self) {
         loop {
             let emptied = self.emptied.notified();
-            if self.open() == 0 {
+            if self.owes_nothing() {
                 return;
             }
             emptied.await;
         }
+    }
+
+    fn owes_nothing(&self) -> bool {
+        // First: a place that is given back in between is no silent one any more.
+        let open = self.open.load(Ordering::Acquire);
+        let ledger = self.ledger();
+        let silent = || ledger.pulses.iter().filter(|pulse| pulse.has_not_asked()).count();
+        open == 0 || ledger.draining && open <= silent()
     }
 
     fn tell(&self, order: Order) {
@@ -153,7 +162,9 @@ impl Place {
 }
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.watch.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+        self.pulse.on_end();
+        let before = self.watch.open.fetch_sub(1, Ordering::AcqRel);
+        if before == 1 || self.pulse.order() != Order::Go {
             self.watch.emptied.notify_waiters();
         }
     }
@@ -189,10 +200,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_come_while_draining_are_told() {
-        let watch = Watch::start(2);
+    async fn those_that_come_while_draining_are_told_and_hold_it_only_once_they_ask() {
+        let watch = Watch::start(4);
+        let place = watch.admit().unwrap();
         watch.drain();
-        assert_eq!(watch.admit().unwrap().pulse().order(), Order::Drain);
+        let [silent, _silent_too, asking] = [(); 3].map(|()| watch.admit().unwrap());
+        assert_eq!([silent.pulse().order(), place.pulse().order()], [Order::Drain; 2]);
+        let closed = tokio::spawn({
+            let watch = watch.clone();
+            async move { watch.closed().await }
+        });
+        let in_service = asking.pulse().on_request(false);
+        let still_open = async || {
+            tokio::task::yield_now().await;
+            !closed.is_finished()
+        };
+        assert!(still_open().await);
+        drop(place);
+        assert!(still_open().await, "one is being answered");
+        drop(silent);
+        assert!(still_open().await, "one that was silent and is gone counts for nobody");
+        drop(in_service);
+        assert!(still_open().await, "its answer may not be written yet");
+        drop(asking);
+        closed.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use super::{
     task::{self, Tasking},
 };
 use crate::{
-    access::Permit,
+    access::{Permit, Use},
     bridge::{
         outgoing::{self, Inputs, Outgoing},
         round::{self, Retry},
@@ -32,7 +32,7 @@ use crate::{
 };
 
 pub(super) fn call(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
-    let Some(permit) = Permit::take(&inbound.principal, hub.limits.in_flight_per_principal) else {
+    let Some(permit) = Permit::take(&inbound.principal, Use::Call, hub.limits.in_flight_per_principal) else {
         return Outcome::Now(over_quota(hub, &inbound));
     };
     let claim = match Claim::take(&inbound) {

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Answer, Endpoint, Hub, Inbound, session::Client};
+use super::{
+    Answer, Endpoint, Hub, Inbound,
+    session::{Client, NoSession},
+};
 use crate::{
     catalog::View,
     limits,
@@ -38,8 +41,11 @@ pub(super) fn initialize(hub: &Hub, inbound: &Inbound) -> Answer {
             None
         }
         None => match hub.sessions.open(&inbound.principal, &inbound.endpoint, client) {
-            Some(session) => Some(session.id().clone()),
-            None => return refused(inbound, Refusal::new(Code::Internal, 503, "too many sessions are open; end some, or try again later")),
+            Ok(session) => Some(session.id().clone()),
+            Err(NoSession::TooMany) => {
+                return refused(inbound, Refusal::new(Code::Internal, 503, "too many sessions are open; end some, or try again later"));
+            }
+            Err(NoSession::Stopping) => return refused(inbound, Refusal::stopping()),
         },
     };
     let identity = identity(hub, &inbound.endpoint);
@@ -89,6 +95,7 @@ pub(super) fn discover(hub: &Hub, inbound: &Inbound) -> Answer {
         "capabilities": capabilities(hub, inbound, inbound.client, inbound.profile()),
         "resultType": "complete",
         "ttlMs": limits::LIST_TTL_MS,
+        // As with lists: what the endpoint can do is told by what its client declares.
         "cacheScope": "private",
         "_meta": {"io.modelcontextprotocol/serverInfo": identity.info},
     });

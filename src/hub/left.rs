@@ -9,7 +9,6 @@ impl Hub {
             ("watches", self.watches.len()),
             ("held tasks", self.holds.len()),
             ("questions outside any call", self.asking.len()),
-            ("principals with listens", self.listens.len()),
             ("tasks of the hub's", self.tasks.len()),
             ("sessions", self.sessions.all().len()),
             ("bytes of mail and events", self.sessions.kept()),

@@ -19,7 +19,7 @@ use super::{
     watch::{Ear, Watching},
 };
 use crate::{
-    access::Principal,
+    access::{Permit, Use},
     bridge::incoming,
     limits,
     observe::Event,
@@ -42,8 +42,8 @@ pub(super) fn listen(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
         Ok(filter) => filter,
         Err(refusal) => return refuse(&inbound, refusal),
     };
-    let Some(place) = Place::take(hub, &inbound.principal) else {
-        let limit = limits::LISTENS_PER_PRINCIPAL_MAX;
+    let limit = limits::LISTENS_PER_PRINCIPAL_MAX;
+    let Some(permit) = Permit::take(&inbound.principal, Use::Listen, limit) else {
         let refusal = Refusal::new(Code::Internal, 429, format!("{limit} streams of changes are open already; close one"))
             .with_data(format!(r#"{{"origin":"hub","reason":"quota","retryable":true,"limit":{limit}}}"#));
         return refuse(&inbound, refusal);
@@ -109,7 +109,7 @@ pub(super) fn listen(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
             stop,
             watching: Vec::new(),
             followers: Vec::new(),
-            _place: place,
+            _permit: permit,
         },
     )
 }
@@ -172,7 +172,7 @@ pub(super) struct Listening {
     stop: CancellationToken,
     watching: Vec<Watching>,
     followers: Vec<Follower>,
-    _place: Place,
+    _permit: Permit,
 }
 
 impl Listening {
@@ -222,31 +222,5 @@ impl Listening {
             self.pending.add(lists);
             self.due.get_or_insert_with(|| Instant::now() + limits::LIST_COALESCE);
         }
-    }
-}
-
-/// One of the streams that a principal may have.
-struct Place {
-    hub: Arc<Hub>,
-    principal: Arc<str>,
-}
-
-impl Place {
-    fn take(hub: &Arc<Hub>, principal: &Principal) -> Option<Self> {
-        let mut open = hub.listens.entry(Arc::clone(principal.id())).or_insert(0);
-        if *open >= limits::LISTENS_PER_PRINCIPAL_MAX {
-            return None;
-        }
-        *open += 1;
-        Some(Self { hub: Arc::clone(hub), principal: Arc::clone(principal.id()) })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(mut open) = self.hub.listens.get_mut(&self.principal) {
-            *open -= 1;
-        }
-        self.hub.listens.remove_if(&self.principal, |_, open| *open == 0);
     }
 }

@@ -5,6 +5,7 @@ mod again;
 mod aim;
 pub mod call;
 mod carried;
+mod conversation;
 pub mod crossing;
 pub mod handshake;
 pub mod inbound;
@@ -64,8 +65,6 @@ pub struct Hub {
     holds: task::Holds,
     /// Questions of servers outside any call, by the connection and the servers' own ids.
     asking: DashMap<(u64, RequestId), CancellationToken>,
-    /// Open streams of changes, by principal.
-    listens: DashMap<Arc<str>, usize>,
     /// Parked calls and questions outside any call.
     tasks: TaskTracker,
 }
@@ -112,7 +111,6 @@ impl Hub {
             recents: Recents::default(),
             holds: task::Holds::default(),
             asking: DashMap::new(),
-            listens: DashMap::new(),
             tasks: TaskTracker::new(),
         });
         hub.fleet.report_to(hub.desk());

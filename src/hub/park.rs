@@ -17,6 +17,7 @@ use super::{
     task::Tasking,
 };
 use crate::{
+    access::{Principal, quota::surplus},
     bridge::{
         park::{Parked, Reply, Step as Next, UNKNOWN_STATE},
         round,
@@ -42,7 +43,7 @@ pub(super) struct Parks {
 
 /// One parked call, as those who come back find it.
 struct Place {
-    principal: Arc<str>,
+    principal: Arc<Principal>,
     arrival: u64,
     door: mpsc::Sender<Visit>,
 }
@@ -80,13 +81,10 @@ impl Parks {
         self.calls.len()
     }
 
-    /// The oldest of this principal make room: who parks more than it may is known not to come back for all.
-    fn make_room(&self, principal: &Arc<str>) {
-        let mut own: Vec<_> =
-            self.calls.iter().filter(|place| place.principal == *principal).map(|place| (place.arrival, *place.key())).collect();
-        own.sort_unstable();
-        let surplus = own.len().saturating_sub(limits::PARKED_PER_PRINCIPAL_MAX.saturating_sub(1));
-        for (_, number) in own.into_iter().take(surplus) {
+    /// The oldest make room: who parks more than it may is known not to come back for all.
+    fn make_room(&self, principal: &Arc<Principal>) {
+        let kept = self.calls.iter().map(|place| (place.arrival, Arc::clone(&place.principal), *place.key()));
+        for number in surplus(principal, limits::PARKED_PER_PRINCIPAL_MAX, kept) {
             // Without its place the task finds its door closed, and ends.
             self.calls.remove(&number);
         }
@@ -109,7 +107,7 @@ pub(super) fn park(parking: Parking) -> Waiter {
     let hub = Arc::clone(kept.hub());
     let (door, visits) = mpsc::channel(1);
     let number = u128::from_ne_bytes(random());
-    let principal = Arc::clone(kept.principal().id());
+    let principal = Arc::clone(kept.principal());
     hub.parks.make_room(&principal);
     let arrival = hub.parks.arrivals.fetch_add(1, Ordering::Relaxed);
     hub.parks.calls.insert(number, Arc::new(Place { principal, arrival, door }));
@@ -141,7 +139,7 @@ pub(super) fn resume(
     call: Call,
     id: RequestId,
 ) -> Result<Waiter, Refusal> {
-    let place = hub.parks.calls.get(&number).map(|place| Arc::clone(&place)).filter(|place| &*place.principal == principal);
+    let place = hub.parks.calls.get(&number).map(|place| Arc::clone(&place)).filter(|place| &**place.principal.id() == principal);
     let place = place.ok_or_else(unknown)?;
     let (tell, waiter) = waiter();
     // Its one place is taken only while another retry comes in this very moment.

@@ -2,7 +2,7 @@
 
 use super::{
     Body, RequestId,
-    code::Code,
+    code::{Code, Reason, failure_data},
     scan::{Fault, ScanError},
 };
 use bytes::Bytes;
@@ -22,6 +22,19 @@ pub struct Refusal {
 impl Refusal {
     pub fn new(code: Code, status: u16, message: impl Into<String>) -> Self {
         Self { code, status, message: message.into(), data: None, id: None }
+    }
+
+    /// To whoever asks a hub that ends.
+    pub fn stopping() -> Self {
+        let reason = Reason::ShuttingDown;
+        Self::new(reason.code(), reason.status(), "the hub is stopping").with_data(failure_data(None, reason, None))
+    }
+
+    /// To whoever waits for an answer where no time is left for it.
+    pub fn given_up() -> Self {
+        let reason = Reason::Cancelled;
+        let text = "no answer came in the time that was left at the end of this connection; the request was cancelled";
+        Self::new(reason.code(), reason.status(), text).with_data(failure_data(None, reason, None))
     }
 
     pub fn with_id(mut self, id: Option<RequestId>) -> Self {

@@ -218,3 +218,18 @@ async fn whoever_waits_for_a_parked_call_is_told_that_the_hub_stops() {
     let told = answer(&mut again).await;
     assert_eq!(told["error"]["data"]["reason"], "shutting_down", "{told}");
 }
+
+/// Over HTTP, on a connection that was open when the drain began.
+#[tokio::test(start_paused = true)]
+async fn whoever_begins_a_session_with_a_hub_that_stops_is_told_that_it_stops() {
+    let scene = Scene::new(Pool::default());
+    scene.hub.sessions.end_all();
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
+    let request = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
+    let message = Message::parse(request.to_string().into()).unwrap();
+    let endpoint = Endpoint::plain(TenantId::default_tenant(), None, Names::Dotted);
+    let inbound = Inbound::new(Principal::local_admin(), Arc::new(endpoint), message, Version::LATEST_HANDSHAKE, None);
+    let Outcome::Now(answer) = scene.hub.dispatch(inbound) else { panic!("it is answered at once") };
+    let told: Value = serde_json::from_slice(&answer.body.to_bytes()).unwrap();
+    assert_eq!(told["error"]["data"], json!({"origin": "hub", "reason": "shutting_down", "retryable": true}), "{told}");
+}

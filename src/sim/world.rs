@@ -213,8 +213,8 @@ impl World {
             self.record.wrong(format!("left behind: {left}"));
         }
         for (_, principal) in principals {
-            if principal.in_flight() > 0 {
-                self.record.wrong(format!("{} has {} calls under way", principal.id(), principal.in_flight()));
+            if principal.in_use() > 0 {
+                self.record.wrong(format!("{} has {} calls or listens under way", principal.id(), principal.in_use()));
             }
         }
     }

@@ -59,8 +59,10 @@ impl UpstreamError {
         Self::new(server, Reason::Crashed, "failed several times in a row and is left alone for a moment; try again")
     }
 
-    pub(super) fn timed_out(server: &ServerId, wait: Duration) -> Self {
-        Self::new(server, Reason::Timeout, format!("did not answer within {} s", wait.as_secs_f64()))
+    /// `setting`: by which name a configuration changes the time; the hub's own requests have none.
+    pub(super) fn timed_out(server: &ServerId, wait: Duration, setting: Option<&str>) -> Self {
+        let setting = setting.map(|setting| format!(" ({setting})")).unwrap_or_default();
+        Self::new(server, Reason::Timeout, format!("did not answer within {} s{setting}", wait.as_secs_f64()))
     }
 
     pub(super) fn bad_answer(server: &ServerId) -> Self {

@@ -106,7 +106,7 @@ impl Lease {
     /// nothing was sent.
     pub fn open(&self, opening: &Opening<'_>, line: impl FnOnce(WireId) -> Bytes) -> Result<Exchange, UpstreamError> {
         let wants = Wants { progress: opening.progress, asks: opening.asks, notes: opening.notes, ..Wants::NOTHING };
-        let deadline = if opening.waits { Deadline { call: self.deadline.call_max, ..self.deadline } } else { self.deadline };
+        let deadline = if opening.waits { Deadline { call: Duration::MAX, ..self.deadline } } else { self.deadline };
         let opened = self.held.instance().link.open_as(opening, wants, deadline, line)?;
         Ok(Exchange::new(opened, Some(self.held.clone())))
     }

@@ -13,6 +13,7 @@ pub(super) struct Waiter {
     pub(super) inbox: Option<Arc<Inbox>>,
     pub(super) wants: Wants,
     pub(super) deadline: Deadline,
+    since: Instant,
     /// Dropped with the waiter, which ends the task that carries the call, if it has one.
     alive: Option<oneshot::Sender<Infallible>>,
 }
@@ -22,7 +23,7 @@ impl Waiter {
     pub(super) fn new(wants: Wants, deadline: Deadline, now: Instant) -> (Self, oneshot::Receiver<Event>) {
         let (answer, answered) = oneshot::channel();
         let inbox = wants.has_inbox().then(|| Arc::new(Inbox::new(now)));
-        (Self { answer, inbox, wants, deadline, alive: None }, answered)
+        (Self { answer, inbox, wants, deadline, since: now, alive: None }, answered)
     }
 
     /// Resolves when nobody waits any more.
@@ -41,8 +42,11 @@ impl Waiter {
         let _ = self.answer.send(event);
     }
 
-    pub(super) fn time_out(self, server: &ServerId) {
-        let error = UpstreamError::timed_out(server, self.deadline.call);
+    pub(super) fn time_out(self, server: &ServerId, now: Instant) {
+        let Deadline { call, call_max } = self.deadline;
+        let is_past_max = call != call_max && now.saturating_duration_since(self.since) >= call_max;
+        let (wait, setting) = if is_past_max { (call_max, "timeouts.call_max") } else { (call, "timeouts.call") };
+        let error = UpstreamError::timed_out(server, wait, (!self.wants.is_hubs).then_some(setting));
         self.end(Event::Failed(error));
     }
 }

@@ -45,6 +45,11 @@ pub fn initialize(id: impl Into<Value>, version: &str) -> Value {
     request(id, "initialize", json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}))
 }
 
+/// The first text that a tool answered, in a message or in an answer over REST.
+pub fn text(answer: &Value) -> &str {
+    answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {answer}"))
+}
+
 /// Messages in the order in which they came, less those that were picked out.
 pub struct Heard {
     incoming: mpsc::UnboundedReceiver<Value>,

@@ -8,6 +8,7 @@ use std::{
 
 use http_body_util::Full;
 use hyper::Request;
+use mcp_hub::limits;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -80,6 +81,28 @@ async fn a_hub_told_to_stop_finishes_its_calls_takes_no_more_and_leaves_nothing(
     pids.push(hub.pid());
     assert_eq!(hub.wait().code(), Some(0));
     assert_gone(&pids);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_connects_to_a_hub_that_drains_and_says_nothing_does_not_keep_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("go").display().to_string();
+    let mut hub = hub::new().server("a", server::child("").boot()).run();
+    let client = client::stateless(&hub);
+    let mut wire = Wire::connect(&hub, "/mcp", &client, "a.hold", "file").await;
+    wire.send(1, &file).await;
+    within(client.text("a.await", json!({"name": "hold"}))).await;
+    drain(&hub).await;
+    let _silent = tokio::net::TcpStream::connect(hub.address).await.unwrap();
+    let mut half = tokio::net::TcpStream::connect(hub.address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut half, b"POST /mcp HTT").await.unwrap();
+    // Those two were accepted before this one.
+    assert_eq!(client::rest(&hub).get("/livez").await.status, 200);
+    let told = Instant::now();
+    std::fs::write(&file, "").unwrap();
+    within(wire.answer()).await;
+    assert_eq!(hub.wait().code(), Some(0));
+    assert!(told.elapsed() < limits::FIRST_BYTE, "{:?}", told.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -199,7 +199,7 @@ async fn a_call_that_takes_too_long_fails_and_the_server_is_told() {
     let scene = one("echo", json!({"timeouts": {"call": 1}}));
     let lease = lease(&scene.server("s")).await;
     let failed = last(&mut open(&lease, "never", json!({}))).await.unwrap_err();
-    assert_eq!((failed.reason, failed.to_string().as_str()), (Reason::Timeout, "server 's' did not answer within 1 s"));
+    assert_eq!((failed.reason, failed.to_string().as_str()), (Reason::Timeout, "server 's' did not answer within 1 s (timeouts.call)"));
     assert_eq!(text(&lease, "cancellations", json!({})).await, "1");
     scene.end().await;
 }

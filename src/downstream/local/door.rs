@@ -1,4 +1,5 @@
-//! The hub's side of the local socket: whoever comes is the local admin, because only processes of the same user get in.
+//! The hub's side of the local socket: whoever comes is the local admin, because only processes of the same user get in. What one of
+//! them has under way is counted for it alone.
 
 use std::{io, os::unix::net, sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ use super::{
     seat::{self, Seat},
 };
 use crate::{
-    access::Principal,
+    access::{Client, Principal},
     config::Identity,
     downstream::{
         pipe::Pipe,
@@ -111,8 +112,9 @@ impl Door {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
+        let client = Client::of(&self.principal);
         let (outlet, queue) = work::outlet();
-        let pipe = Pipe::new(self.hub, Arc::new(endpoint), self.principal, outlet);
+        let pipe = Pipe::new(self.hub, Arc::new(endpoint), Arc::clone(client.principal()), outlet);
         pipe.session().number_questions_after(questions);
         let parting = Some(Parting { notice: PARTING, consent: CONSENT });
         stdio::carry(pipe, queue, reader, writer, Stop { token: stop, patience: self.patience, parting }).await;

@@ -57,12 +57,22 @@ pub enum Left {
     HubGone,
 }
 
+/// How far the copying went.
+enum Copied {
+    /// The hub says no more.
+    ToTheEnd,
+    /// It may still have something to say.
+    LongEnough,
+    /// stdout is gone.
+    ForNobody,
+}
+
 impl<R, W> Front<R, W>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    /// From `stop` on nothing more is read from the client, as after the end of stdin.
+    /// From `stop` on nothing more is read from the client, as after the end of stdin; after both no answer is waited for.
     pub fn new(stdin: R, stdout: W, endpoint: Endpoint, line_bytes_max: usize, stop: CancellationToken) -> Self {
         Self {
             stdin,
@@ -95,12 +105,16 @@ where
         let (mut reader, mut writer) = split(hub);
         let since = Instant::now();
         self.ledger.begin(&mut self.out);
-        if self.copy(&mut reader, &mut writer).await {
-            self.losses = if since.elapsed() < limits::LOCAL_LASTING { self.losses + 1 } else { 0 };
-            self.ledger.lost(&mut self.out);
-            if !self.closing {
-                return Left::HubGone;
+        match self.copy(&mut reader, &mut writer).await {
+            Copied::ToTheEnd => {
+                self.losses = if since.elapsed() < limits::LOCAL_LASTING { self.losses + 1 } else { 0 };
+                self.ledger.lost(&mut self.out);
+                if !self.closing {
+                    return Left::HubGone;
+                }
             }
+            Copied::LongEnough => self.ledger.expire(&mut self.out),
+            Copied::ForNobody => {}
         }
         self.give_up().await;
         Left::Done
@@ -111,8 +125,14 @@ where
         let (ours, theirs) = duplex(DUPLEX_BYTES);
         let (reader, writer) = split(theirs);
         let pipe = door.pipe(self.endpoint.clone(), self.ledger.questions(), reader, writer, CancellationToken::new());
-        // Ours is dropped when it is through, and that ends the other.
-        tokio::join!(self.through(ours), pipe);
+        let through = self.through(ours);
+        tokio::pin!(pipe, through);
+        // Whoever waits no longer has what is under way cancelled.
+        tokio::select! {
+            _ = &mut through => return,
+            () = &mut pipe => {}
+        }
+        through.await;
     }
 
     /// Nobody is there to ask any more: everything open fails, and that is the end.
@@ -124,8 +144,8 @@ where
         }
     }
 
-    /// `true`: the hub went away. `false`: it knows that the client has said its last, and has answered; or stdout is gone.
-    async fn copy<A, B>(&mut self, hub: &mut A, to_hub: &mut B) -> bool
+    /// To the end of either side; once the client has said its last, for as long as that may take.
+    async fn copy<A, B>(&mut self, hub: &mut A, to_hub: &mut B) -> Copied
     where
         A: AsyncRead + Unpin,
         B: AsyncWrite + Unpin,
@@ -134,7 +154,9 @@ where
         let mut buffer = BytesMut::new();
         // What it said before it went is still to be read when it takes no more.
         let mut takes = true;
-        // Once it knows that the client has said its last.
+        // It knows that the client has said its last.
+        let mut is_told = false;
+        let mut is_stopped = false;
         let mut deadline = None;
         loop {
             if self.out.client.is_empty() {
@@ -146,9 +168,11 @@ where
                 self.out.hub = Gather::default();
             }
             let is_all_said = takes && self.out.hub.is_empty() && self.take_lines() && self.closing;
-            if is_all_said && self.out.hub.is_empty() && deadline.is_none() {
+            if is_all_said && self.out.hub.is_empty() && !is_told {
                 let _ = to_hub.shutdown().await;
-                deadline = Some(Instant::now() + 2 * limits::PIPE_DRAIN);
+                is_told = true;
+                // The hub keeps the time, and says what came of it.
+                deadline.get_or_insert_with(|| Instant::now() + limits::PIPE_END + limits::PIPE_DRAIN);
             }
             for buffer in [&mut buffer, &mut self.buffer] {
                 if buffer.capacity() - buffer.len() < READ_BYTES_MIN {
@@ -162,20 +186,27 @@ where
                 written = write(&mut self.out.client, &mut self.stdout), if !self.out.client.is_empty() => {
                     if let Err(failure) = written {
                         tracing::debug!(%failure, "stdout is gone");
-                        return false;
+                        return Copied::ForNobody;
                     }
                 }
                 read = hub.read_buf(&mut buffer), if self.out.client.is_empty() => {
                     if !matches!(read, Ok(1..)) {
-                        return deadline.is_none();
+                        return Copied::ToTheEnd;
                     }
                 }
                 read = self.stdin.read_buf(&mut self.buffer), if reads => {
                     self.at_end = !matches!(read, Ok(1..));
                     self.closing |= self.at_end;
                 }
-                () = self.stop.cancelled(), if !self.closing => self.closing = true,
-                () = until(deadline) => return false,
+                () = self.stop.cancelled(), if !is_stopped => {
+                    // Whoever ends stdin and then this process waits for nothing.
+                    if self.at_end {
+                        return Copied::LongEnough;
+                    }
+                    (is_stopped, self.closing) = (true, true);
+                    deadline = Some(Instant::now() + limits::PIPE_DRAIN);
+                }
+                () = until(deadline) => return Copied::LongEnough,
             }
         }
     }
@@ -388,9 +419,48 @@ mod tests {
                 hub.end().await;
             }
             assert_eq!(task.await.unwrap().1, Left::Done);
-            assert_eq!(client.hear().await.is_some(), answers);
-            assert!(answers || start.elapsed() >= limits::PIPE_DRAIN);
+            let heard = client.hear().await.unwrap();
+            assert_eq!(heard == answer(1, "c"), answers);
+            assert!(answers || is_given_up(&heard, 1) && start.elapsed() == limits::PIPE_DRAIN, "{heard}");
+            assert_eq!(client.hear().await, None);
         }
+    }
+
+    fn is_given_up(line: &str, id: usize) -> bool {
+        line.starts_with(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32603,"#)) && line.contains(r#""reason":"cancelled""#)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hub_has_some_time_after_the_end_of_stdin_and_none_after_a_signal_too() {
+        for is_stopped in [true, false] {
+            let (mut client, front, stop) = front();
+            let (mut hub, task) = through(front);
+            client.say(&call(1, "c")).await;
+            client.end().await;
+            assert_eq!((hub.hear().await, hub.hear().await), (Some(call(1, "c")), None));
+            let start = Instant::now();
+            if is_stopped {
+                stop.cancel();
+            }
+            assert_eq!(task.await.unwrap().1, Left::Done);
+            let heard = client.hear().await.unwrap();
+            assert!(is_given_up(&heard, 1), "{heard}");
+            assert_eq!(start.elapsed().is_zero(), is_stopped);
+            assert!(is_stopped || start.elapsed() > limits::PIPE_END, "the hub says first what came of it");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_hub_did_not_answer_before_its_end_fails_after_the_end_of_stdin_too() {
+        let (mut client, front, _stop) = front();
+        let (mut hub, task) = through(front);
+        client.say(&call(1, "c")).await;
+        client.end().await;
+        assert_eq!((hub.hear().await, hub.hear().await), (Some(call(1, "c")), None));
+        drop(hub);
+        assert_eq!(task.await.unwrap().1, Left::Done);
+        assert!(client.hear().await.unwrap().contains("hub_exited"));
+        assert_eq!(client.hear().await, None);
     }
 
     #[tokio::test]

@@ -14,8 +14,9 @@ use crate::{
     downstream::gather::Gather,
     limits,
     protocol::{
-        Kind, Message, Method, Refusal, RequestId, ScanError,
+        Kind, Message, Method, Refusal, RequestId, ScanError, Version,
         code::{Reason, failure_data},
+        era,
         scan::{self, Fault},
     },
 };
@@ -88,6 +89,10 @@ enum Loss {
 struct Handshake {
     line: Bytes,
     id: RequestId,
+    /// By the answer; until then as a hub will settle it.
+    version: Option<Version>,
+    /// Requests of batches that came before the answer.
+    batched: Vec<RequestId>,
     /// The lists of which the client expects to hear: by the answer.
     lists: Option<Lists>,
     /// The client said `notifications/initialized`.
@@ -150,14 +155,14 @@ impl Ledger {
                 return self.hold(message.id(), line);
             }
             Ok(message) => self.note(&message),
-            Err(ScanError { fault: Fault::Batch, .. }) => {
+            Err(ScanError { fault: Fault::Batch, .. }) if self.has_batches() => {
                 let messages = batch(&line);
                 if self.parting && messages.iter().any(|message| message.kind() == Kind::Request) {
                     return self.hold(None, line);
                 }
-                messages.iter().for_each(|message| self.note(message));
+                self.note_batch(&messages);
             }
-            // Whatever is wrong with it, the hub says so.
+            // Whatever is wrong with it, the hub says so: of an array in another revision, once for the whole of it.
             Err(_) => {}
         }
         say(&mut out.hub, line);
@@ -177,6 +182,18 @@ impl Ledger {
                 self.held.iter().any(|(held, _)| held.is_some() && *held == id)
             }
             _ => false,
+        }
+    }
+
+    /// As the hub decides it, which reads in order.
+    fn has_batches(&self) -> bool {
+        self.handshake.as_ref().and_then(|handshake| handshake.version) == Some(Version::V2025_03_26)
+    }
+
+    fn note_batch(&mut self, messages: &[Message]) {
+        messages.iter().for_each(|message| self.note(message));
+        if let Some(handshake) = self.handshake.as_mut().filter(|handshake| handshake.lists.is_none()) {
+            handshake.batched.extend(messages.iter().filter_map(Message::id));
         }
     }
 
@@ -205,9 +222,16 @@ impl Ledger {
         let loss = match message.method() {
             Method::Initialize => {
                 if self.handshake.is_none() {
-                    // Kept for long: not with all that was read with it.
-                    let line = Bytes::copy_from_slice(line);
-                    self.handshake = Some(Handshake { line, id: id.clone(), lists: None, initialized: false });
+                    let asked = message.scan().protocol_version.and_then(|span| message.string(span));
+                    self.handshake = Some(Handshake {
+                        // Kept for long: not with all that was read with it.
+                        line: Bytes::copy_from_slice(line),
+                        id: id.clone(),
+                        version: asked.map(|asked| era::negotiate(&asked)),
+                        batched: Vec::new(),
+                        lists: None,
+                        initialized: false,
+                    });
                 }
                 Loss::Again(line.clone())
             }
@@ -274,10 +298,15 @@ impl Ledger {
             && handshake.lists.is_none()
             && handshake.id == *id
         {
-            match message.kind() {
-                Kind::Result => handshake.lists = Some(Lists::read(message.bytes())),
-                // It may try another one.
-                _ => self.handshake = None,
+            let batched = std::mem::take(&mut handshake.batched);
+            if message.kind() == Kind::Result {
+                let Welcome { version, capabilities } = Welcome::read(message.bytes());
+                handshake.version = version.as_deref().and_then(Version::parse);
+                handshake.lists = Some(capabilities);
+            } else {
+                // It may try another one. What it sent with this one was refused with it.
+                self.handshake = None;
+                self.open.retain(|open| !batched.contains(&open.id));
             }
         }
     }
@@ -304,11 +333,19 @@ impl Ledger {
         }
     }
 
+    /// The client has said its last, and no more is heard of the hub: what is open was cancelled.
+    pub(super) fn expire(&mut self, out: &mut Out) {
+        for Open { id, .. } in std::mem::take(&mut self.open) {
+            say(&mut out.client, Refusal::given_up().with_id(Some(id)).to_body().to_bytes());
+        }
+    }
+
     /// No other hub is sought: what was not sent, or was to be sent again, fails too.
     pub(super) fn give_up(&mut self, out: &mut Out) {
         self.held_bytes = 0;
         let held = std::mem::take(&mut self.held).into_iter().map(|(_, line)| line);
         for line in std::mem::take(&mut self.again).into_iter().chain(held) {
+            // An array waits only where a batch may.
             let messages = Message::parse(line.clone()).map_or_else(|_| batch(&line), |message| vec![message]);
             for id in messages.iter().filter(|message| message.kind() == Kind::Request).filter_map(Message::id) {
                 fail(&id, Reason::ShuttingDown, "the hub has ended", out);
@@ -327,7 +364,7 @@ fn fail(id: &RequestId, reason: Reason, message: &str, out: &mut Out) {
     say(&mut out.client, refusal.with_id(Some(id.clone())).to_body().to_bytes());
 }
 
-/// What can be read of a batch; the hub says what is wrong with the rest, or that there is no such thing any more.
+/// What can be read of a batch; the hub says what is wrong with the rest.
 fn batch(line: &Bytes) -> Vec<Message> {
     let spans = scan::elements(line).unwrap_or_default();
     spans.into_iter().filter_map(|span| Message::parse(line.slice(span.range())).ok()).collect()
@@ -362,20 +399,26 @@ struct Told {
     changes: bool,
 }
 
-impl Lists {
-    /// Of an answer to `initialize`.
+/// The result of `initialize`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Welcome {
+    #[serde(rename = "protocolVersion")]
+    version: Option<String>,
+    capabilities: Lists,
+}
+
+impl Welcome {
     fn read(answer: &[u8]) -> Self {
         #[derive(Deserialize)]
         struct Answer {
-            result: Initialized,
+            result: Welcome,
         }
-        #[derive(Deserialize)]
-        struct Initialized {
-            capabilities: Lists,
-        }
-        serde_json::from_slice(answer).map(|answer: Answer| answer.result.capabilities).unwrap_or_default()
+        serde_json::from_slice(answer).map(|answer: Answer| answer.result).unwrap_or_default()
     }
+}
 
+impl Lists {
     fn tell(&self, to: &mut Gather) {
         for (told, method) in [
             (&self.tools, Method::ToolsListChanged),

@@ -23,6 +23,7 @@ pub use ask::Asked;
 pub(super) use mail::Lists;
 pub use mail::{List, Mail};
 pub use store::{EventId, Recorder, Replay, Resumed};
+pub(super) use table::NoSession;
 pub use table::Sessions;
 
 use super::{Endpoint, random, watch::Watching};
@@ -219,6 +220,11 @@ impl Session {
     /// Requests without an answer.
     pub fn open_calls(&self) -> usize {
         self.calls.lock().expect("no panic under this lock").len()
+    }
+
+    /// The ids of those.
+    pub fn unanswered(&self) -> Vec<RequestId> {
+        self.calls.lock().expect("no panic under this lock").keys().cloned().collect()
     }
 }
 

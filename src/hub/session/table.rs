@@ -66,6 +66,13 @@ impl Table {
     }
 }
 
+/// Why no other session is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::hub) enum NoSession {
+    TooMany,
+    Stopping,
+}
+
 /// Told the id of a session after its last call: nobody will ask for what was its own.
 pub(in crate::hub) type Gone = Arc<dyn Fn(&str) + Send + Sync>;
 
@@ -96,17 +103,26 @@ impl Sessions {
         Self { table, gone, budget: Arc::default(), changes, idle, since: Instant::now() }
     }
 
-    /// `None` at `limits::SESSIONS_MAX`, and after `end_all`.
-    pub(in crate::hub) fn open(&self, principal: &Arc<Principal>, endpoint: &Arc<Endpoint>, client: Client) -> Option<Arc<Session>> {
-        if self.table.open.len() >= limits::SESSIONS_MAX || self.table.closed.load(Ordering::Acquire) {
-            return None;
+    /// # Errors
+    /// At `limits::SESSIONS_MAX`, and after `end_all`.
+    pub(in crate::hub) fn open(
+        &self,
+        principal: &Arc<Principal>,
+        endpoint: &Arc<Endpoint>,
+        client: Client,
+    ) -> Result<Arc<Session>, NoSession> {
+        if self.table.closed.load(Ordering::Acquire) {
+            return Err(NoSession::Stopping);
+        }
+        if self.table.open.len() >= limits::SESSIONS_MAX {
+            return Err(NoSession::TooMany);
         }
         let home = self.home(None);
         let session = Arc::new(Session::new(Arc::clone(principal), Arc::clone(endpoint), home));
         session.settle(client);
         self.touch(&session);
         self.table.open.insert(session.id.share(), Arc::clone(&session));
-        Some(session)
+        Ok(session)
     }
 
     /// The session over HTTP with this id. `None` for unknown, ended and foreign sessions alike. Counts as use.

@@ -97,7 +97,8 @@ async fn mail_has_one_reader_and_waits_for_the_next() {
     sessions.end_all();
     assert!(third.next().await.is_none());
     assert!(!session.post_question(notice("4")), "nobody will read it");
-    assert!(sessions.open(&Principal::local_admin(), &endpoint("default", None), client()).is_none());
+    let refused = sessions.open(&Principal::local_admin(), &endpoint("default", None), client());
+    assert_eq!(refused.map(|_| ()), Err(NoSession::Stopping));
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::older::Asking;
 use crate::{
+    access::{Principal, quota::surplus},
     catalog::Uris,
     hub::{Hub, Inbound, call::failed},
     limits,
@@ -54,7 +55,7 @@ pub(in crate::hub) struct Held {
 #[derive(Clone)]
 pub(super) struct Whose {
     pub(super) server: ServerId,
-    pub(super) principal: Arc<str>,
+    pub(super) principal: Arc<Principal>,
     /// What can be asked of them.
     pub(super) profile: Profile,
     /// How they are told the server's URIs.
@@ -65,7 +66,7 @@ impl Whose {
     pub(super) fn of(inbound: &Inbound, server: &ServerId) -> Self {
         Self {
             server: server.clone(),
-            principal: Arc::clone(inbound.principal.id()),
+            principal: Arc::clone(&inbound.principal),
             profile: inbound.profile(),
             publishes: inbound.endpoint.publishes(),
         }
@@ -82,13 +83,10 @@ impl Holds {
         self.tasks.len()
     }
 
-    /// The oldest of this principal make room.
-    fn make_room(&self, principal: &Arc<str>) {
-        let mut own: Vec<_> =
-            self.tasks.iter().filter(|entry| entry.key().1 == *principal).map(|entry| (entry.arrival, entry.gone.clone())).collect();
-        own.sort_unstable_by_key(|(arrival, _)| *arrival);
-        let surplus = own.len().saturating_sub(limits::TASKS_HELD_PER_PRINCIPAL_MAX.saturating_sub(1));
-        own.into_iter().take(surplus).for_each(|(_, gone)| gone.cancel());
+    /// The oldest make room.
+    fn make_room(&self, principal: &Arc<Principal>) {
+        let kept = self.tasks.iter().map(|held| (held.arrival, Arc::clone(&held.whose.principal), held.gone.clone()));
+        surplus(principal, limits::TASKS_HELD_PER_PRINCIPAL_MAX, kept).into_iter().for_each(|gone| gone.cancel());
     }
 }
 
@@ -97,7 +95,7 @@ impl Held {
     pub(super) fn hold(hub: &Arc<Hub>, whose: Whose, id: &str, lease: Lease, lives: Duration) -> Arc<Self> {
         let holds = &hub.holds;
         holds.make_room(&whose.principal);
-        let key = (whose.server.clone(), Arc::clone(&whose.principal), id.into());
+        let key = (whose.server.clone(), Arc::clone(whose.principal.id()), id.into());
         let lives = lives.clamp(limits::TASK_KEPT_MIN, limits::TASK_KEPT);
         let held = Arc::new(Self {
             asking: Asking::new(whose.profile, lease.version()),

@@ -31,7 +31,7 @@ use super::{
     talk::Talk,
 };
 use crate::{
-    access::{Permit, Principal},
+    access::{Permit, Principal, Use},
     bridge::{
         outgoing::{self, Inputs},
         seal::TaskRef,
@@ -58,7 +58,7 @@ struct Named {
 
 /// `tasks/get`, `tasks/update`, `tasks/cancel`, `tasks/result`.
 pub(super) fn request(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
-    let Some(permit) = Permit::take(&inbound.principal, hub.limits.in_flight_per_principal) else {
+    let Some(permit) = Permit::take(&inbound.principal, Use::Call, hub.limits.in_flight_per_principal) else {
         return Outcome::Now(call::over_quota(hub, &inbound));
     };
     let claim = match Claim::take(&inbound) {

@@ -179,7 +179,7 @@ async fn hear(hub: Arc<Hub>, held: Arc<Held>, mut exchange: Exchange) {
         match event {
             Event::Question(question) => {
                 let Whose { server, principal, publishes, .. } = &held.whose;
-                let publish = |uri: &str| carried::publish(&hub, principal, server, uri, (*publishes)?);
+                let publish = |uri: &str| carried::publish(&hub, principal.id(), server, uri, (*publishes)?);
                 held.asking.ask(question, publishes.is_some().then_some(&publish as &Publish<'_>));
             }
             Event::Withdrawn(id) => {

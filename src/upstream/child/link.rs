@@ -264,7 +264,7 @@ impl Shared {
             self.make_room(&core, expired.len());
             expired
         };
-        expired.into_iter().for_each(|(_, waiter)| waiter.time_out(&self.server));
+        expired.into_iter().for_each(|(_, waiter)| waiter.time_out(&self.server, now));
     }
 
     /// Wakes as many of those who wait as may find room.

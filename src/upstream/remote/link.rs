@@ -258,7 +258,7 @@ impl Shared {
         };
         for (wire, waiter) in expired {
             self.tell_cancelled(wire, Some("timeout"));
-            waiter.time_out(self.dial.server());
+            waiter.time_out(self.dial.server(), now);
         }
     }
 

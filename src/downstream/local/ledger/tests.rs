@@ -51,16 +51,22 @@ impl Told {
 
     /// A client of the handshake era, and what that takes.
     fn handshaken() -> Self {
+        Self::speaking("2025-06-18")
+    }
+
+    fn speaking(version: &str) -> Self {
         let mut told = Self::begun();
-        told.client(&initialize());
-        told.hub(
-            &json!({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": "2025-06-18", "serverInfo": {"name": "h", "version": "1"},
-            "capabilities": {"tools": {"listChanged": true}, "prompts": {}, "logging": {}}}}),
-        );
+        told.client(&asking_for(version));
+        told.hub(&welcome(version));
         told.client(&initialized());
         told.forget();
         told
     }
+}
+
+fn welcome(version: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": version, "serverInfo": {"name": "h", "version": "1"},
+        "capabilities": {"tools": {"listChanged": true}, "prompts": {}, "logging": {}}}})
 }
 
 fn lines(gather: &mut Gather) -> Vec<String> {
@@ -75,7 +81,11 @@ fn messages(gather: &mut Gather) -> Vec<Value> {
 }
 
 fn initialize() -> Value {
-    request(0, "initialize", json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}))
+    asking_for("2025-06-18")
+}
+
+fn asking_for(version: &str) -> Value {
+    request(0, "initialize", json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}))
 }
 
 fn initialized() -> Value {
@@ -233,7 +243,7 @@ fn questions_are_withdrawn_with_their_hub_and_numbered_on() {
 
 #[test]
 fn requests_wait_while_a_hub_parts_and_everything_else_goes_on() {
-    let mut told = Told::handshaken();
+    let mut told = Told::speaking("2025-03-26");
     told.hub(&request(7, "elicitation/create", json!({})));
     told.client(&request(1, "tools/call", json!({})));
     told.forget();
@@ -275,7 +285,7 @@ fn what_is_said_to_a_request_that_waits_stays_behind_it() {
 
 #[test]
 fn when_no_hub_follows_everything_that_waits_fails() {
-    let mut told = Told::begun();
+    let mut told = Told::speaking("2025-03-26");
     told.client(&request(1, "tools/list", json!({})));
     told.ledger.hub_said(Bytes::from_static(PARTING), &mut told.out);
     told.client(&request(2, "tools/call", json!({})));
@@ -289,13 +299,70 @@ fn when_no_hub_follows_everything_that_waits_fails() {
 
 #[test]
 fn every_request_of_a_batch_is_open_by_itself() {
-    let mut told = Told::handshaken();
+    let mut told = Told::speaking("2025-03-26");
     told.client(&json!([request(1, "tools/call", json!({})), initialized(), 7, request(2, "tools/list", json!({}))]));
     told.hub_heard();
     told.lose();
     assert_eq!(failures(&told.client_heard()), [(json!(1), "hub_exited false".to_owned())]);
     told.begin();
     assert_eq!(told.hub_heard()[2..], [request(2, "tools/list", json!({}))]);
+}
+
+#[test]
+fn a_batch_counts_for_nothing_where_there_are_none() {
+    let calls: Vec<_> = (1..=limits::BATCH_MAX).map(|id| request(id, "tools/call", json!({}))).collect();
+    let batch = json!(calls);
+    let refused = json!({"jsonrpc": "2.0", "error": {"code": -32600, "message": "no batches"}});
+    for mut told in [Told::begun(), Told::speaking("2024-11-05"), Told::speaking("2025-06-18"), Told::speaking("2025-11-25")] {
+        // More than there would be room for.
+        for _ in 0..=limits::LOCAL_OPEN_MAX / limits::BATCH_MAX {
+            told.client(&batch);
+            told.hub(&refused);
+        }
+        assert!(told.ledger.has_room());
+        told.forget();
+        told.lose();
+        assert_eq!(told.client_heard(), [json!(null); 0], "the hub refused the whole with one error, and nothing is owed");
+        // Nor does it wait: the hub that parts refuses it as ever.
+        told.begin();
+        told.ledger.hub_said(Bytes::from_static(PARTING), &mut told.out);
+        told.forget();
+        told.client(&batch);
+        assert_eq!(told.hub_heard(), std::slice::from_ref(&batch));
+    }
+}
+
+#[test]
+fn what_is_negotiated_counts_and_until_then_what_was_asked_for() {
+    let batch = json!([request(1, "tools/call", json!({}))]);
+    let failed = [(json!(1), "hub_exited false".to_owned())];
+    for (asked, granted, counts) in [
+        ("2025-03-26", Some("2025-03-26"), true),
+        // A client may not wait for the answer, and the hub reads in order.
+        ("2025-03-26", None, true),
+        ("2025-06-18", None, false),
+        ("2025-03-26", Some("2025-06-18"), false),
+        ("1999-01-01", Some("2025-03-26"), true),
+    ] {
+        let mut told = Told::begun();
+        told.client(&asking_for(asked));
+        if let Some(granted) = granted {
+            told.hub(&welcome(granted));
+        }
+        told.client(&batch);
+        told.forget();
+        told.lose();
+        let want = if counts { &failed[..] } else { &[] };
+        assert_eq!(failures(&told.client_heard()), want, "{asked} {granted:?}");
+    }
+    // Of a handshake that is refused nothing is left, nor of what came with it.
+    let mut told = Told::begun();
+    told.client(&asking_for("2025-03-26"));
+    told.client(&batch);
+    told.hub(&json!({"jsonrpc": "2.0", "id": 0, "error": {"code": -32603, "message": "no"}}));
+    told.forget();
+    told.lose();
+    assert_eq!(told.client_heard(), [json!(null); 0]);
 }
 
 #[test]

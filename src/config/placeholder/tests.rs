@@ -1,9 +1,13 @@
 //! Placeholders and child environments, seen through configuration files.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use super::*;
-use crate::config::read::{Overrides, read};
+use crate::config::{
+    environment::Environment,
+    read::{Overrides, read},
+    remote,
+};
 
 /// A hub with these variables, in a folder with a file `secret`, reading this configuration.
 struct Hub {
