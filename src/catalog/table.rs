@@ -7,6 +7,7 @@ use super::definition::Visibility;
 use crate::{
     name::{ServerId, ServerName, TenantId},
     protocol::{capability::TaskSupport, param::HeaderParam},
+    random,
 };
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -38,7 +39,7 @@ pub struct Route {
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    routes: DashMap<Key, Arc<Route>>,
+    routes: DashMap<Key, Arc<Route>, random::State>,
 }
 
 impl Table {

@@ -20,7 +20,7 @@ pub(super) enum Found {
 /// # Errors
 /// What to tell the caller, without id: it named nothing, or nothing that exists.
 pub(super) fn find(hub: &Hub, inbound: &Inbound) -> Result<Found, Refusal> {
-    found(hub, inbound, || known(hub, inbound), &target(inbound))
+    found(hub, inbound, || known(hub, inbound), || target(inbound))
 }
 
 /// Of a resource.
@@ -28,14 +28,19 @@ pub(super) fn find(hub: &Hub, inbound: &Inbound) -> Result<Found, Refusal> {
 /// # Errors
 /// As `find`.
 pub(super) fn find_resource(hub: &Hub, inbound: &Inbound, uri: &str) -> Result<Found, Refusal> {
-    found(hub, inbound, || owner(hub, inbound, uri), uri)
+    found(hub, inbound, || owner(hub, inbound, uri), || uri.into())
 }
 
-fn found(hub: &Hub, inbound: &Inbound, look: impl Fn() -> Result<Option<Aim>, Refusal>, target: &str) -> Result<Found, Refusal> {
+fn found<'a>(
+    hub: &Hub,
+    inbound: &Inbound,
+    look: impl Fn() -> Result<Option<Aim>, Refusal>,
+    target: impl FnOnce() -> Cow<'a, str>,
+) -> Result<Found, Refusal> {
     if let Some(aim) = look()? {
         return Ok(Found::One(aim));
     }
-    if !list::learning(hub, &inbound.endpoint).is_empty() || unlearned(hub, inbound, target).is_some() {
+    if !list::learning(hub, &inbound.endpoint).is_empty() || unlearned(hub, inbound, &target()).is_some() {
         return Ok(Found::Perhaps);
     }
     // The last of them may have told what it offers between the two looks, on another thread.

@@ -41,7 +41,7 @@ use crate::{
     name::{ServerId, TenantId},
     observe::Bus,
     protocol::{Era, Kind, Method, RequestId, Version},
-    random::bytes as random,
+    random::{State, bytes as random},
     upstream::Fleet,
 };
 
@@ -54,7 +54,7 @@ pub struct Hub {
     /// Cancelled when the hub stops: streams of changes end, parked calls are given up.
     pub stop: CancellationToken,
     bus: Bus,
-    tenants: HashSet<TenantId>,
+    tenants: HashSet<TenantId, State>,
     sealer: Sealer,
     /// Of this process: what is parked in another, nobody here can resume.
     instance: u64,
@@ -102,7 +102,7 @@ impl Hub {
             limits,
             stop: CancellationToken::new(),
             bus,
-            tenants,
+            tenants: tenants.into_iter().collect(),
             sealer,
             instance: u64::from_ne_bytes(random()),
             parks: park::Parks::default(),

@@ -12,21 +12,33 @@ use super::{Kind, Method, RequestId, Scan, ScanError, Span, scan};
 pub struct Message {
     bytes: Bytes,
     scan: Scan,
-    /// The method, where it was written with escapes (some writers write `tools\/call`).
-    escaped_method: Option<Box<str>>,
+    method: Named,
+}
+
+/// What the method is, looked up once: it decides at every turn.
+#[derive(Clone, Debug)]
+enum Named {
+    Known(Method<'static>),
+    /// As it stands in the message, if it has one.
+    Other,
+    /// Written with escapes (some writers write `tools\/call`).
+    Escaped(Box<str>),
 }
 
 impl Message {
     /// # Errors
     /// See `scan::Fault`.
     pub fn parse(bytes: Bytes) -> Result<Self, ScanError> {
-        let mut message = Self { bytes, scan: Scan::nothing(), escaped_method: None };
+        let mut message = Self { bytes, scan: Scan::nothing(), method: Named::Other };
         scan::scan_into(&message.bytes, &mut message.scan)?;
-        if let Some(span) = message.scan.method
-            && memchr::memchr(b'\\', message.token(span)).is_some()
-        {
-            message.escaped_method = message.string(span).map(Box::from);
-        }
+        let method = message.scan.method.and_then(|span| message.string(span));
+        message.method = match method.as_deref().and_then(Method::known) {
+            Some(known) => Named::Known(known),
+            None => match method {
+                Some(Cow::Owned(name)) => Named::Escaped(name.into()),
+                _ => Named::Other,
+            },
+        };
         Ok(message)
     }
 
@@ -53,12 +65,13 @@ impl Message {
 
     /// `Other("")` for responses.
     pub fn method(&self) -> Method<'_> {
-        if let Some(name) = &self.escaped_method {
-            return Method::parse(name);
-        }
-        match self.scan.method.and_then(|span| self.string(span)) {
-            Some(Cow::Borrowed(name)) => Method::parse(name),
-            _ => Method::Other(""),
+        match &self.method {
+            Named::Known(method) => *method,
+            Named::Escaped(name) => Method::Other(name),
+            Named::Other => match self.scan.method.and_then(|span| self.string(span)) {
+                Some(Cow::Borrowed(name)) => Method::Other(name),
+                _ => Method::Other(""),
+            },
         }
     }
 

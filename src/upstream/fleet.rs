@@ -44,7 +44,7 @@ pub struct Learned {
 pub type NewsDesk = Arc<dyn Fn(News) + Send + Sync>;
 
 pub struct Fleet {
-    servers: HashMap<ServerId, Arc<Server>>,
+    servers: HashMap<ServerId, Arc<Server>, random::State>,
     /// In configured order.
     order: Vec<Arc<Server>>,
     pub(super) commons: Arc<Commons>,

@@ -72,7 +72,7 @@ pub(super) type Slot = Option<Key>;
 /// What the hot path reads, swapped whole whenever it changes.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
-    pub(super) shares: HashMap<Key, Box<[Arc<Instance>]>>,
+    pub(super) shares: HashMap<Key, Box<[Arc<Instance>]>, random::State>,
     /// As far as anybody knows.
     pub(super) is_stateless: bool,
 }
