@@ -229,7 +229,7 @@ async fn write(process: &Process, stdout: &mut DuplexStream) {
             break;
         }
         said += 1;
-        if hangs_up_at.is_some_and(|at| said >= at) {
+        if hangs_up_at.is_some_and(|at| said >= at) && process.is_wild() {
             process.record.line(&process.wire, "closes its stdout");
             let _ = stdout.shutdown().await;
             break;
