@@ -150,8 +150,9 @@ impl Record {
         self.state().calls.get(token).is_some_and(|fate| fate.given_up)
     }
 
-    /// A client is asked: `Q:TOKEN:NUMBER:INSTANCE`, with `-` for the token outside any call.
-    pub(super) fn heard_question(&self, text: &str, client: &str, is_session: bool) {
+    /// A client is asked: `Q:TOKEN:NUMBER:INSTANCE`, with `-` for the token outside any call. `own`: of the one call that it can be asked
+    /// for here; one with a session is asked for any of its own.
+    pub(super) fn heard_question(&self, text: &str, client: &str, own: Option<&str>) {
         let mut parts = text.split(':');
         let (Some("Q"), Some(token), Some(_), Some(instance)) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
             return self.wrong(format!("{client} was asked something that nobody asks: {text}"));
@@ -164,10 +165,9 @@ impl Record {
         if principal_of(token) != principal_of(client) {
             return self.wrong(format!("{client} was asked what is another principal's: {text}"));
         }
-        // Who was here before may have left a question on its way: to the same principal, where there are no sessions.
-        let may_be_late = !is_session && self.is_given_up(token);
-        if client_of(token) != client && !may_be_late {
-            self.wrong(format!("{client} was asked what is another client's: {text}"));
+        let is_own = own.map_or_else(|| client_of(token) == client, |own| token == own);
+        if !is_own {
+            self.wrong(format!("{client} was asked what is not of {}: {text}", own.unwrap_or("its session")));
         }
     }
 

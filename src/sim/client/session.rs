@@ -340,7 +340,7 @@ impl Talk {
             return client.record.wrong(format!("{} was asked {id} twice", client.name));
         }
         if let Some(text) = &text {
-            client.record.heard_question(text, &client.name, true);
+            client.record.heard_question(text, &client.name, None);
         }
         let (wait, how) = client.roll(|dice| match client.is_obliging {
             true => (dice.millis(0, 2_000), 0),

@@ -226,7 +226,7 @@ async fn retry(client: &Client, params: &Value, result: &Value, plan: &Plan, is_
         if let Some(text) = Client::question(asked["method"].as_str().unwrap_or_default(), &asked["params"]) {
             let is_page = text == "please look";
             if !is_page {
-                client.record.heard_question(&text, &client.name, false);
+                client.record.heard_question(&text, &client.name, Some(&plan.token));
             }
         }
     }
