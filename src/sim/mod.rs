@@ -2,7 +2,8 @@
 //! are replaced (`upstream::actor`), and the doors: clients drive what doors drive. Whatever happens follows from a seed, so that what
 //! went wrong once can be seen again:
 //!
-//! `MCP_HUB_SIM_SEED=17 cargo test --lib sim::tests::replay -- --nocapture` prints every line on every wire of seed 17;
+//! `MCP_HUB_SIM_SEED=17 cargo test --lib sim::tests::replay -- --nocapture` prints every line on every wire of seed 17
+//! (`1:17`: as it was before the simulation knew tasks);
 //! `MCP_HUB_SIM_SEEDS=0..100000 cargo test --release --lib sim::` plays these.
 //!
 //! Reading order: `dice` (all choices), `plan` (what a call asks of its server), `record` (what happened, what is wrong), `server` and

@@ -78,7 +78,7 @@ impl Record {
     /// A line of this wire.
     pub(super) fn line(&self, wire: &str, text: &str) {
         let at = self.start.elapsed().as_millis();
-        let line = format!("{at:>8} {wire} {}", without_states(text.trim_end()));
+        let line = format!("{at:>8} {wire} {}", without_seals(text.trim_end()));
         let mut state = self.state();
         line.hash(&mut state.hasher);
         if self.prints {
@@ -274,14 +274,20 @@ impl Share {
     }
 }
 
-/// Sealed states differ from run to run: they hold the time of day.
-fn without_states(text: &str) -> String {
-    const KEY: &str = "\"requestState\":\"";
+/// What is sealed differs from run to run: it holds the time of day.
+fn without_seals(text: &str) -> String {
+    let text = without(text, "\"requestState\":\"");
+    let text = without(&text, "\"taskId\":\"");
+    without(&text, "\"taskIds\":[\"")
+}
+
+/// Whatever follows `key`, to the next quote.
+fn without(text: &str, key: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some((before, after)) = rest.split_once(KEY) {
+    while let Some((before, after)) = rest.split_once(key) {
         out.push_str(before);
-        out.push_str(KEY);
+        out.push_str(key);
         rest = after.find('"').map_or("", |end| &after[end..]);
     }
     out.push_str(rest);

@@ -1,6 +1,7 @@
 //! Scripted servers of both eras. Each process is one future: when it is killed, or has had enough, all of it is gone at once.
 
 mod handle;
+mod task;
 mod tool;
 
 use std::{
@@ -55,6 +56,7 @@ pub(super) struct Part {
     pub(super) stirs: bool,
     /// Roots are asked for with its first breath.
     pub(super) asks_first: bool,
+    pub(super) makes_tasks: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +153,9 @@ struct State {
     listens: Vec<(Value, Value)>,
     tools: u64,
     has_level: bool,
+    tasks: BTreeMap<String, task::Task>,
+    /// Those that calls have just become, by the raw id of the call.
+    begun: BTreeMap<String, String>,
 }
 
 type Doing = BoxFuture<'static, ()>;
