@@ -189,7 +189,7 @@ impl Calls {
     /// Until its answer comes after all, or its server can be taken to have stopped.
     fn stray(&mut self, wire: WireId, given_up: &Waiter, now: Instant) {
         if !given_up.wants.is_hubs {
-            self.strays.add(wire, now + limits::STRAY.min(given_up.deadline.call_max), now);
+            self.strays.add(wire, now + limits::STRAY, now);
         }
     }
 

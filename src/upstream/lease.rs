@@ -241,7 +241,8 @@ impl Server {
             }
             // Nothing is stopped in whose place nothing could start.
             let may_replace = share.is_some_and(|share| share.coming.is_none() && share.backoff.left(Instant::now()).is_none());
-            if !may_grow && !whole.is_empty() && !(may_replace && self.make_way(&mut life, &whole)) {
+            let is_full = !may_grow && !whole.is_empty();
+            if is_full && !(may_replace && self.make_way(&mut life, &whole)) {
                 return Ok(Found::InUse(strays_until(&whole)));
             }
         } else if let Some(instance) = least_used(&whole) {

@@ -83,6 +83,7 @@ async fn perform(script: Script, mut says: mpsc::UnboundedReceiver<Value>, heard
     let mut lines = BufReader::new(stdin).lines();
     loop {
         let said = tokio::select! {
+            biased;
             // It exits when the test drops its end.
             said = says.recv() => match said {
                 Some(said) => said,
