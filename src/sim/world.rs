@@ -19,13 +19,13 @@ use super::{
     client::{self, Client, Made},
     dice::Dice,
     record::{Record, Share, Story},
-    server::{self, AtProbe, Part, Troupe},
+    server::{self, AtProbe, Part, Troupe, remote::Hosts},
 };
 use crate::{
     access::Principal,
     bridge::seal::Sealer,
     catalog::{Catalog, Names},
-    config::{Interactive, Pool, Restart, Scope, ServerSettings, Settings, Start, Timeouts},
+    config::{Interactive, Launch, Pool, Remote, Restart, Scope, ServerSettings, Settings, Start, Timeouts, remote::Transport},
     control::keep,
     hub::{Endpoint, Hub, Parts},
     limits::{self, Limits},
@@ -51,29 +51,40 @@ pub(super) struct Seed {
     pub(super) edition: Edition,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Edition {
     /// Knew no tasks.
     First,
+    /// Knew no servers over HTTP.
     Second,
+    Third,
 }
 
 impl Seed {
     pub(super) fn new(number: u64) -> Self {
-        Self { number, edition: Edition::Second }
+        Self { number, edition: Edition::Third }
     }
 
     pub(super) fn parse(text: &str) -> Option<Self> {
-        match text.strip_prefix("1:") {
-            Some(number) => Some(Self { number: number.parse().ok()?, edition: Edition::First }),
-            None => Some(Self::new(text.parse().ok()?)),
-        }
+        let (edition, number) = match text.split_once(':') {
+            Some(("1", number)) => (Edition::First, number),
+            Some(("2", number)) => (Edition::Second, number),
+            Some(_) => return None,
+            None => (Edition::Third, text),
+        };
+        Some(Self { number: number.parse().ok()?, edition })
     }
 
     /// Rolls for what came with the second edition; `None` in a world that has none of it.
     fn of_tasks(self) -> Option<Dice> {
         let mut dice = Dice::new(!self.number);
-        (self.edition == Edition::Second && dice.percent(40)).then_some(dice)
+        (self.edition >= Edition::Second && dice.percent(30)).then_some(dice)
+    }
+
+    /// The same for the third.
+    fn of_remotes(self) -> Option<Dice> {
+        let mut dice = Dice::new(self.number.reverse_bits());
+        (self.edition >= Edition::Third && dice.percent(25)).then_some(dice)
     }
 }
 
@@ -107,6 +118,7 @@ struct World {
     tenants: Vec<TenantId>,
     doors: TaskTracker,
     troupe: Arc<Troupe>,
+    hosts: Arc<Hosts>,
     /// Many calls at a time, of few principals.
     is_crowded: bool,
 }
@@ -114,7 +126,7 @@ struct World {
 impl World {
     fn new(seed: Seed, record: &Arc<Record>) -> Self {
         let mut dice = Dice::new(seed.number);
-        let mut of_tasks = seed.of_tasks();
+        let (mut of_tasks, mut of_remotes) = (seed.of_tasks(), seed.of_remotes());
         let is_crowded = dice.percent(40);
         let tenants: Vec<_> =
             ["red", "blue"].iter().take(if dice.percent(30) { 2 } else { 1 }).map(|name| TenantId::new(name).unwrap()).collect();
@@ -129,6 +141,23 @@ impl World {
                     let can = part.version >= Version::V2025_11_25;
                     part.makes_tasks = can && dice.percent(80);
                     server.bridge_tasks = dice.percent(60);
+                }
+                if let Some(dice) = &mut of_remotes
+                    && dice.percent(60)
+                {
+                    (part.is_remote, part.has_stream) = (true, dice.percent(70));
+                    if part.version.era() == Era::Stateless {
+                        // It is one for all.
+                        part.share = Share::Everyone;
+                    }
+                    server.launch = Launch::Remote(Remote {
+                        url: format!("https://{}.test/mcp", server.id.name),
+                        headers: BTreeMap::new(),
+                        env: BTreeMap::new(),
+                        env_file: None,
+                        transport: Transport::default(),
+                        allow_private: false,
+                    });
                 }
                 record.line("WORLD", &format!("{part:?} {:?} {:?}", server.pool, server.start));
                 parts.push(Arc::new(part));
@@ -150,6 +179,8 @@ impl World {
         let by_id: BTreeMap<_, _> = parts.iter().map(|part| (part.id.to_string(), Arc::clone(part))).collect();
         let troupe = Troupe::new(queue < 64);
         fleet.play_on(server::stage(by_id, Arc::clone(record), dice.fork(), Arc::clone(&troupe)));
+        let hosts = Hosts::new(&parts, record, of_remotes.as_mut().unwrap_or(&mut Dice::new(0)), &troupe);
+        fleet.connect_to(&hosts.network());
         let hub = Hub::new(Parts {
             catalog,
             fleet: Arc::clone(&fleet),
@@ -158,7 +189,19 @@ impl World {
             tenants: tenants.iter().cloned().collect(),
             sealer: Sealer::new(&[1; 32], None),
         });
-        Self { dice, record: Arc::clone(record), hub, fleet, parts, tenants, of_tasks, doors: TaskTracker::new(), troupe, is_crowded }
+        Self {
+            dice,
+            record: Arc::clone(record),
+            hub,
+            fleet,
+            parts,
+            tenants,
+            of_tasks,
+            doors: TaskTracker::new(),
+            troupe,
+            hosts,
+            is_crowded,
+        }
     }
 
     async fn run(mut self) {
@@ -242,6 +285,7 @@ impl World {
         if self.record.alive() > 0 {
             self.record.wrong(format!("{} processes are alive after the end", self.record.alive()));
         }
+        self.hosts.end().await;
         swept.abort();
         let _ = swept.await;
     }
@@ -386,6 +430,8 @@ fn cast(dice: &mut Dice, id: ServerId) -> (Part, ServerSettings) {
         stirs: dice.percent(40),
         asks_first: dice.percent(20),
         makes_tasks: false,
+        is_remote: false,
+        has_stream: false,
     };
     let pool = Pool {
         scope,

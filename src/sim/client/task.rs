@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// More than any task takes that a server does not forget first.
-const LOOKS: u64 = 400;
+const LOOKS: u32 = 100;
 
 /// One task of a client without session.
 pub(super) struct Followed<'a> {
@@ -36,9 +36,9 @@ impl Followed<'_> {
             client.errands.lock().unwrap().spawn(listen(Arc::clone(client), self.id.clone(), plan.token.clone()));
         }
         let mut is_strict = client.is_obliging || plan.asks.is_empty();
-        for _ in 0..LOOKS {
+        for look in 0..LOOKS {
             let (wait, whim) = client.roll(|dice| (dice.millis(20, 3_000), if client.is_last { 99 } else { dice.below(100) }));
-            sleep(wait).await;
+            sleep(wait * (1 + look / 4)).await;
             match whim {
                 0..2 => return client.record.give_up(&plan.token),
                 2..5 => {

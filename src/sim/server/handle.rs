@@ -57,6 +57,13 @@ impl Process {
         }
     }
 
+    /// A question that has no way to anybody.
+    pub(super) fn undeliverable(&self, id: &Value) {
+        if let Some(question) = id.as_u64().and_then(|id| self.state().questions.remove(&id)) {
+            let _ = question.send(json!({"error": {"code": -32000, "message": "nobody is connected"}}));
+        }
+    }
+
     fn request(self: &Arc<Self>, method: &str, id: &Value, params: &Value) -> Option<Doing> {
         if !self.is_greeted(method, id, params)? {
             return None;

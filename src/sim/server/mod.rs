@@ -1,6 +1,7 @@
 //! Scripted servers of both eras. Each process is one future: when it is killed, or has had enough, all of it is gone at once.
 
 mod handle;
+pub(super) mod remote;
 mod task;
 mod tool;
 
@@ -57,6 +58,10 @@ pub(super) struct Part {
     /// Roots are asked for with its first breath.
     pub(super) asks_first: bool,
     pub(super) makes_tasks: bool,
+    /// Behind HTTP.
+    pub(super) is_remote: bool,
+    /// There, for what nobody asked for.
+    pub(super) has_stream: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +150,9 @@ struct State {
     /// By the id of the question.
     questions: BTreeMap<u64, oneshot::Sender<Value>>,
     last_question: u64,
+    /// By the id of the question, raw: the token of the call, which is under way with that raw id.
+    asks_for: BTreeMap<String, String>,
+    on_call: BTreeMap<String, String>,
     withdrawn: BTreeSet<u64>,
     /// By the raw id of the request.
     calls: BTreeMap<String, CancellationToken>,

@@ -239,6 +239,9 @@ impl Process {
                     task.readers += 1;
                     task.change();
                 });
+                // What it asks comes by this.
+                let token = self.with_task(name, |task| task.plan.token.clone()).unwrap_or_default();
+                self.state().on_call.insert(token, id.to_string());
                 let reading = Reading(self, name);
                 self.until(name, |task| task.outcome.is_some()).await;
                 let outcome = self.with_task(name, |task| task.outcome.clone()).flatten();
@@ -263,7 +266,7 @@ impl Process {
             let at = "2025-11-25T10:30:00Z";
             let mut described = json!({
                 "taskId": name, "status": task.status, "statusMessage": format!("P:{}", task.plan.token), "createdAt": at, "lastUpdatedAt": at,
-                ttl: u64::try_from(TTL.as_millis()).unwrap(), poll: 300,
+                ttl: u64::try_from(TTL.as_millis()).unwrap(), poll: 1_000,
             });
             match &task.outcome {
                 Some(Ok(result)) if is_stateless => described["result"] = result.clone(),

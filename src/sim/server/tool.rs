@@ -39,6 +39,7 @@ impl Process {
             self.record.wrong(format!("{} was called with other arguments than the client's: {params}", self.wire));
             return self.refuse(id, -32602, "Invalid params");
         };
+        self.state().on_call.insert(plan.token.clone(), id.to_string());
         if self.makes_task(method, params) {
             return self.begin_task(id, plan, params);
         }
@@ -193,6 +194,7 @@ impl Process {
         state.last_question += 1;
         let id = state.last_question;
         state.questions.insert(id, told);
+        state.asks_for.insert(id.to_string(), token.to_owned());
         drop(state);
         let mut question = ask.question(&format!("Q:{token}:{id}:{}", self.number));
         question["jsonrpc"] = "2.0".into();

@@ -331,6 +331,7 @@ async fn deadlines(shared: Arc<Shared>) {
             core.armed
         };
         tokio::select! {
+            biased;
             () = shared.signs.closed() => return,
             () = shared.timer.notified() => {}
             () = sleep_until(due.unwrap_or_else(|| Instant::now() + FAR)) => shared.handle_timeout(Instant::now()),
