@@ -161,7 +161,7 @@ pub const REISSUE_WAIT: Duration = Duration::from_secs(30);
 pub const TASK_POLL: Duration = Duration::from_secs(1);
 pub const TASK_POLL_MIN: Duration = Duration::from_millis(100);
 pub const TASK_POLL_MAX: Duration = Duration::from_secs(30);
-/// How long a server may still speak of a call that was given up: most stop at once, and say nothing of having stopped.
+/// How long a server may still speak of a call that was given up, or ask for it: most stop at once, and say nothing of having stopped.
 pub const STRAY: Duration = Duration::from_secs(30);
 /// Tasks that one `subscriptions/listen` follows; others are left out of its acknowledgement.
 pub const TASKS_FOLLOWED_MAX: usize = 64;

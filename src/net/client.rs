@@ -29,6 +29,21 @@ impl Client {
 
     /// `tls`: of `tls::config`; `None` is the system's.
     pub fn with_tls(reach: Reach, tls: Option<Arc<ClientConfig>>) -> Self {
+        Self::of(Connector {
+            reach,
+            tls,
+            #[cfg(test)]
+            stage: None,
+        })
+    }
+
+    /// Its connections are played, whatever their address.
+    #[cfg(test)]
+    pub(crate) fn played(stage: super::Stage) -> Self {
+        Self::of(Connector { reach: Reach::Public, tls: None, stage: Some(stage) })
+    }
+
+    fn of(connector: Connector) -> Self {
         let inner = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
@@ -37,7 +52,7 @@ impl Client {
             .http1_max_headers(limits::HEADERS_MAX * 2)
             .http2_max_header_list_size(limits::HEADER_BYTES_MAX as u32)
             .http2_adaptive_window(true)
-            .build(Connector { reach, tls });
+            .build(connector);
         Self { inner }
     }
 

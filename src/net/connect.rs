@@ -28,6 +28,9 @@ pub(super) struct Connector {
     pub(super) reach: Reach,
     /// `None`: the system's.
     pub(super) tls: Option<Arc<ClientConfig>>,
+    /// Where connections come from, in place of all the rest.
+    #[cfg(test)]
+    pub(super) stage: Option<super::Stage>,
 }
 
 impl tower_service::Service<Uri> for Connector {
@@ -47,6 +50,11 @@ impl tower_service::Service<Uri> for Connector {
 
 impl Connector {
     async fn connect(&self, origin: &Uri) -> Result<Stream, NetError> {
+        #[cfg(test)]
+        if let Some(stage) = &self.stage {
+            let refused = |source| NetError::Unreachable { host: origin.host().unwrap_or_default().to_owned(), source: Arc::new(source) };
+            return stage().map(|stream| Stream::Played(TokioIo::new(stream))).map_err(refused);
+        }
         let is_tls = origin.scheme_str() == Some("https");
         let bracketed = origin.host().unwrap_or_default();
         let host = bracketed.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(bracketed);

@@ -14,3 +14,7 @@ pub mod tls;
 pub use address::Reach;
 pub use client::Client;
 pub use error::NetError;
+
+/// Begins what plays a connection, and hands out the hub's end of it.
+#[cfg(test)]
+pub(crate) type Stage = std::sync::Arc<dyn Fn() -> std::io::Result<tokio::io::DuplexStream> + Send + Sync>;

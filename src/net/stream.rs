@@ -17,6 +17,9 @@ use tokio_rustls::client::TlsStream;
 pub(super) enum Stream {
     Plain(TokioIo<TcpStream>),
     Tls(Box<TokioIo<TlsStream<TcpStream>>>),
+    /// In memory.
+    #[cfg(test)]
+    Played(TokioIo<tokio::io::DuplexStream>),
 }
 
 macro_rules! either {
@@ -28,6 +31,11 @@ macro_rules! either {
             }
             Stream::Tls($inner) => {
                 let $inner = Pin::new(&mut **$inner);
+                $call
+            }
+            #[cfg(test)]
+            Stream::Played($inner) => {
+                let $inner = Pin::new($inner);
                 $call
             }
         }
@@ -57,6 +65,8 @@ impl Write for Stream {
         match self {
             Self::Plain(inner) => inner.is_write_vectored(),
             Self::Tls(inner) => inner.is_write_vectored(),
+            #[cfg(test)]
+            Self::Played(inner) => inner.is_write_vectored(),
         }
     }
 

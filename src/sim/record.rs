@@ -78,7 +78,7 @@ impl Record {
     /// A line of this wire.
     pub(super) fn line(&self, wire: &str, text: &str) {
         let at = self.start.elapsed().as_millis();
-        let line = format!("{at:>8} {wire} {}", without_states(text.trim_end()));
+        let line = format!("{at:>8} {wire} {}", without_seals(text.trim_end()));
         let mut state = self.state();
         line.hash(&mut state.hasher);
         if self.prints {
@@ -150,8 +150,9 @@ impl Record {
         self.state().calls.get(token).is_some_and(|fate| fate.given_up)
     }
 
-    /// A client is asked: `Q:TOKEN:NUMBER:INSTANCE`, with `-` for the token outside any call.
-    pub(super) fn heard_question(&self, text: &str, client: &str, is_session: bool) {
+    /// A client is asked: `Q:TOKEN:NUMBER:INSTANCE`, with `-` for the token outside any call. `own`: of the one call that it can be asked
+    /// for here; one with a session is asked for any of its own.
+    pub(super) fn heard_question(&self, text: &str, client: &str, own: Option<&str>) {
         let mut parts = text.split(':');
         let (Some("Q"), Some(token), Some(_), Some(instance)) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
             return self.wrong(format!("{client} was asked something that nobody asks: {text}"));
@@ -164,10 +165,9 @@ impl Record {
         if principal_of(token) != principal_of(client) {
             return self.wrong(format!("{client} was asked what is another principal's: {text}"));
         }
-        // Who was here before may have left a question on its way: to the same principal, where there are no sessions.
-        let may_be_late = !is_session && self.is_given_up(token);
-        if client_of(token) != client && !may_be_late {
-            self.wrong(format!("{client} was asked what is another client's: {text}"));
+        let is_own = own.map_or_else(|| client_of(token) == client, |own| token == own);
+        if !is_own {
+            self.wrong(format!("{client} was asked what is not of {}: {text}", own.unwrap_or("its session")));
         }
     }
 
@@ -274,14 +274,20 @@ impl Share {
     }
 }
 
-/// Sealed states differ from run to run: they hold the time of day.
-fn without_states(text: &str) -> String {
-    const KEY: &str = "\"requestState\":\"";
+/// What is sealed differs from run to run: it holds the time of day.
+fn without_seals(text: &str) -> String {
+    let text = without(text, "\"requestState\":\"");
+    let text = without(&text, "\"taskId\":\"");
+    without(&text, "\"taskIds\":[\"")
+}
+
+/// Whatever follows `key`, to the next quote.
+fn without(text: &str, key: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some((before, after)) = rest.split_once(KEY) {
+    while let Some((before, after)) = rest.split_once(key) {
         out.push_str(before);
-        out.push_str(KEY);
+        out.push_str(key);
         rest = after.find('"').map_or("", |end| &after[end..]);
     }
     out.push_str(rest);

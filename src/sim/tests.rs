@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, env, ops::Range};
 
-use super::world::play;
+use super::world::{Edition, Seed, play};
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 2_000;
@@ -8,12 +8,13 @@ const SEEDS: u64 = 2_000;
 const PARTS: u64 = 8;
 
 /// What must happen somewhere among the seeds, or the simulation shows nothing.
-const HAPPENS: [&str; 16] = [
+const HAPPENS: [&str; 23] = [
     "calls answered",
     "calls failed",
     "calls cancelled",
     "calls dropped",
     "cancelled at the server",
+    "connections cut",
     "crashes",
     "input required",
     "listens",
@@ -25,6 +26,12 @@ const HAPPENS: [&str; 16] = [
     "resources updated",
     "states tampered with",
     "streams taken up again",
+    "tasks cancelled at the server",
+    "tasks created",
+    "tasks ended",
+    "tasks relayed",
+    "tasks told of",
+    "tasks told what they asked",
 ];
 
 fn seeds(part: u64) -> Range<u64> {
@@ -43,7 +50,7 @@ fn run(part: u64) {
     let mut counts = BTreeMap::new();
     let mut failed = 0;
     for seed in seeds(part) {
-        let story = play(seed, false);
+        let story = play(Seed::new(seed), false);
         story.counts.into_iter().for_each(|(what, count)| *counts.entry(what).or_insert(0) += count);
         if !story.wrong.is_empty() {
             eprintln!("--- seed {seed}: the last lines\n{}\n--- seed {seed} is wrong:\n{}", story.last.join("\n"), story.wrong.join("\n"));
@@ -70,8 +77,8 @@ parts! { part_0 0 part_1 1 part_2 2 part_3 3 part_4 4 part_5 5 part_6 6 part_7 7
 
 #[test]
 fn the_same_seed_is_the_same_world() {
-    for seed in [1, 17, 100, 1000, 1999] {
-        let (one, other) = (play(seed, false), play(seed, false));
+    for seed in 0..20 {
+        let (one, other) = (play(Seed::new(seed), false), play(Seed::new(seed), false));
         assert_eq!(one.hash, other.hash, "seed {seed}");
     }
 }
@@ -79,8 +86,13 @@ fn the_same_seed_is_the_same_world() {
 #[test]
 fn worlds_that_were_wrong_once_stay_right() {
     // A call was put on a process that had closed its stdout some milliseconds before.
-    for seed in [7_186, 19_299, 47_742, 51_259, 80_175] {
-        let story = play(seed, false);
+    let closed_pipes = [7_186, 19_299, 47_742, 51_259, 80_175];
+    // A question for a call that was given up came when the process was the next caller's.
+    let late_questions = [24_352, 54_758, 90_620];
+    // A process closed its stdout while all was to be calm.
+    let unrest = [9_922];
+    for seed in closed_pipes.into_iter().chain(late_questions).chain(unrest) {
+        let story = play(Seed { number: seed, edition: Edition::First }, false);
         assert!(story.wrong.is_empty(), "{seed}: {}", story.wrong.join("\n"));
     }
 }
@@ -88,7 +100,7 @@ fn worlds_that_were_wrong_once_stay_right() {
 /// Of the seed in `MCP_HUB_SIM_SEED`; without it seed 0, in silence.
 #[test]
 fn replay() {
-    let given = env::var("MCP_HUB_SIM_SEED").ok().map(|seed| seed.parse().expect("a seed"));
-    let story = play(given.unwrap_or(0), given.is_some());
+    let given = env::var("MCP_HUB_SIM_SEED").ok().map(|seed| Seed::parse(&seed).expect("a seed"));
+    let story = play(given.unwrap_or(Seed::new(0)), given.is_some());
     assert!(story.wrong.is_empty(), "{}", story.wrong.join("\n"));
 }

@@ -19,13 +19,13 @@ use super::{
     client::{self, Client, Made},
     dice::Dice,
     record::{Record, Share, Story},
-    server::{self, AtProbe, Part, Troupe},
+    server::{self, AtProbe, Part, Troupe, remote::Hosts},
 };
 use crate::{
     access::Principal,
     bridge::seal::Sealer,
     catalog::{Catalog, Names},
-    config::{Interactive, Pool, Restart, Scope, ServerSettings, Settings, Start, Timeouts},
+    config::{Interactive, Launch, Pool, Remote, Restart, Scope, ServerSettings, Settings, Start, Timeouts, remote::Transport},
     control::keep,
     hub::{Endpoint, Hub, Parts},
     limits::{self, Limits},
@@ -43,9 +43,54 @@ const END: Duration = Duration::from_secs(120);
 
 const VERSIONS: [Version; 4] = [Version::V2025_03_26, Version::V2025_06_18, Version::V2025_11_25, Version::V2026_07_28];
 
+/// Which world: `17`, or `1:17` of the first edition. What was added since then is rolled for apart, so that a world that was found once can
+/// be seen again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seed {
+    pub(super) number: u64,
+    pub(super) edition: Edition,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Edition {
+    /// Knew no tasks.
+    First,
+    /// Knew no servers over HTTP.
+    Second,
+    Third,
+}
+
+impl Seed {
+    pub(super) fn new(number: u64) -> Self {
+        Self { number, edition: Edition::Third }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (edition, number) = match text.split_once(':') {
+            Some(("1", number)) => (Edition::First, number),
+            Some(("2", number)) => (Edition::Second, number),
+            Some(_) => return None,
+            None => (Edition::Third, text),
+        };
+        Some(Self { number: number.parse().ok()?, edition })
+    }
+
+    /// Rolls for what came with the second edition; `None` in a world that has none of it.
+    fn of_tasks(self) -> Option<Dice> {
+        let mut dice = Dice::new(!self.number);
+        (self.edition >= Edition::Second && dice.percent(30)).then_some(dice)
+    }
+
+    /// The same for the third.
+    fn of_remotes(self) -> Option<Dice> {
+        let mut dice = Dice::new(self.number.reverse_bits());
+        (self.edition >= Edition::Third && dice.percent(25)).then_some(dice)
+    }
+}
+
 /// Plays the world of this seed to its end.
-pub(super) fn play(seed: u64, prints: bool) -> Story {
-    random::seeded::follow(Some(seed));
+pub(super) fn play(seed: Seed, prints: bool) -> Story {
+    random::seeded::follow(Some(seed.number));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let story = runtime.block_on(async {
         let record = Arc::new(Record::new(prints));
@@ -65,6 +110,7 @@ pub(super) fn play(seed: u64, prints: bool) -> Story {
 
 struct World {
     dice: Dice,
+    of_tasks: Option<Dice>,
     record: Arc<Record>,
     hub: Arc<Hub>,
     fleet: Arc<Fleet>,
@@ -72,13 +118,15 @@ struct World {
     tenants: Vec<TenantId>,
     doors: TaskTracker,
     troupe: Arc<Troupe>,
+    hosts: Arc<Hosts>,
     /// Many calls at a time, of few principals.
     is_crowded: bool,
 }
 
 impl World {
-    fn new(seed: u64, record: &Arc<Record>) -> Self {
-        let mut dice = Dice::new(seed);
+    fn new(seed: Seed, record: &Arc<Record>) -> Self {
+        let mut dice = Dice::new(seed.number);
+        let (mut of_tasks, mut of_remotes) = (seed.of_tasks(), seed.of_remotes());
         let is_crowded = dice.percent(40);
         let tenants: Vec<_> =
             ["red", "blue"].iter().take(if dice.percent(30) { 2 } else { 1 }).map(|name| TenantId::new(name).unwrap()).collect();
@@ -88,7 +136,29 @@ impl World {
             let count = if is_crowded { 1 } else { dice.between(1, 3) };
             for n in 0..count {
                 let id = ServerId { tenant: tenant.clone(), name: ServerName::new(&format!("s{n}")).unwrap() };
-                let (part, server) = cast(&mut dice, id);
+                let (mut part, mut server) = cast(&mut dice, id);
+                if let Some(dice) = &mut of_tasks {
+                    let can = part.version >= Version::V2025_11_25;
+                    part.makes_tasks = can && dice.percent(80);
+                    server.bridge_tasks = dice.percent(60);
+                }
+                if let Some(dice) = &mut of_remotes
+                    && dice.percent(60)
+                {
+                    (part.is_remote, part.has_stream) = (true, dice.percent(70));
+                    if part.version.era() == Era::Stateless {
+                        // It is one for all.
+                        part.share = Share::Everyone;
+                    }
+                    server.launch = Launch::Remote(Remote {
+                        url: format!("https://{}.test/mcp", server.id.name),
+                        headers: BTreeMap::new(),
+                        env: BTreeMap::new(),
+                        env_file: None,
+                        transport: Transport::default(),
+                        allow_private: false,
+                    });
+                }
                 record.line("WORLD", &format!("{part:?} {:?} {:?}", server.pool, server.start));
                 parts.push(Arc::new(part));
                 servers.push(server);
@@ -109,6 +179,8 @@ impl World {
         let by_id: BTreeMap<_, _> = parts.iter().map(|part| (part.id.to_string(), Arc::clone(part))).collect();
         let troupe = Troupe::new(queue < 64);
         fleet.play_on(server::stage(by_id, Arc::clone(record), dice.fork(), Arc::clone(&troupe)));
+        let hosts = Hosts::new(&parts, record, of_remotes.as_mut().unwrap_or(&mut Dice::new(0)), &troupe);
+        fleet.connect_to(&hosts.network());
         let hub = Hub::new(Parts {
             catalog,
             fleet: Arc::clone(&fleet),
@@ -117,7 +189,19 @@ impl World {
             tenants: tenants.iter().cloned().collect(),
             sealer: Sealer::new(&[1; 32], None),
         });
-        Self { dice, record: Arc::clone(record), hub, fleet, parts, tenants, doors: TaskTracker::new(), troupe, is_crowded }
+        Self {
+            dice,
+            record: Arc::clone(record),
+            hub,
+            fleet,
+            parts,
+            tenants,
+            of_tasks,
+            doors: TaskTracker::new(),
+            troupe,
+            hosts,
+            is_crowded,
+        }
     }
 
     async fn run(mut self) {
@@ -201,6 +285,7 @@ impl World {
         if self.record.alive() > 0 {
             self.record.wrong(format!("{} processes are alive after the end", self.record.alive()));
         }
+        self.hosts.end().await;
         swept.abort();
         let _ = swept.await;
     }
@@ -208,7 +293,7 @@ impl World {
     /// Waits until everything that callers left behind must be gone.
     async fn be_quiet(&self, principals: &[(TenantId, Arc<Principal>)]) {
         self.record.line("WORLD", "is quiet");
-        sleep(QUIET).await;
+        sleep(if self.of_tasks.is_some() { client::task::QUIET } else { QUIET }).await;
         for left in self.hub.left().into_iter().chain(self.fleet.left()).chain(self.troupe.left()) {
             self.record.wrong(format!("left behind: {left}"));
         }
@@ -237,9 +322,15 @@ impl World {
         is_last: bool,
     ) -> Arc<Client> {
         let (tenant, principal, stranger) = who;
-        let version = *self.dice.pick(&VERSIONS);
+        let mut version = *self.dice.pick(&VERSIONS);
         let mut parts: Vec<_> = self.parts.iter().filter(|part| part.id.tenant == *tenant).cloned().collect();
-        let server = (!is_last && self.dice.percent(25)).then(|| self.dice.pick(&parts).id.name.clone());
+        let mut server = (!is_last && self.dice.percent(25)).then(|| self.dice.pick(&parts).id.name.clone());
+        let asks_for_tasks = self.of_tasks.as_mut().is_some_and(|dice| !is_last && dice.percent(40));
+        let of_handshake = |part: &&Arc<Part>| part.makes_tasks && part.version.era() == Era::Handshake;
+        if asks_for_tasks && let Some(part) = parts.iter().find(of_handshake) {
+            // Only such a client can, and only there.
+            (version, server) = (Version::V2025_11_25, Some(part.id.name.clone()));
+        }
         parts.retain(|part| server.as_ref().is_none_or(|server| part.id.name == *server));
         let sign = if version.era() == Era::Stateless { "~" } else { "" };
         let name = format!("{}.{name}{sign}", principal.id());
@@ -256,6 +347,7 @@ impl World {
             doors: self.doors.clone(),
             pace: if self.is_crowded { 300 } else { 4_000 },
             is_last,
+            knows_tasks: self.of_tasks.as_mut().is_some_and(|dice| dice.percent(60)),
             dice: Mutex::new(self.dice.fork()),
         };
         let client = Client::new(made);
@@ -337,6 +429,9 @@ fn cast(dice: &mut Dice, id: ServerId) -> (Part, ServerSettings) {
         is_rich: dice.percent(60),
         stirs: dice.percent(40),
         asks_first: dice.percent(20),
+        makes_tasks: false,
+        is_remote: false,
+        has_stream: false,
     };
     let pool = Pool {
         scope,

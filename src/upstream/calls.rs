@@ -18,6 +18,7 @@ use super::{
     news::Outlet,
     questions::{Asked, Questions},
     status::Noise,
+    strays::Strays,
     waiter::Waiter,
 };
 use crate::{
@@ -30,9 +31,6 @@ use crate::{
 /// Most quiet requests of one connection at a time: two listens while they change, a log level, and a sign of life.
 pub(super) const QUIET_MAX: usize = 4;
 
-/// Calls given up that are told apart; of more of them, the last stands for the rest.
-const STRAYS_MAX: usize = 64;
-
 #[derive(Debug)]
 pub(super) struct Calls {
     connection: Connection<Waiter>,
@@ -43,8 +41,8 @@ pub(super) struct Calls {
     /// Those and the hub's other own.
     hubs: usize,
     is_closed: bool,
-    /// Callers' calls that were given up, and until when their server may still work on them and speak of it.
-    strays: Vec<(WireId, Instant)>,
+    /// Of callers.
+    strays: Strays,
 }
 
 /// To whom a question goes.
@@ -88,7 +86,7 @@ impl Calls {
             quiet: 0,
             hubs: 0,
             is_closed: false,
-            strays: Vec::new(),
+            strays: Strays::default(),
         }
     }
 
@@ -149,10 +147,24 @@ impl Calls {
 
     /// It was answered.
     pub(super) fn take(&mut self, wire: WireId) -> Option<Waiter> {
-        self.strays.retain(|(stray, _)| *stray != wire);
+        self.strays.end(wire);
         let waiter = self.connection.handle_answer(wire)?;
         self.forget(waiter.wants);
         Some(waiter)
+    }
+
+    /// Its answer was lost on the way: the server may be at work on it.
+    pub(super) fn lose(&mut self, wire: WireId) -> Option<Waiter> {
+        let waiter = self.take(wire)?;
+        self.stray(wire, &waiter, Instant::now());
+        Some(waiter)
+    }
+
+    /// It was not sent.
+    pub(super) fn unopen(&mut self, wire: WireId) {
+        if let Some(waiter) = self.connection.cancel(wire) {
+            self.forget(waiter.wants);
+        }
     }
 
     /// It was given up.
@@ -176,18 +188,14 @@ impl Calls {
 
     /// Until its answer comes after all, or its server can be taken to have stopped.
     fn stray(&mut self, wire: WireId, given_up: &Waiter, now: Instant) {
-        if given_up.wants.is_hubs {
-            return;
+        if !given_up.wants.is_hubs {
+            self.strays.add(wire, now + limits::STRAY, now);
         }
-        self.strays.retain(|(_, until)| *until > now);
-        let until = now + limits::STRAY.min(given_up.deadline.call_max);
-        let until = match self.strays.get(STRAYS_MAX - 1) {
-            // One stands for all the others.
-            Some((_, last)) => until.max(*last),
-            None => until,
-        };
-        self.strays.truncate(STRAYS_MAX - 1);
-        self.strays.push((wire, until));
+    }
+
+    /// Until when the server may ask for a call whose caller has left; `None`: it has none in hand.
+    pub(super) fn strays_until(&self, now: Instant) -> Option<Instant> {
+        self.strays.until(now)
     }
 
     /// Nothing is opened from now on.
@@ -218,8 +226,7 @@ impl Calls {
 
     /// Of the only call of a caller's, if it has one and the server has no other in hand. What a server says of the hub's own requests may go there too: it is nobody else's.
     pub(super) fn only_inbox(&self, now: Instant) -> Option<Arc<Inbox>> {
-        let has_strays = self.strays.iter().any(|(_, until)| *until > now);
-        if has_strays || self.connection.in_flight() != self.hubs + 1 {
+        if self.strays.until(now).is_some() || self.connection.in_flight() != self.hubs + 1 {
             return None;
         }
         self.connection.open_calls().find(|(_, waiter)| !waiter.wants.is_hubs)?.1.inbox.clone()

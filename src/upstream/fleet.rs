@@ -43,6 +43,10 @@ pub struct Learned {
 /// Takes what servers say outside any call; must not wait.
 pub type NewsDesk = Arc<dyn Fn(News) + Send + Sync>;
 
+/// Begins what plays a connection to a server, and hands out the hub's end of it.
+#[cfg(test)]
+pub(crate) type Network = Arc<dyn Fn(&ServerId) -> std::io::Result<tokio::io::DuplexStream> + Send + Sync>;
+
 pub struct Fleet {
     servers: HashMap<ServerId, Arc<Server>, random::State>,
     /// In configured order.
@@ -113,6 +117,15 @@ impl Fleet {
     /// By which the hub of these servers knows itself.
     pub fn mark(&self) -> &Mark {
         &self.commons.mark
+    }
+
+    /// The same for what is connected to.
+    #[cfg(test)]
+    pub(crate) fn connect_to(&self, network: &Network) {
+        for server in &self.order {
+            let (network, id) = (Arc::clone(network), server.settings().id.clone());
+            server.remote.play_on(Arc::new(move || network(&id)));
+        }
     }
 
     pub fn server(&self, id: &ServerId) -> Option<Arc<Server>> {

@@ -17,6 +17,7 @@ use super::{
     exchange::Wants,
     instance::{Instance, Use},
     pool::{Failed, Key, least_used},
+    server::Life,
     wire::Wire,
 };
 use crate::{
@@ -127,8 +128,9 @@ enum Found {
     Coming(Failed),
     /// All there are have broken connections. They leave the pool before these are closed; how the next comes up is known then.
     Leaving(Wire),
-    /// Each of as many instances as there may be has a caller that can be asked.
-    InUse,
+    /// Each of as many instances as there may be has a caller that can be asked, or may still ask one who has left; the first of these
+    /// is free again then at the latest.
+    InUse(Option<Instant>),
 }
 
 impl Server {
@@ -154,7 +156,9 @@ impl Server {
     /// Starts what is needed and waits for it (bounded by `timeouts.start`). Dropping the future leaves the start under way.
     ///
     /// Whoever can be asked and has no session gets an instance that nobody else uses, and waits for one where `pool.size` are in use:
-    /// nothing tells which of two calls a question belongs to, and it may be read by one caller only.
+    /// nothing tells which of two calls a question belongs to, and it may be read by one caller only. That holds for a while longer where a
+    /// call was given up (`limits::STRAY`): its server may ask for it after all. An instance in that state is replaced rather than
+    /// waited for.
     ///
     /// # Errors
     /// It may not be started, cannot be, or was not ready in time.
@@ -175,8 +179,11 @@ impl Server {
                     link.signs().closed().await;
                     continue;
                 }
-                Found::InUse => {
-                    timeout_at(call_until, freed).await.map_err(|_| UpstreamError::in_use(&self.settings.id, self.settings.pool.size))?;
+                Found::InUse(strays_until) => {
+                    let until = strays_until.map_or(call_until, |until| until.min(call_until));
+                    if timeout_at(until, freed).await.is_err() && until == call_until {
+                        return Err(UpstreamError::in_use(&self.settings.id, self.settings.pool.size));
+                    }
                     continue;
                 }
             };
@@ -232,8 +239,11 @@ impl Server {
             if let Some(held) = alone(&whole) {
                 return Ok(Found::Lease(self.lease_by(held)));
             }
-            if !may_grow && !whole.is_empty() {
-                return Ok(Found::InUse);
+            // Nothing is stopped in whose place nothing could start.
+            let may_replace = share.is_some_and(|share| share.coming.is_none() && share.backoff.left(Instant::now()).is_none());
+            let is_full = !may_grow && !whole.is_empty();
+            if is_full && !(may_replace && self.make_way(&mut life, &whole)) {
+                return Ok(Found::InUse(strays_until(&whole)));
             }
         } else if let Some(instance) = least_used(&whole) {
             let is_busy = instance.uses() >= self.commons.limits.queue;
@@ -260,8 +270,23 @@ impl Server {
         drop(life);
         match coming {
             Ok(coming) => Ok(Found::Coming(coming)),
-            Err(error) => self.any_lease(sharer).map(Found::Lease).ok_or(error),
+            Err(error) => match self.any_lease(sharer) {
+                Some(lease) => Ok(Found::Lease(lease)),
+                None => strays_until(&whole).filter(|_| key.is_exclusive()).map(|until| Found::InUse(Some(until))).ok_or(error),
+            },
         }
+    }
+
+    /// Stops an instance that nobody may have yet, though nobody uses it: of several the one that would last be free again.
+    fn make_way(&self, life: &mut Life, instances: &[Arc<Instance>]) -> bool {
+        let mut strayed: Vec<_> = instances.iter().filter_map(|instance| Some((instance.link.strays_until()?, instance))).collect();
+        strayed.sort_by_key(|(until, _)| std::cmp::Reverse(*until));
+        let Some((_, instance)) = strayed.into_iter().find(|(_, instance)| instance.retire()) else { return false };
+        tracing::debug!(server = %self.settings.id, pid = instance.pid, "may ask for a call that was given up, and is replaced");
+        life.pool.remove(instance);
+        self.publish(life);
+        instance.stop.cancel();
+        true
     }
 
     fn any_lease(&self, sharer: &Sharer) -> Option<Lease> {
@@ -332,7 +357,16 @@ impl Server {
     }
 }
 
-/// One that nobody uses.
+/// When the first of those is free again of which a call was given up.
+fn strays_until(instances: &[Arc<Instance>]) -> Option<Instant> {
+    instances.iter().filter_map(|instance| instance.link.strays_until()).min()
+}
+
+/// One that nobody uses, and whose server will not ask for a call that was given up.
 fn alone(instances: &[Arc<Instance>]) -> Option<Use> {
-    instances.iter().find_map(Use::alone)
+    let has_strays = |instance: &Arc<Instance>| instance.link.strays_until().is_some();
+    // Whoever gives a call up still has the instance then, so the second look is certain. The first is for those who would give back what
+    // they must not have, and be woken by that.
+    let free = instances.iter().filter(|instance| !has_strays(instance));
+    free.filter_map(Use::alone).find(|held| !has_strays(held.instance()))
 }

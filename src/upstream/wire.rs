@@ -1,7 +1,10 @@
 //! A connection to a server, whatever carries it: the pipes of a child (or of what behaves like one), or HTTP.
 
 use bytes::Bytes;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use super::{
     Event, Exchange, Opening, UpstreamError, child,
@@ -162,6 +165,14 @@ impl Wire {
         match self {
             Self::Pipe(link) => link.in_flight(),
             Self::Http(link) => link.in_flight(),
+        }
+    }
+
+    /// Until when its server may ask for a call whose caller has left; `None`: it has none in hand.
+    pub(super) fn strays_until(&self) -> Option<Instant> {
+        match self {
+            Self::Pipe(link) => link.strays_until(),
+            Self::Http(link) => link.strays_until(),
         }
     }
 

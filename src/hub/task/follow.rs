@@ -66,8 +66,9 @@ impl Following {
                 Seen::Nothing => return,
             };
             tokio::select! {
-                () = sleep(pause) => {}
+                biased;
                 () = hub.stop.cancelled() => return,
+                () = sleep(pause) => {}
             }
         }
     }

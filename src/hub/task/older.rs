@@ -172,9 +172,10 @@ pub(super) fn listen(hub: &Arc<Hub>, id: &str, held: &Arc<Held>) {
 async fn hear(hub: Arc<Hub>, held: Arc<Held>, mut exchange: Exchange) {
     loop {
         let event = tokio::select! {
-            event = exchange.next() => event,
+            biased;
             () = held.gone.cancelled() => break,
             () = hub.stop.cancelled() => break,
+            event = exchange.next() => event,
         };
         match event {
             Event::Question(question) => {

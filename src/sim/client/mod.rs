@@ -2,6 +2,7 @@
 
 pub(super) mod session;
 pub(super) mod stateless;
+pub(super) mod task;
 
 use std::{
     ops::Deref,
@@ -26,7 +27,7 @@ use super::{
 use crate::{
     access::Principal,
     hub::{Answer, Crossing, Endpoint, Hub, Inbound, Outcome, Session, Step},
-    protocol::{Body, Message, Version},
+    protocol::{Body, Era, Message, Version, capability},
 };
 
 /// No call takes so long: neither its server, nor its client's user, nor the queue before it.
@@ -66,6 +67,8 @@ pub(super) struct Made {
     pub(super) pace: u64,
     /// It comes when all is calm, and nothing excuses a failure.
     pub(super) is_last: bool,
+    /// Where there are any.
+    pub(super) knows_tasks: bool,
     pub(super) dice: Mutex<Dice>,
 }
 
@@ -88,6 +91,9 @@ impl Client {
             if dice.percent(60) && is_known {
                 capabilities[ability] = value;
             }
+        }
+        if made.knows_tasks && version.era() == Era::Stateless {
+            capabilities["extensions"] = json!({capability::TASKS: {}});
         }
         let is_obliging = made.is_last || dice.percent(60);
         let steps = dice.between(3, 14);

@@ -20,13 +20,13 @@ use crate::{
         Crossing, Mail, Outcome, Session, Step,
         session::{EventId, Resumed},
     },
-    protocol::{Body, sse},
+    protocol::{Body, Version, sse},
     sim::{plan::Plan, server::Part},
 };
 
 /// One session, from `initialize` to its end.
 pub(in crate::sim) struct Talk {
-    client: Arc<Client>,
+    pub(super) client: Arc<Client>,
     session: Arc<Session>,
     is_pipe: bool,
     /// Questions that it got, by their ids.
@@ -140,20 +140,23 @@ impl Talk {
 
     /// A request whose answer is only looked at.
     async fn ask(self: Arc<Self>, method: &'static str, params: Value) {
+        if let Some(answer) = self.request(method, params, None).await
+            && method == "resources/list"
+        {
+            self.client.remember(&answer);
+        }
+    }
+
+    pub(super) async fn request(self: &Arc<Self>, method: &'static str, params: Value, token: Option<&str>) -> Option<Value> {
         let id = json!(self.client.next_number());
         let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-        let answer = match self.client.say(&request, Some(&self.session)) {
+        match self.client.say(&request, Some(&self.session)) {
             Outcome::Now(answer) => Some(self.client.read(&answer, &id)),
-            Outcome::Later(crossing) => self.follow(crossing, &id, None).await,
+            Outcome::Later(crossing) => self.follow(crossing, &id, token).await,
             Outcome::Silent => {
                 self.client.record.wrong(format!("{method} is never answered"));
                 None
             }
-        };
-        if let Some(answer) = answer
-            && method == "resources/list"
-        {
-            self.client.remember(&answer);
         }
     }
 
@@ -163,6 +166,11 @@ impl Talk {
         let (method, mut params) = client.call_of(&part, &plan);
         if plan.progress > 0 {
             params["_meta"] = json!({"progressToken": plan.token});
+        }
+        // Only at a server's own address may a client ask for one.
+        let may_task = part.makes_tasks && client.version == Version::V2025_11_25 && client.endpoint.server.is_some();
+        if may_task && method == "tools/call" && client.roll(|dice| dice.percent(50)) {
+            params["task"] = json!({"ttl": 60_000});
         }
         let cancels_after = client.roll(|dice| (!client.is_last && dice.percent(12)).then(|| dice.millis(0, 6_000)));
         if cancels_after.is_some() {
@@ -203,6 +211,9 @@ impl Talk {
             }
         };
         if let Some(answer) = answer {
+            if answer["result"]["task"].is_object() {
+                return self.follow_task(&part, &plan, &answer["result"]["task"]["taskId"]).await;
+            }
             let is_strict = plan.asks.is_empty() || client.is_obliging;
             client.check(&answer, &plan, &part, is_strict);
         }
@@ -340,7 +351,7 @@ impl Talk {
             return client.record.wrong(format!("{} was asked {id} twice", client.name));
         }
         if let Some(text) = &text {
-            client.record.heard_question(text, &client.name, true);
+            client.record.heard_question(text, &client.name, None);
         }
         let (wait, how) = client.roll(|dice| match client.is_obliging {
             true => (dice.millis(0, 2_000), 0),

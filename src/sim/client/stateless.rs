@@ -8,7 +8,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::Client;
+use super::{Client, task::Followed};
 use crate::{
     access::Principal,
     hub::{Crossing, Outcome, Step},
@@ -43,6 +43,7 @@ pub(in crate::sim) async fn live(client: Arc<Client>) {
     while !is_hasty && calls.join_next().await.is_some() {}
     client.record.line(&client.name, "leaves");
     calls.shutdown().await;
+    client.errands.lock().unwrap().abort_all();
 }
 
 /// One call to each server, of somebody who asks for nothing else.
@@ -73,7 +74,7 @@ fn step(client: &Arc<Client>, calls: &mut JoinSet<()>) {
     }
 }
 
-fn with_envelope(client: &Client, mut params: Value) -> Value {
+pub(super) fn with_envelope(client: &Client, mut params: Value) -> Value {
     params["_meta"]["io.modelcontextprotocol/protocolVersion"] = client.version.as_str().into();
     params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": client.name, "version": "1"});
     params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = client.capabilities.clone();
@@ -135,6 +136,10 @@ async fn call(client: Arc<Client>, part: Arc<Part>, plan: Plan) {
     for _ in 0..12 {
         let leaves_after = client.roll(|dice| (!client.is_last && dice.percent(6)).then(|| dice.millis(0, 6_000)));
         let Some(answer) = send(&client, method, &params, &plan, leaves_after).await else { return };
+        if answer["result"]["resultType"] == "task" {
+            let id = answer["result"]["taskId"].clone();
+            return Followed { client: &client, part: &part, plan: &plan, id }.follow().await;
+        }
         if answer["result"]["resultType"] != "input_required" {
             return client.check(&answer, &plan, &part, is_strict);
         }
@@ -180,7 +185,7 @@ async fn send(client: &Arc<Client>, method: &str, params: &Value, plan: &Plan, l
     send_as(client, &client.principal, method, params, plan, leaves_after).await
 }
 
-async fn send_as(
+pub(super) async fn send_as(
     client: &Arc<Client>,
     principal: &Arc<Principal>,
     method: &str,
@@ -226,7 +231,7 @@ async fn retry(client: &Client, params: &Value, result: &Value, plan: &Plan, is_
         if let Some(text) = Client::question(asked["method"].as_str().unwrap_or_default(), &asked["params"]) {
             let is_page = text == "please look";
             if !is_page {
-                client.record.heard_question(&text, &client.name, false);
+                client.record.heard_question(&text, &client.name, Some(&plan.token));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{AtProbe, Doing, Process, tool};
+use super::{AtProbe, Doing, Process, task, tool};
 use crate::protocol::{Era, Version};
 
 pub(super) const STATELESS: &str = Version::STATELESS.as_str();
@@ -57,6 +57,13 @@ impl Process {
         }
     }
 
+    /// A question that has no way to anybody.
+    pub(super) fn undeliverable(&self, id: &Value) {
+        if let Some(question) = id.as_u64().and_then(|id| self.state().questions.remove(&id)) {
+            let _ = question.send(json!({"error": {"code": -32000, "message": "nobody is connected"}}));
+        }
+    }
+
     fn request(self: &Arc<Self>, method: &str, id: &Value, params: &Value) -> Option<Doing> {
         if !self.is_greeted(method, id, params)? {
             return None;
@@ -75,6 +82,7 @@ impl Process {
                 () = process.serve(&method, &id, &params) => {}
             }
             process.state().calls.remove(&id.to_string());
+            process.carry_out(&id).await;
         }))
     }
 
@@ -138,6 +146,7 @@ impl Process {
             capabilities["resources"] = json!({"subscribe": true, "listChanged": true});
             capabilities["logging"] = json!({});
         }
+        task::declare(&self.part, &mut capabilities);
         match method {
             "initialize" => {
                 self.answer(id, json!({"protocolVersion": self.part.version.as_str(), "capabilities": capabilities, "serverInfo": info}));
@@ -145,7 +154,7 @@ impl Process {
             "server/discover" => self.answer(id, json!({"supportedVersions": [STATELESS], "capabilities": capabilities, "ttlMs": 60_000, "cacheScope": "public"})),
             "tools/list" => {
                 let count = self.state().tools;
-                let tools: Vec<_> = (0..count).map(tool::describe).collect();
+                let tools: Vec<_> = (0..count).map(|number| tool::describe(&self.part, number)).collect();
                 self.answer(id, json!({"tools": tools, "ttlMs": 60_000, "cacheScope": "public"}));
             }
             "prompts/list" => self.answer(id, json!({"prompts": [{"name": "prompt0", "arguments": [{"name": "plan", "required": true}]}], "ttlMs": 60_000, "cacheScope": "public"})),
@@ -172,6 +181,7 @@ impl Process {
                 self.answer(id, json!({}));
             }
             "ping" => self.answer(id, json!({})),
+            method if method.starts_with("tasks/") && self.part.makes_tasks => self.task_request(method, id, params).await,
             "subscriptions/listen" => self.listen(id, &params["notifications"]).await,
             _ => self.refuse(id, -32601, "Method not found"),
         }

@@ -1,6 +1,8 @@
 //! Scripted servers of both eras. Each process is one future: when it is killed, or has had enough, all of it is gone at once.
 
 mod handle;
+pub(super) mod remote;
+mod task;
 mod tool;
 
 use std::{
@@ -55,6 +57,11 @@ pub(super) struct Part {
     pub(super) stirs: bool,
     /// Roots are asked for with its first breath.
     pub(super) asks_first: bool,
+    pub(super) makes_tasks: bool,
+    /// Behind HTTP.
+    pub(super) is_remote: bool,
+    /// There, for what nobody asked for.
+    pub(super) has_stream: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +150,9 @@ struct State {
     /// By the id of the question.
     questions: BTreeMap<u64, oneshot::Sender<Value>>,
     last_question: u64,
+    /// By the id of the question, raw: the token of the call, which is under way with that raw id.
+    asks_for: BTreeMap<String, String>,
+    on_call: BTreeMap<String, String>,
     withdrawn: BTreeSet<u64>,
     /// By the raw id of the request.
     calls: BTreeMap<String, CancellationToken>,
@@ -151,6 +161,9 @@ struct State {
     listens: Vec<(Value, Value)>,
     tools: u64,
     has_level: bool,
+    tasks: BTreeMap<String, task::Task>,
+    /// Those that calls have just become, by the raw id of the call.
+    begun: BTreeMap<String, String>,
 }
 
 type Doing = BoxFuture<'static, ()>;
@@ -229,7 +242,7 @@ async fn write(process: &Process, stdout: &mut DuplexStream) {
             break;
         }
         said += 1;
-        if hangs_up_at.is_some_and(|at| said >= at) {
+        if hangs_up_at.is_some_and(|at| said >= at) && process.is_wild() {
             process.record.line(&process.wire, "closes its stdout");
             let _ = stdout.shutdown().await;
             break;

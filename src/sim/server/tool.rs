@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::sleep};
 
-use super::{Part, Process};
+use super::{Part, Process, task};
 use crate::{
     protocol::Era,
     sim::plan::{Ask, End, Plan, client_of},
@@ -14,14 +14,18 @@ use crate::{
 /// Of each server.
 pub(super) const RESOURCES: u64 = 3;
 /// Longer than any call may take.
-const LATE: Duration = Duration::from_secs(200);
+pub(super) const LATE: Duration = Duration::from_secs(200);
 
 pub(super) fn resource(part: &Part, number: u64) -> String {
     format!("mem://{}/r{number}", part.id.name)
 }
 
-pub(super) fn describe(number: u64) -> Value {
-    json!({"name": format!("tool{number}"), "inputSchema": {"type": "object"}})
+pub(super) fn describe(part: &Part, number: u64) -> Value {
+    let mut tool = json!({"name": format!("tool{number}"), "inputSchema": {"type": "object"}});
+    if let Some(support) = task::support(part, number) {
+        tool["execution"] = json!({"taskSupport": support});
+    }
+    tool
 }
 
 impl Process {
@@ -35,6 +39,10 @@ impl Process {
             self.record.wrong(format!("{} was called with other arguments than the client's: {params}", self.wire));
             return self.refuse(id, -32602, "Invalid params");
         };
+        self.state().on_call.insert(plan.token.clone(), id.to_string());
+        if self.makes_task(method, params) {
+            return self.begin_task(id, plan, params);
+        }
         let is_stateless = self.state().era == Some(Era::Stateless);
         if plan.end == End::Page && !is_stateless && self.record.refuses(&plan.token) {
             let entry = json!({"mode": "url", "elicitationId": format!("e-{}", plan.token), "url": "https://example.org/", "message": "please look"});
@@ -59,7 +67,7 @@ impl Process {
         self.end(method, id, &plan).await;
     }
 
-    async fn work(&self, plan: &Plan, meta: &Value) {
+    pub(super) async fn work(&self, plan: &Plan, meta: &Value) {
         let steps = plan.progress + plan.logs + 1;
         for step in 0..steps {
             sleep(Duration::from_millis(plan.delay_ms / steps)).await;
@@ -143,7 +151,7 @@ impl Process {
         true
     }
 
-    async fn ask_all(self: &Arc<Self>, plan: &Plan) {
+    pub(super) async fn ask_all(self: &Arc<Self>, plan: &Plan) {
         let declared = self.state().declared.clone();
         let asks: Vec<_> = plan.asks.iter().filter(|ask| self.is_wild() || ask.is_declared(&declared)).copied().collect();
         let mut open = Vec::new();
@@ -186,6 +194,7 @@ impl Process {
         state.last_question += 1;
         let id = state.last_question;
         state.questions.insert(id, told);
+        state.asks_for.insert(id.to_string(), token.to_owned());
         drop(state);
         let mut question = ask.question(&format!("Q:{token}:{id}:{}", self.number));
         question["jsonrpc"] = "2.0".into();
@@ -205,12 +214,12 @@ impl Process {
     }
 
     /// `A:CLIENT…`, of the very client that was called for.
-    fn check_answer(&self, result: &Value, token: &str) {
+    pub(super) fn check_answer(&self, result: &Value, token: &str) {
         let said = [&result["content"]["text"], &result["roots"][0]["name"]].into_iter().find_map(Value::as_str);
         let Some(client) = said.and_then(|said| said.strip_prefix("A:")) else { return };
         self.record.count("questions answered");
         let client = client.split(':').next().unwrap_or_default();
-        if client != client_of(token) && !self.record.is_given_up(token) {
+        if client != client_of(token) {
             self.record.wrong(format!("{} asked for {token} and was answered by {client}", self.wire));
         }
     }
@@ -222,7 +231,7 @@ struct Open {
 }
 
 impl Ask {
-    fn is_declared(self, capabilities: &Value) -> bool {
+    pub(super) fn is_declared(self, capabilities: &Value) -> bool {
         match self {
             Self::Form => capabilities["elicitation"].is_object(),
             Self::Sampling => capabilities["sampling"].is_object(),
@@ -230,7 +239,7 @@ impl Ask {
         }
     }
 
-    fn question(self, text: &str) -> Value {
+    pub(super) fn question(self, text: &str) -> Value {
         match self {
             Self::Form => {
                 let schema = json!({"type": "object", "properties": {"text": {"type": "string"}}});

@@ -142,7 +142,7 @@ impl Link {
         let wire = core.calls.open(&shared.server, waiter, has_room, now)?;
         let was_empty = core.outbox.is_empty();
         if core.outbox.push(line(wire)).is_err() {
-            core.calls.cancel(wire);
+            core.calls.unopen(wire);
             return Err(UpstreamError::busy(&shared.server));
         }
         drop(core);
@@ -215,6 +215,10 @@ impl Link {
     /// Calls without an answer, listens and the like aside.
     pub(in crate::upstream) fn in_flight(&self) -> usize {
         self.0.lock().calls.in_flight()
+    }
+
+    pub(in crate::upstream) fn strays_until(&self) -> Option<Instant> {
+        self.0.lock().calls.strays_until(Instant::now())
     }
 
     /// What is not as it was before the first call, listens aside.

@@ -50,6 +50,16 @@ impl Fault {
         }
     }
 
+    /// The server may have got the request, and be at work on it.
+    pub(super) fn may_go_on(&self) -> bool {
+        match self {
+            Self::Net(error) => !error.is_unsent(),
+            Self::Status(status) => status.is_server_error(),
+            Self::Cut => true,
+            _ => false,
+        }
+    }
+
     pub(super) fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Unauthorized(status) | Self::Status(status) | Self::Busy { status, .. } | Self::Refused { status, .. } => Some(*status),

@@ -31,7 +31,8 @@ impl Shared {
 
     pub(super) fn handle_fault(&self, wire: WireId, fault: &Fault) {
         self.dial.target.fail(fault);
-        if let Some(waiter) = self.take(wire) {
+        let waiter = if fault.may_go_on() { self.lose(wire) } else { self.take(wire) };
+        if let Some(waiter) = waiter {
             waiter.end(Event::Failed(fault.told(self.dial.server())));
         }
     }

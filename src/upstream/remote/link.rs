@@ -127,7 +127,7 @@ impl Link {
             let mut core = shared.lock();
             let wire = core.calls.open(server, waiter, shared.takes_bytes(), now)?;
             if let Err(left) = shared.dial.target.common.admit() {
-                core.calls.cancel(wire);
+                core.calls.unopen(wire);
                 return Err(UpstreamError::left_alone(server).retry_after(left));
             }
             if core.calls.due() < core.armed || core.armed.is_none() {
@@ -198,6 +198,10 @@ impl Link {
         self.0.lock().calls.in_flight()
     }
 
+    pub(in crate::upstream) fn strays_until(&self) -> Option<Instant> {
+        self.0.lock().calls.strays_until(Instant::now())
+    }
+
     pub(in crate::upstream) fn noise(&self) -> Noise {
         let counts = &self.0.counts;
         Noise {
@@ -231,6 +235,14 @@ impl Shared {
     pub(super) fn take(&self, wire: WireId) -> Option<Waiter> {
         let mut core = self.lock();
         let waiter = core.calls.take(wire);
+        self.room.free(1);
+        waiter
+    }
+
+    /// Of an answer that was lost on its way.
+    pub(super) fn lose(&self, wire: WireId) -> Option<Waiter> {
+        let mut core = self.lock();
+        let waiter = core.calls.lose(wire);
         self.room.free(1);
         waiter
     }
@@ -319,6 +331,7 @@ async fn deadlines(shared: Arc<Shared>) {
             core.armed
         };
         tokio::select! {
+            biased;
             () = shared.signs.closed() => return,
             () = shared.timer.notified() => {}
             () = sleep_until(due.unwrap_or_else(|| Instant::now() + FAR)) => shared.handle_timeout(Instant::now()),

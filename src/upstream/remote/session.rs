@@ -104,6 +104,7 @@ fn hear(shared: Arc<Shared>, session: Arc<Session>) -> Pin<Box<dyn Future<Output
     Box::pin(async move {
         let ended = session.ended.clone();
         tokio::select! {
+            biased;
             () = ended.cancelled() => {}
             () = listen(&shared, &session) => {}
         }

@@ -61,6 +61,12 @@ impl Common {
         lock(&self.breaker).succeed();
     }
 
+    /// Before anything is connected: what it is connected to from now on is played, and public as far as anybody knows.
+    #[cfg(test)]
+    pub(in crate::upstream) fn play_on(&self, stage: crate::net::Stage) {
+        *lock(&self.client) = Some((Reach::Public, Client::played(stage)));
+    }
+
     fn client(&self, reach: Reach) -> Client {
         let mut client = lock(&self.client);
         match &*client {
