@@ -1,6 +1,6 @@
 //! The mode `tasks`: calls that go on after their answer, in the way of either era.
 //!
-//! `task_required {file, ask, fail}`, `task_optional {…}`: a task that waits for that file, asks for a form (`ask: true`: says so by its
+//! `task_required {progress, file, ask, fail}`, `task_optional {…}`: a task that says so much of progress first, waits for that file, asks for a form (`ask: true`: says so by its
 //! status until it is answered) and ends with the text `worked`, or with the answer as JSON; with `fail: "tool"`, `"rpc"` or `"stale"` it fails.
 
 use std::{
@@ -83,6 +83,9 @@ impl Server {
             created["resultType"] = "task".into();
         } else {
             created = json!({"task": created});
+        }
+        if let Some(step) = params["arguments"]["progress"].as_u64() {
+            self.progress(&params["_meta"], step, 100);
         }
         result(out, id, &created);
         let (server, arguments) = (Arc::clone(self), params["arguments"].clone());
