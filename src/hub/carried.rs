@@ -184,7 +184,11 @@ impl Call {
         match event {
             Event::Progress(note) => self.progress.as_ref().map(|token| incoming::progress(note, token)),
             Event::Note(note) => match note.method() {
-                Method::LogMessage => incoming::log(note, self.level?),
+                Method::LogMessage => match self.level {
+                    Some(level) => incoming::log(note, level),
+                    // Before `logging/setLevel` a server decides what it sends (MCP 2025-11-25, logging).
+                    None => (self.client.era() == Era::Handshake).then(|| incoming::notice(note, None)),
+                },
                 Method::ElicitationComplete if self.client == Version::V2025_11_25 => Some(incoming::notice(note, None)),
                 _ => None,
             },

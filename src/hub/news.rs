@@ -15,7 +15,7 @@ use crate::{
     limits,
     name::ServerId,
     protocol::{Message, Method, Refusal, Version, code::Code},
-    upstream::{News, NewsDesk, Question, What, Whose},
+    upstream::{News, NewsDesk, Question, Sharer, What, Whose},
 };
 
 impl Hub {
@@ -34,11 +34,10 @@ fn hear(hub: &Arc<Hub>, news: News) {
     let News { server, connection, whose, what } = news;
     match what {
         What::Updated(note) => hub.watches.updated(&server, &whose, &note),
-        What::Log(note) => match session_of(hub, &whose) {
-            Some(session) => log(&session, &note),
-            // Whose it is cannot be told.
-            None => tracing::debug!(%server, bytes = note.bytes().len(), "a log message of a server with several callers"),
-        },
+        What::Log(note) if whose == Whose::Everyone => {
+            tracing::debug!(%server, bytes = note.bytes().len(), "a log message of a server with several callers");
+        }
+        What::Log(note) => sessions_of(hub, &server, &whose).iter().for_each(|session| log(session, &note)),
         What::Note(note) => {
             if note.method() == Method::ElicitationComplete
                 && let Some(id) = completed_elicitation(&note)
@@ -63,6 +62,19 @@ fn session_of(hub: &Hub, whose: &Whose) -> Option<Arc<Session>> {
         Whose::Session(id) => hub.sessions.find(id),
         Whose::Everyone | Whose::Principal(_) => None,
     }
+}
+
+/// The sessions whose connection it is: one, or as many of one principal as share it.
+fn sessions_of(hub: &Hub, server: &ServerId, whose: &Whose) -> Vec<Arc<Session>> {
+    let Whose::Principal(principal) = whose else { return session_of(hub, whose).into_iter().collect() };
+    let Some(upstream) = hub.fleet.server(server) else { return Vec::new() };
+    let mut sessions = hub.sessions.of(principal);
+    sessions.retain(|session| {
+        let (principal, profile) = (Arc::clone(principal), session.profile());
+        let sharer = Sharer { principal, session: Some(session.id().share()), profile };
+        session.endpoint().shows(server) && upstream.serves(whose, &sharer)
+    });
+    sessions
 }
 
 fn log(session: &Session, note: &Message) {

@@ -1,0 +1,103 @@
+//! What servers say besides answers, and what clients say besides requests: to whom it goes, and to whom it does not.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{
+    Hub, hub, server,
+    talk::{self, Socket},
+};
+
+const FORM: &str = r#"{"elicitation":{"form":{}}}"#;
+
+/// A session of a client that can do this, on a pipe of its own.
+async fn session(hub: &Hub, able: &str) -> Socket {
+    session_of(hub, "2025-11-25", able).await
+}
+
+async fn session_of(hub: &Hub, version: &str, able: &str) -> Socket {
+    let mut session = talk::open(hub, "/ws/mcp").await;
+    let mut hello = talk::initialize("hello", version);
+    hello["params"]["capabilities"] = serde_json::from_str(able).unwrap();
+    session.ask(&hello).await;
+    session.say(&talk::notice("notifications/initialized", json!({}))).await;
+    session
+}
+
+fn call(id: &str, tool: &str, arguments: Value) -> Value {
+    talk::request(id, "tools/call", json!({"name": format!("s.{tool}"), "arguments": arguments}))
+}
+
+/// The server says this, then answers.
+fn says(id: &str, note: &Value) -> Value {
+    call(id, "say", json!({"text": note.to_string()}))
+}
+
+/// The server answers, and says this when no call of this caller is open.
+fn says_after(id: &str, note: &Value) -> Value {
+    let note = note.to_string();
+    let note = note.strip_suffix('}').unwrap();
+    call(id, "answer", json!({"members": format!(r#""result":{{"content":[]}}}}{}{note}"#, "\n")}))
+}
+
+fn log(level: &str, text: &str) -> Value {
+    talk::notice("notifications/message", json!({"level": level, "data": text}))
+}
+
+/// The texts of the logs that came, up to this one.
+async fn logs(session: &mut Socket, last: &str) -> Vec<String> {
+    let mut texts = Vec::new();
+    while texts.last().is_none_or(|text| text != last) {
+        let log = session.heard.pick(|message| message["method"] == "notifications/message").await;
+        texts.push(log["params"]["data"].as_str().unwrap().to_owned());
+    }
+    texts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_a_level_is_set_a_session_hears_every_log_of_its_own_connection_and_nobody_elses() {
+    let hub = hub::new().server("s", server::child("full --era handshake").scope("user")).run();
+    let mut own = session(&hub, FORM).await;
+    let mut other = session(&hub, "{}").await;
+    own.ask(&says("1", &log("debug", "in a call"))).await;
+    own.ask(&says_after("2", &log("debug", "between calls"))).await;
+    other.ask(&says_after("3", &log("debug", "of another"))).await;
+    assert_eq!(logs(&mut other, "of another").await, ["of another"]);
+    own.ask(&talk::request("4", "logging/setLevel", json!({"level": "error"}))).await;
+    own.ask(&says("5", &log("debug", "too little"))).await;
+    own.ask(&says("6", &log("error", "last"))).await;
+    assert_eq!(logs(&mut own, "last").await, ["in a call", "between calls", "last"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_a_connection_that_sessions_of_one_principal_share_reaches_each_by_its_level_once() {
+    let hub = hub::new().server("s", server::child("full --era handshake").scope("user")).run();
+    let (mut one, mut two) = (session(&hub, "{}").await, session(&hub, "{}").await);
+    let mut apart = session(&hub, FORM).await;
+    one.ask(&call("0", "echo", json!({"text": ""}))).await;
+    two.ask(&talk::request("0", "logging/setLevel", json!({"level": "warning"}))).await;
+    two.say(&call("open", "never", json!({}))).await;
+    one.ask(&call("1", "await", json!({"name": "never"}))).await;
+    for (id, level, text) in [("2", "debug", "of two calls"), ("3", "error", "grave"), ("4", "error", "last")] {
+        one.ask(&says(id, &log(level, text))).await;
+    }
+    assert_eq!(logs(&mut one, "last").await, ["of two calls", "grave", "last"]);
+    assert_eq!(logs(&mut two, "last").await, ["grave", "last"]);
+    apart.ask(&says_after("5", &log("error", "own"))).await;
+    assert_eq!(logs(&mut apart, "own").await, ["own"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_a_connection_that_is_everybodys_reaches_nobody() {
+    let hub = hub::new()
+        .server("s", server::child("full --era handshake"))
+        .server("t", server::child("full --era handshake").scope("user"))
+        .run();
+    let mut session = session(&hub, "{}").await;
+    session.ask(&says_after("1", &log("error", "whose?"))).await;
+    session.ask(&call("2", "echo", json!({"text": ""}))).await;
+    let mut own = says_after("3", &log("error", "own"));
+    own["params"]["name"] = "t.answer".into();
+    session.ask(&own).await;
+    assert_eq!(logs(&mut session, "own").await, ["own"]);
+}
