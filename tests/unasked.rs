@@ -101,3 +101,33 @@ async fn a_log_of_a_connection_that_is_everybodys_reaches_nobody() {
     session.ask(&own).await;
     assert_eq!(logs(&mut session, "own").await, ["own"]);
 }
+
+fn completed(id: &str) -> Value {
+    talk::notice("notifications/elicitation/complete", json!({"elicitationId": id}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_opens_a_page_hears_once_that_it_is_done_whether_a_call_is_open_or_not() {
+    let hub = hub::new().server("s", server::child("full --era handshake").scope("user")).run();
+    for able in [r#"{"elicitation":{"url":{}}}"#, "{}"] {
+        let mut older = session_of(&hub, "2025-06-18", able).await;
+        older.ask(&call("0", "echo", json!({"text": ""}))).await;
+        let mut session = session(&hub, able).await;
+        session.ask(&call("1", "need_url", json!({}))).await;
+        session.ask(&says_after("2", &completed("between calls"))).await;
+        session.say(&call("open", "never", json!({}))).await;
+        session.ask(&call("3", "await", json!({"name": "never"}))).await;
+        session.ask(&says("4", &completed("in a call"))).await;
+        session.ask(&says("5", &completed("last"))).await;
+        for id in ["between calls", "in a call", "last"] {
+            let told = session.heard.pick(|message| message["method"] == "notifications/elicitation/complete").await;
+            assert_eq!(told["params"]["elicitationId"], id, "{able}");
+        }
+        // Its revision knows no pages: it is told of none. What comes first is of a call of its own.
+        older.ask(&says("1", &completed("of another revision"))).await;
+        older.ask(&says("2", &log("error", "last"))).await;
+        let is_told =
+            |message: &Value| ["notifications/message", "notifications/elicitation/complete"].iter().any(|told| message["method"] == *told);
+        assert_eq!(older.heard.pick(is_told).await["method"], "notifications/message", "{able}");
+    }
+}

@@ -14,7 +14,7 @@ use crate::{
     },
     limits,
     name::ServerId,
-    protocol::{Message, Method, Refusal, Version, code::Code},
+    protocol::{Message, Refusal, Version, code::Code},
     upstream::{News, NewsDesk, Question, Sharer, What, Whose},
 };
 
@@ -38,13 +38,16 @@ fn hear(hub: &Arc<Hub>, news: News) {
             tracing::debug!(%server, bytes = note.bytes().len(), "a log message of a server with several callers");
         }
         What::Log(note) => sessions_of(hub, &server, &whose).iter().for_each(|session| log(session, &note)),
-        What::Note(note) => {
-            if note.method() == Method::ElicitationComplete
-                && let Some(id) = completed_elicitation(&note)
-            {
+        What::Elicited { note, is_told } => {
+            if let Some(id) = completed_elicitation(&note) {
                 hub.pages.finish(id);
             }
+            // A server says this when the call that needed the page was refused and is over.
+            if !(is_told && matches!(whose, Whose::Session(_))) {
+                elicited(&sessions_of(hub, &server, &whose), &note);
+            }
         }
+        What::Note(note) => tracing::debug!(%server, method = note.method().as_str(), "a notification that is passed on to nobody"),
         What::Question(question) => match session_of(hub, &whose) {
             Some(session) => ask(hub, &session, (&server, connection), question),
             None => refuse(question, "nobody can be asked now"),
@@ -85,6 +88,13 @@ fn log(session: &Session, note: &Message) {
     };
     if let Some(body) = body {
         session.post(body);
+    }
+}
+
+/// Of the revisions that have sessions, only this one knows of pages.
+fn elicited(sessions: &[Arc<Session>], note: &Message) {
+    for session in sessions.iter().filter(|session| session.version() == Some(Version::V2025_11_25)) {
+        session.post(incoming::notice(note, None));
     }
 }
 

@@ -225,10 +225,9 @@ impl Calls {
         self.connection.open_calls().find(|(_, waiter)| !waiter.wants.is_hubs)?.1.inbox.clone()
     }
 
-    /// Of every call that may be asked, whether its caller is still there or not.
-    pub(super) fn inboxes_asked(&self) -> Vec<Arc<Inbox>> {
-        let asked = self.connection.open_calls().filter(|(_, waiter)| waiter.wants.asks);
-        asked.filter_map(|(_, waiter)| waiter.inbox.clone()).collect()
+    /// Of the newest call that may be asked.
+    pub(super) fn newest_asked(&self) -> Option<Arc<Inbox>> {
+        self.connection.newest(Waiter::can_be_asked)?.1.inbox.clone()
     }
 
     fn find(&self, wire: WireId) -> Option<&Waiter> {

@@ -54,8 +54,8 @@ impl Shared {
     }
 
     pub(super) fn handle_elicited(&self, message: Message) {
-        let inboxes = self.lock().calls.inboxes_asked();
-        self.outlet.elicited(message, inboxes);
+        let inbox = self.lock().calls.newest_asked();
+        self.outlet.elicited(message, inbox);
     }
 
     pub(super) fn handle_news(&self, what: What) {

@@ -66,8 +66,8 @@ impl Shared {
             }
             Method::ResourcesUpdated => self.dial.outlet.tell(What::Updated(message)),
             Method::ElicitationComplete => {
-                let inboxes = self.with_calls(|calls| calls.inboxes_asked());
-                self.dial.outlet.elicited(message, inboxes);
+                let inbox = self.with_calls(|calls| calls.newest_asked());
+                self.dial.outlet.elicited(message, inbox);
             }
             method => match wire.and_then(|wire| self.with_calls(|calls| calls.inbox_of(wire))) {
                 Some(inbox) => inbox.note(message),
