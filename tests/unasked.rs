@@ -131,3 +131,23 @@ async fn who_opens_a_page_hears_once_that_it_is_done_whether_a_call_is_open_or_n
         assert_eq!(older.heard.pick(is_told).await["method"], "notifications/message", "{able}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_were_told_of_roots_that_change_are_told_when_they_do() {
+    let hub = hub::new().server("s", server::child("full --era handshake").scope("user")).run();
+    let changed = talk::notice("notifications/roots/list_changed", json!({}));
+    for (able, declared, told) in [
+        (r#"{"roots":{"listChanged":true}}"#, json!({"roots": {"listChanged": true}}), "1"),
+        (r#"{"roots":{"listChanged":false}}"#, json!({"roots": {}}), "0"),
+        (r#"{"roots":{}}"#, json!({"roots": {}}), "0"),
+    ] {
+        let mut session = session(&hub, able).await;
+        let answer = session.ask(&call("1", "declared", json!({}))).await;
+        let said: Value = serde_json::from_str(answer["result"]["content"][0]["text"].as_str().unwrap()).unwrap();
+        assert_eq!(said, declared, "{able}");
+        session.say(&changed).await;
+        let count = told.parse::<u64>().unwrap();
+        let counted = session.ask(&call("2", "await", json!({"name": "notifications/roots/list_changed", "count": count}))).await;
+        assert_eq!(counted["result"]["content"][0]["text"], told, "{able}");
+    }
+}

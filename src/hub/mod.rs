@@ -39,7 +39,7 @@ use crate::{
     limits::Limits,
     name::{ServerId, TenantId},
     observe::Bus,
-    protocol::{Era, Kind, Method, RequestId, Version},
+    protocol::{Era, Kind, Method, RequestId, Version, capability::Profile},
     random::bytes as random,
     upstream::Fleet,
 };
@@ -192,10 +192,15 @@ impl Hub {
 
     fn notification(&self, inbound: &Inbound) {
         let Some(session) = &inbound.session else { return };
-        if inbound.message.method() == Method::Cancelled
-            && let Some(id) = inbound.message.scan().request_id.and_then(|span| inbound.message.request_id_at(span))
-        {
-            session.cancel(&id);
+        let message = &inbound.message;
+        match message.method() {
+            Method::Cancelled => {
+                if let Some(id) = message.scan().request_id.and_then(|span| message.request_id_at(span)) {
+                    session.cancel(&id);
+                }
+            }
+            Method::RootsListChanged if session.profile().has(Profile::ROOTS_CHANGE) => self.fleet.roots_changed(session.id().as_str()),
+            _ => {}
         }
     }
 }

@@ -29,6 +29,7 @@ pub mod question;
 mod questions;
 mod remote;
 mod room;
+mod roots;
 mod serve;
 pub mod server;
 mod signs;

@@ -91,6 +91,14 @@ impl Wire {
         }
     }
 
+    /// A notification of the hub's. `false` when there was no room for it.
+    pub(super) fn tell(&self, line: Bytes) -> bool {
+        match self {
+            Self::Pipe(link) => link.tell(line),
+            Self::Http(link) => link.tell(line),
+        }
+    }
+
     /// Gives a call up: its slot is free at once, and the server learns of it, once, unless the call was over already.
     pub(super) fn cancel(&self, wire: WireId) {
         match self {

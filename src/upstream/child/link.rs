@@ -190,6 +190,11 @@ impl Link {
         self.0.push(&mut self.0.lock(), line)
     }
 
+    /// The same, which leaves room for what matters more.
+    pub(in crate::upstream) fn tell(&self, line: Bytes) -> bool {
+        self.0.push_own(line)
+    }
+
     pub(in crate::upstream) fn signs(&self) -> &Signs {
         &self.0.signs
     }

@@ -175,6 +175,11 @@ impl Link {
         Fault::Cut.told(self.0.dial.server())
     }
 
+    /// A notification. `false` when there was no room for it.
+    pub(in crate::upstream) fn tell(&self, line: Bytes) -> bool {
+        self.0.note(line)
+    }
+
     pub(in crate::upstream) fn signs(&self) -> &Signs {
         &self.0.signs
     }
