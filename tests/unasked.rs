@@ -151,3 +151,45 @@ async fn servers_that_were_told_of_roots_that_change_are_told_when_they_do() {
         assert_eq!(counted["result"]["content"][0]["text"], told, "{able}");
     }
 }
+
+/// What progress the client was told before this answer.
+async fn progress(session: &mut Socket, id: &str) -> Vec<f64> {
+    let mut told = Vec::new();
+    loop {
+        let message = session.heard.next().await;
+        if message["method"] == "notifications/progress" {
+            assert_eq!(message["params"]["progressToken"], "p");
+            told.push(message["params"]["progress"].as_f64().unwrap());
+        } else if message["id"] == id {
+            assert!(message["result"]["content"].is_array(), "{message}");
+            return told;
+        } else if message["method"] == "elicitation/create" {
+            let reply = json!({"jsonrpc": "2.0", "id": message["id"], "result": {"action": "accept", "content": {"name": "x"}}});
+            session.say(&reply).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_rises_however_many_requests_and_looks_of_the_hub_one_call_takes() {
+    let hub = hub::new()
+        .server("s", server::child("full --era stateless").scope("user"))
+        .server("t", server::child("full tasks --era handshake").scope("user"))
+        .run();
+    let mut session = session(&hub, FORM).await;
+    let with_token = |id: &str, tool: &str, arguments: Value| {
+        talk::request(id, "tools/call", json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": "p"}}))
+    };
+    session.say(&with_token("1", "s.ask_again", json!({"progress": [[2, 5], [1, 5, 6], [3]]}))).await;
+    assert_eq!(progress(&mut session, "1").await, [2.0, 5.0, 6.0]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("go");
+    session.say(&with_token("2", "t.task_required", json!({"progress": 10, "file": file}))).await;
+    let first = session.heard.pick(|message| message["method"] == "notifications/progress").await;
+    let second = session.heard.pick(|message| message["method"] == "notifications/progress").await;
+    assert_eq!((&first["params"]["progress"], &second["params"]["progress"]), (&json!(10), &json!(11)));
+    std::fs::write(&file, "").unwrap();
+    let rest = progress(&mut session, "2").await;
+    assert!(rest.iter().zip([11.0].iter().chain(&rest)).all(|(later, earlier)| later > earlier), "{rest:?}");
+}

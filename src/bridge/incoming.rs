@@ -82,6 +82,11 @@ pub fn progress(note: &Message, token: &Bytes) -> Body {
     body.to_body()
 }
 
+/// How far a `notifications/progress` says that it has come.
+pub fn progress_of(note: &Message) -> Option<f64> {
+    Object::read(text_of(note, note.scan().params)?)?.get("progress")?.parse().ok()
+}
+
 /// `notifications/progress` of the hub's own, about what it does for the client meanwhile. `token`: the client's, raw JSON; `progress`
 /// rises from one to the next.
 pub fn own_progress(token: &Bytes, progress: u64, message: Option<&str>) -> Body {

@@ -15,6 +15,7 @@ mod listen;
 mod news;
 mod pages;
 mod park;
+mod progress;
 mod resume;
 mod seal;
 pub mod session;

@@ -128,7 +128,10 @@ impl Talk {
                 let opened = opening.await;
                 *resending = None;
                 match opened {
-                    Ok(on_wire) => (*exchange, *server, *task) = (on_wire.exchange, on_wire.version, on_wire.task),
+                    Ok(on_wire) => {
+                        (*exchange, *server, *task) = (on_wire.exchange, on_wire.version, on_wire.task);
+                        call.begins_again();
+                    }
                     Err(refusal) => return Turn::Step(Step::Answer(call.refused(refusal, id))),
                 }
             }
@@ -170,7 +173,7 @@ async fn next(exchange: &mut Exchange, task: &mut Option<Box<Tasking>>, kept: &K
             biased;
             event = exchange.next() => event,
             seen = watch(task) => match seen {
-                Seen::Goes(progress, text) => match call.own_progress(progress, &text) {
+                Seen::Goes(text) => match call.own_progress(&text) {
                     Some(notice) => return Turn::Step(Step::Notice(notice)),
                     None => continue,
                 },
@@ -301,7 +304,7 @@ impl Conversation {
                     }
                 }
                 Happened::Server(event) => return Turn::Event(event),
-                Happened::Seen(Seen::Goes(progress, text)) => self.out.extend(call.own_progress(progress, &text)),
+                Happened::Seen(Seen::Goes(text)) => self.out.extend(call.own_progress(&text)),
                 Happened::Seen(Seen::Asks(answer)) => self.input_required(&answer, task, call, id),
                 Happened::Seen(Seen::Ended(event)) => self.end(Turn::Event(event)),
                 Happened::Seen(Seen::Late) => {
@@ -317,6 +320,7 @@ impl Conversation {
                 Happened::Reopened(Ok(on_wire)) => {
                     *exchange = on_wire.exchange;
                     *task = on_wire.task;
+                    call.begins_again();
                 }
                 Happened::Reopened(Err(refusal)) => self.end(Turn::Step(Step::Answer(call.refused(refusal, id)))),
             }

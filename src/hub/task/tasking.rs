@@ -58,14 +58,13 @@ struct Watched {
     /// Whether it waits for input, and what it needed so far.
     asks: bool,
     seen: Vec<String>,
-    looks: u64,
     until: Instant,
 }
 
 /// What a look at a task brings.
 pub(in crate::hub) enum Seen {
-    /// It goes on, and has something to tell: a number that rises, and a text.
-    Goes(u64, String),
+    /// It goes on, and has something to tell.
+    Goes(String),
     /// A stateless server's task asks for input, as an `input_required` result.
     Asks(Message),
     /// It has ended, or cannot be looked at: the answer of the call.
@@ -142,7 +141,7 @@ impl Tasking {
         // Where the result is asked for, a look is only for who wants to hear of progress.
         let is_looked_at = self.plan == Plan::DeclareAndPoll || wants_progress;
         let due = if is_looked_at { now + task.poll() } else { until };
-        self.watched = Some(Watched { task, due, asking: None, asks: false, seen: Vec::new(), looks: 0, until });
+        self.watched = Some(Watched { task, due, asking: None, asks: false, seen: Vec::new(), until });
         if self.plan == Plan::Poll {
             // Answered when the task has ended, and meanwhile the way of what the server asks.
             let say = Say { profile: self.profile, asks: self.lease.profile().can_be_asked(), waits: false };
@@ -221,9 +220,8 @@ impl Watched {
         let news = Task::read(&got).and_then(|task| {
             let is_news = task.status != self.task.status || task.message != self.task.message;
             self.task = task;
-            self.looks += u64::from(is_news);
             let text = self.task.message.clone().unwrap_or_else(|| self.task.status.as_str().to_owned());
-            (is_news && !self.task.status.is_terminal()).then_some(Seen::Goes(self.looks, text))
+            (is_news && !self.task.status.is_terminal()).then_some(Seen::Goes(text))
         });
         asked.map(Seen::Asks).or(news)
     }
