@@ -193,3 +193,34 @@ async fn progress_rises_however_many_requests_and_looks_of_the_hub_one_call_take
     let rest = progress(&mut session, "2").await;
     assert!(rest.iter().zip([11.0].iter().chain(&rest)).all(|(later, earlier)| later > earlier), "{rest:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_says_of_its_progress_on_a_question_reaches_who_asked() {
+    let hub = hub::new().server("s", server::child("full --era handshake").scope("user")).run();
+    let mut session = session(&hub, FORM).await;
+    let asked = |message: &Value| message["method"] == "elicitation/create";
+    let goes = |token: &Value, progress: f64| {
+        talk::notice("notifications/progress", json!({"progressToken": token, "progress": progress, "message": "typing"}))
+    };
+    session.say(&call("1", "ask_form", json!({"token": "mine"}))).await;
+    let question = session.heard.pick(asked).await;
+    let token = &question["params"]["_meta"]["progressToken"];
+    session.say(&goes(&json!("of nothing"), 1.0)).await;
+    session.say(&goes(token, 2.5)).await;
+    session.ask(&call("2", "await", json!({"name": "progress \"mine\" 2.5"}))).await;
+    // Not higher: it is no progress.
+    session.say(&goes(token, 2.0)).await;
+    session.say(&goes(token, 3.0)).await;
+    session.ask(&call("3", "await", json!({"name": "progress \"mine\" 3.0"}))).await;
+    let counted = session.ask(&call("4", "await", json!({"name": "progress \"mine\" 2.0", "count": 0}))).await;
+    assert_eq!(counted["result"]["content"][0]["text"], "0");
+    session.say(&json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "decline"}})).await;
+    session.heard.answer("1").await;
+
+    let outside = json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create",
+        "params": {"message": "?", "requestedSchema": {"type": "object", "properties": {}}, "_meta": {"progressToken": 7}}});
+    session.ask(&says_after("5", &outside)).await;
+    let question = session.heard.pick(asked).await;
+    session.say(&goes(&question["params"]["_meta"]["progressToken"], 1.0)).await;
+    session.ask(&call("6", "await", json!({"name": "progress 7 1.0"}))).await;
+}

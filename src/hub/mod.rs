@@ -200,6 +200,7 @@ impl Hub {
                     session.cancel(&id);
                 }
             }
+            Method::Progress => session.goes_on(message),
             Method::RootsListChanged if session.profile().has(Profile::ROOTS_CHANGE) => self.fleet.roots_changed(session.id().as_str()),
             _ => {}
         }

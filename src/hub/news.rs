@@ -105,7 +105,7 @@ fn ask(hub: &Arc<Hub>, session: &Arc<Session>, (server, connection): (&ServerId,
         Ok(read) => read.kind,
         Err(refusal) => return question.answer(refusal.to_body().to_bytes()),
     };
-    let Some(asked) = session.ask() else { return refuse(question, "the client has too many questions open") };
+    let Some(asked) = session.ask_for(question.progress()) else { return refuse(question, "the client has too many questions open") };
     let revision = hub.catalog.offer(server).map_or(Version::LATEST_HANDSHAKE, |offer| offer.version);
     let body = match question::forward(question.message(), asked.id(), (client.version, client.profile), revision, None) {
         Ok(body) => body,

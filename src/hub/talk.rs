@@ -368,7 +368,7 @@ impl Conversation {
             Ok(read) => read.kind,
             Err(refusal) => return refuse(question, refusal),
         };
-        let Some(asked) = self.session.ask() else {
+        let Some(asked) = self.session.ask_for(question.progress()) else {
             return refuse(question, Refusal::new(Code::Internal, 200, "the client has too many questions open"));
         };
         let publish = self.kept.publisher();

@@ -46,7 +46,7 @@ pub use exchange::{Event, Exchange};
 pub use fleet::{Fleet, Learned, NewsDesk};
 pub use lease::{Lease, Opening, Sharer};
 pub use news::{News, What, Whose};
-pub use question::Question;
+pub use question::{Progressing, Question};
 pub use server::Server;
 pub use status::{State, Status, Usable};
 pub use subscription::Subscription;
