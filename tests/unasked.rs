@@ -224,3 +224,14 @@ async fn what_a_client_says_of_its_progress_on_a_question_reaches_who_asked() {
     session.say(&goes(&question["params"]["_meta"]["progressToken"], 1.0)).await;
     session.ask(&call("6", "await", json!({"name": "progress 7 1.0"}))).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hubs_own_subscription_is_nothing_to_a_session() {
+    let hub = hub::new().server("s", server::child("full --era stateless").scope("user")).run();
+    let mut session = session(&hub, "{}").await;
+    session.ask(&talk::request("1", "resources/subscribe", json!({"uri": "hub+s:file:///r0"}))).await;
+    session.ask(&call("2", "touch_resource", json!({"uri": "file:///r0"}))).await;
+    let updated = session.heard.pick(|message| message["method"] == "notifications/resources/updated").await;
+    assert_eq!(updated["params"]["uri"], "hub+s:file:///r0");
+    assert!(!updated.to_string().contains("subscriptionId"), "{updated}");
+}
