@@ -235,3 +235,15 @@ async fn the_hubs_own_subscription_is_nothing_to_a_session() {
     assert_eq!(updated["params"]["uri"], "hub+s:file:///r0");
     assert!(!updated.to_string().contains("subscriptionId"), "{updated}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uris_in_a_question_outside_any_call_are_those_that_the_client_knows() {
+    let hub = hub::new().server("s", server::child("full --era handshake").scope("user")).run();
+    let mut session = session(&hub, r#"{"sampling":{}}"#).await;
+    let link = json!({"type": "resource_link", "uri": "file:///a", "name": "a"});
+    let params = json!({"maxTokens": 1, "messages": [{"role": "user", "content": link}]});
+    let question = json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": params});
+    session.ask(&says_after("1", &question)).await;
+    let asked = session.heard.pick(|message| message["method"] == "sampling/createMessage").await;
+    assert_eq!(asked["params"]["messages"][0]["content"]["uri"], "hub+s:file:///a");
+}

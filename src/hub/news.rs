@@ -5,9 +5,10 @@ use std::sync::{Arc, Weak};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hub, Session, session::Asked as SessionAsked};
+use super::{Hub, Session, carried::publish, session::Asked as SessionAsked};
 use crate::{
     bridge::{
+        content::Publish,
         incoming,
         park::completed_elicitation,
         question::{self, Asked, Kind},
@@ -107,7 +108,12 @@ fn ask(hub: &Arc<Hub>, session: &Arc<Session>, (server, connection): (&ServerId,
     };
     let Some(asked) = session.ask_for(question.progress()) else { return refuse(question, "the client has too many questions open") };
     let revision = hub.catalog.offer(server).map_or(Version::LATEST_HANDSHAKE, |offer| offer.version);
-    let body = match question::forward(question.message(), asked.id(), (client.version, client.profile), revision, None) {
+    let publish = session.endpoint().publishes().map(|uris| {
+        let principal = session.principal().id();
+        move |uri: &str| publish(hub, principal, server, uri, uris)
+    });
+    let publish = publish.as_ref().map(|publish| publish as &Publish<'_>);
+    let body = match question::forward(question.message(), asked.id(), (client.version, client.profile), revision, publish) {
         Ok(body) => body,
         Err(refusal) => return question.answer(refusal.to_body().to_bytes()),
     };
