@@ -247,3 +247,16 @@ async fn uris_in_a_question_outside_any_call_are_those_that_the_client_knows() {
     let asked = session.heard.pick(|message| message["method"] == "sampling/createMessage").await;
     assert_eq!(asked["params"]["messages"][0]["content"]["uri"], "hub+s:file:///a");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_hears_why_its_client_cancelled() {
+    for era in ["handshake", "stateless"] {
+        let hub = hub::new().server("s", server::child(&format!("full --era {era}")).scope("user")).run();
+        let mut session = session(&hub, FORM).await;
+        session.say(&call("n", "never", json!({}))).await;
+        session.ask(&call("1", "await", json!({"name": "never"}))).await;
+        session.say(&talk::notice("notifications/cancelled", json!({"requestId": "n", "reason": "changed \"my\" mind"}))).await;
+        let told = session.ask(&call("2", "await", json!({"name": "cancelled: changed \"my\" mind"}))).await;
+        assert_eq!(told["result"]["content"][0]["text"], "1", "{era}");
+    }
+}

@@ -37,10 +37,10 @@ use crate::{
     access::Principal,
     bridge::seal::Sealer,
     catalog::{Catalog, Recents},
-    limits::Limits,
+    limits::{self, Limits},
     name::{ServerId, TenantId},
     observe::Bus,
-    protocol::{Era, Kind, Method, RequestId, Version, capability::Profile},
+    protocol::{Era, Kind, Message, Method, RequestId, Version, capability::Profile},
     random::bytes as random,
     upstream::Fleet,
 };
@@ -197,7 +197,7 @@ impl Hub {
         match message.method() {
             Method::Cancelled => {
                 if let Some(id) = message.scan().request_id.and_then(|span| message.request_id_at(span)) {
-                    session.cancel(&id);
+                    session.cancel(&id, reason(message));
                 }
             }
             Method::Progress => session.goes_on(message),
@@ -205,4 +205,15 @@ impl Hub {
             _ => {}
         }
     }
+}
+
+/// Why a client cancels; longer than `limits::REASON_BYTES_MAX`, nobody reads it.
+fn reason(cancelled: &Message) -> Option<Box<str>> {
+    #[derive(serde::Deserialize)]
+    struct Params {
+        reason: Box<str>,
+    }
+    let params = cancelled.token(cancelled.scan().params?);
+    let params: Params = serde_json::from_slice(params).ok()?;
+    Some(params.reason).filter(|reason| reason.len() <= limits::REASON_BYTES_MAX)
 }

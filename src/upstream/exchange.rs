@@ -102,6 +102,19 @@ impl Exchange {
         last
     }
 
+    /// Cancels the call as dropping it does, and tells its server why. Nothing follows.
+    pub fn cancel(&mut self, reason: &str) {
+        self.give_up(Some(reason));
+    }
+
+    fn give_up(&mut self, reason: Option<&str>) {
+        if let Some(opened) = self.opened.take()
+            && self.last.is_none()
+        {
+            opened.link.cancel(opened.wire, reason);
+        }
+    }
+
     /// The caller has left, but the call goes on: its slot stays taken until the answer or the deadline, and the server is told
     /// nothing. It can be asked nothing any more.
     pub fn detach(mut self) {
@@ -119,10 +132,6 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(opened) = self.opened.take()
-            && self.last.is_none()
-        {
-            opened.link.cancel(opened.wire);
-        }
+        self.give_up(None);
     }
 }

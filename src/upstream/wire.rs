@@ -100,10 +100,10 @@ impl Wire {
     }
 
     /// Gives a call up: its slot is free at once, and the server learns of it, once, unless the call was over already.
-    pub(super) fn cancel(&self, wire: WireId) {
+    pub(super) fn cancel(&self, wire: WireId, reason: Option<&str>) {
         match self {
-            Self::Pipe(link) => link.cancel(wire),
-            Self::Http(link) => link.cancel(wire),
+            Self::Pipe(link) => link.cancel(wire, reason),
+            Self::Http(link) => link.cancel(wire, reason),
         }
     }
 
