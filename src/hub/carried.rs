@@ -206,6 +206,11 @@ impl Call {
         self.progress.as_ref()?.say(text)
     }
 
+    /// What its client may hear of it when it has its answer.
+    pub(super) fn further_progress(&self) -> Option<Progress> {
+        self.progress.as_ref().map(Progress::further)
+    }
+
     /// The request goes to its server anew.
     pub(super) fn begins_again(&self) {
         if let Some(progress) = &self.progress {

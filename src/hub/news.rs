@@ -15,7 +15,7 @@ use crate::{
     },
     limits,
     name::ServerId,
-    protocol::{Message, Refusal, Version, code::Code},
+    protocol::{Message, Method, Refusal, Version, code::Code},
     upstream::{News, NewsDesk, Question, Sharer, What, Whose},
 };
 
@@ -48,6 +48,15 @@ fn hear(hub: &Arc<Hub>, news: News) {
                 elicited(&sessions_of(hub, &server, &whose), &note);
             }
         }
+        What::Note(note) if note.method() == Method::TasksStatus => match whose {
+            Whose::Principal(principal) => hub.task_status(&server, &principal, &note),
+            Whose::Session(id) => {
+                if let Some(session) = hub.sessions.find(&id) {
+                    hub.task_status(&server, session.principal().id(), &note);
+                }
+            }
+            Whose::Everyone => {}
+        },
         What::Note(note) => tracing::debug!(%server, method = note.method().as_str(), "a notification that is passed on to nobody"),
         What::Question(question) => match session_of(hub, &whose) {
             Some(session) => ask(hub, &session, (&server, connection), question),

@@ -27,6 +27,12 @@ impl Progress {
         Self { token, told: Mutex::new(Told { most: f64::NEG_INFINITY, floor: f64::NEG_INFINITY }) }
     }
 
+    /// The same, for what is said when the request has its answer.
+    pub(super) fn further(&self) -> Self {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        Self { token: self.token.clone(), told: Mutex::new(Told { most: told.most, floor: told.floor }) }
+    }
+
     /// What a server says; `None` when the client knows of more already.
     pub(super) fn relay(&self, note: &Message) -> Option<Body> {
         if let Some(progress) = incoming::progress_of(note) {

@@ -30,6 +30,9 @@ use crate::{
 /// Most quiet requests of one connection at a time: two listens while they change, a log level, and a sign of life.
 pub(super) const QUIET_MAX: usize = 4;
 
+/// Answered calls of one connection whose progress goes on; of one more, nobody hears.
+const LINGERING_MAX: usize = 256;
+
 /// Calls given up that are told apart; of more of them, the last stands for the rest.
 const STRAYS_MAX: usize = 64;
 
@@ -45,6 +48,8 @@ pub(super) struct Calls {
     is_closed: bool,
     /// Callers' calls that were given up, and until when their server may still work on them and speak of it.
     strays: Vec<(WireId, Instant)>,
+    /// Answered calls of which the server may say more.
+    lingering: Vec<(WireId, Weak<Inbox>)>,
 }
 
 /// To whom a question goes.
@@ -89,6 +94,7 @@ impl Calls {
             hubs: 0,
             is_closed: false,
             strays: Vec::new(),
+            lingering: Vec::new(),
         }
     }
 
@@ -152,6 +158,12 @@ impl Calls {
         self.strays.retain(|(stray, _)| *stray != wire);
         let waiter = self.connection.handle_answer(wire)?;
         self.forget(waiter.wants);
+        if let Some(inbox) = waiter.inbox.as_ref().filter(|_| waiter.wants.lingers) {
+            self.lingering.retain(|(_, inbox)| inbox.strong_count() > 0);
+            if self.lingering.len() < LINGERING_MAX {
+                self.lingering.push((wire, Arc::downgrade(inbox)));
+            }
+        }
         Some(waiter)
     }
 
@@ -204,8 +216,10 @@ impl Calls {
 
     /// Renews the deadline; `Some` where the caller wants to hear of it.
     pub(super) fn progress(&mut self, wire: WireId, now: Instant) -> Option<Arc<Inbox>> {
-        let waiter = self.connection.handle_progress(wire, now.into_std())?;
-        waiter.inbox.clone().filter(|_| waiter.wants.progress)
+        match self.connection.handle_progress(wire, now.into_std()) {
+            Some(waiter) => waiter.inbox.clone().filter(|_| waiter.wants.progress),
+            None => self.lingering.iter().find(|(lingering, _)| *lingering == wire)?.1.upgrade(),
+        }
     }
 
     pub(super) fn inbox_of(&self, wire: WireId) -> Option<Arc<Inbox>> {

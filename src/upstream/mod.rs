@@ -42,7 +42,7 @@ mod waiter;
 mod wire;
 
 pub use error::UpstreamError;
-pub use exchange::{Event, Exchange};
+pub use exchange::{Event, Exchange, Lingering};
 pub use fleet::{Fleet, Learned, NewsDesk};
 pub use lease::{Lease, Opening, Sharer};
 pub use news::{News, What, Whose};

@@ -17,7 +17,7 @@ use crate::{
         task::Held,
     },
     protocol::{Era, Kind, Message, Method, RequestId, Version, capability::Profile, code::Reason},
-    upstream::{Event, Exchange, Lease, Server, UpstreamError},
+    upstream::{Event, Exchange, Lease, Lingering, Server, UpstreamError},
 };
 
 /// What is to become of a call. Most servers make no tasks.
@@ -38,12 +38,19 @@ pub(in crate::hub) fn plan(inbound: &Inbound, aim: &Aim, lease: &Lease, server: 
     })
 }
 
+/// Whether the server may go on to say of its progress what the client of the call can read.
+pub(in crate::hub) fn lingers(plan: Plan) -> bool {
+    plan == Plan::Relay
+}
+
 /// Of one call. Dropping it cancels a task that nobody will ask for.
 pub(in crate::hub) struct Tasking {
     plan: Plan,
     lease: Lease,
     /// What a stateless server is told of the caller.
     profile: Profile,
+    /// What the server says of its progress when the call has become a task of its client's.
+    lingering: Option<Lingering>,
     /// The task that the hub looks at.
     watched: Option<Watched>,
 }
@@ -75,8 +82,9 @@ pub(in crate::hub) enum Seen {
 
 impl Tasking {
     /// `None` for a call that stays a plain one.
-    pub(in crate::hub) fn new(plan: Plan, lease: &Lease, profile: Profile) -> Option<Box<Self>> {
-        (plan != Plan::Plain).then(|| Box::new(Self { plan, lease: lease.clone(), profile, watched: None }))
+    pub(in crate::hub) fn new(plan: Plan, lease: &Lease, profile: Profile, exchange: &Exchange) -> Option<Box<Self>> {
+        let lingering = || if lingers(plan) { exchange.lingering() } else { None };
+        (plan != Plan::Plain).then(|| Box::new(Self { plan, lease: lease.clone(), profile, lingering: lingering(), watched: None }))
     }
 
     /// The answer that says that the call has become a task, for a client that is told so.
@@ -91,10 +99,13 @@ impl Tasking {
         }
         let task = self.read(answer)?;
         let hub = kept.hub();
-        let whose = Whose::of(kept.inbound(), kept.server());
         let ttl = task.ttl_ms.map(Duration::from_millis);
-        let public = publish(hub, kept.server(), &task.id, &whose.principal, ttl);
+        let public = publish(hub, kept.server(), &task.id, kept.principal().id(), ttl);
+        let whose = Whose::of(kept.inbound(), kept.server(), &public);
         let held = Held::hold(hub, whose, &task.id, self.lease.clone(), ttl.unwrap_or(Duration::MAX));
+        if let (Some(lingering), Some(progress)) = (&self.lingering, call.further_progress()) {
+            held.tell_progress(hub, progress, lingering.clone());
+        }
         if self.plan == Plan::Start {
             listen(hub, &task.id, &held);
             return Some(Answer::ok(task::created(id, &task, &public)));
