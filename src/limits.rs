@@ -115,6 +115,8 @@ pub const PROGRESS_BYTES_MAX: usize = 64 << 10;
 pub const NOTE_BYTES_MAX: usize = 64 << 10;
 /// Notifications of one call that its caller has not read; of more the oldest are lost.
 pub const NOTES_QUEUED_MAX: usize = 64;
+/// Why a client cancels, for its server to read: a sentence or two. More is left out.
+pub const REASON_BYTES_MAX: usize = 1 << 10;
 /// Questions of one server without an answer, and answers it has not read; one more is refused.
 pub const SERVER_QUESTIONS_MAX: usize = 64;
 /// Between two signs to a server that its question still waits for an answer: common ones give up on it after a minute without.

@@ -213,6 +213,27 @@ async fn a_call_that_ends_while_nobody_waits_keeps_its_result_for_the_retry() {
 }
 
 #[tokio::test]
+async fn the_last_progress_that_came_while_nobody_waited_is_the_first_thing_that_the_retry_reads() {
+    let calls = Calls::new();
+    let hub = run(&calls, 1);
+    let caller = forms(&hub);
+    let file = calls.path("go");
+    let arguments = json!({"file": file});
+    let mut params = caller.params("s.ask_given_up", &arguments);
+    params["_meta"]["progressToken"] = "first".into();
+    let asked = asked(&caller.client.ask("tools/call", params).await.json());
+    std::fs::write(&file, "").unwrap();
+    // The one process is free when it has answered.
+    caller.is_free(0).await;
+    let mut again = caller.again("s.ask_given_up", &arguments, &asked.state, &json!({}));
+    again["_meta"]["progressToken"] = "second".into();
+    let told = caller.client.ask("tools/call", again).await.messages();
+    let progress = json!({"progressToken": "second", "progress": 1, "total": 2});
+    assert_eq!((told.len(), &told[0]["params"]), (2, &progress), "{told:?}");
+    assert_eq!(text(&told[1]), "given up");
+}
+
+#[tokio::test]
 async fn a_server_that_dies_while_nobody_waits_fails_the_retry_and_is_not_called_again() {
     let calls = Calls::new();
     let hub = run(&calls, 1);

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 use support::{Client, Hub, client, events, hub, server, talk};
 
@@ -236,6 +238,42 @@ async fn between_peers_of_2025_11_25_a_task_goes_on_under_the_hubs_id() {
     let plain = merged.ask("tools/call", json!({"name": "s.task_optional", "arguments": {}, "task": {}})).await.json();
     assert_eq!(plain["result"]["content"][0]["text"], "worked at once", "{plain}");
     assert_eq!(merged.ask("tasks/get", id).await.json()["error"]["code"], -32601);
+}
+
+#[tokio::test]
+async fn what_a_server_says_of_a_task_unasked_reaches_the_session_that_has_it() {
+    let hub = hub::new().server("s", server::child(HANDSHAKE).scope("user")).run();
+    let client = client::session_at(&hub, "/s/mcp", "2025-11-25").await;
+    let other = client::session_at(&hub, "/s/mcp", "2025-11-25").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("go");
+    let created = |client: Client, token: &'static str, file: PathBuf| async move {
+        let arguments = json!({"progress": 10, "later": 20, "file": file});
+        let params = json!({"name": "task_optional", "arguments": arguments, "task": {}, "_meta": {"progressToken": token}});
+        let messages = client.ask("tools/call", params).await.messages();
+        assert_eq!((messages.len(), &messages[0]["params"]["progress"]), (2, &json!(10)), "{messages:?}");
+        (messages[1]["result"]["task"]["taskId"].clone(), client)
+    };
+    let (task, client) = created(client, "p", file.clone()).await;
+    let (others, other) = created(other, "o", file.clone()).await;
+    std::fs::write(&file, "").unwrap();
+    for (client, token, task) in [(client, "p", task), (other, "o", others)] {
+        let mut stream = events::get(&hub, "/s/mcp", &client, None).await;
+        stream.primed().await;
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            let (message, _) = stream.message().await;
+            if !message["method"].as_str().unwrap().ends_with("/list_changed") {
+                told.push(message);
+            }
+        }
+        // They come from two places of the hub's.
+        told.sort_by_key(|message| message["method"].to_string());
+        let progress = json!({"progressToken": token, "progress": 20, "total": 100});
+        assert_eq!((&told[0]["method"], &told[0]["params"]), (&json!("notifications/progress"), &progress));
+        assert_eq!((&told[1]["method"], &told[1]["params"]["taskId"]), (&json!("notifications/tasks/status"), &task));
+        assert_eq!(client.ask("tasks/result", json!({"taskId": task})).await.json()["result"]["content"][0]["text"], "worked");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 use super::{
     HUB,
     content::{Publish, Reader, Shape, text_block},
-    json::{Object, elements, on_one_line, span_in, text_of},
+    json::{Object, elements, member_in, on_one_line, span_in, text_of},
     reissue::Needed,
     round,
     task::{self, Naming},
@@ -82,6 +82,11 @@ pub fn progress(note: &Message, token: &Bytes) -> Body {
     body.to_body()
 }
 
+/// How far a `notifications/progress` says that it has come.
+pub fn progress_of(note: &Message) -> Option<f64> {
+    Object::read(text_of(note, note.scan().params)?)?.get("progress")?.parse().ok()
+}
+
 /// `notifications/progress` of the hub's own, about what it does for the client meanwhile. `token`: the client's, raw JSON; `progress`
 /// rises from one to the next.
 pub fn own_progress(token: &Bytes, progress: u64, message: Option<&str>) -> Body {
@@ -138,21 +143,23 @@ pub fn listen_ended(id: &RequestId) -> Body {
 
 const SUBSCRIPTION_KEY: &str = r#""io.modelcontextprotocol/subscriptionId""#;
 
-/// Says which listen stream a notification belongs to.
+/// Says which listen stream a notification belongs to, if it belongs to one. The server's own stream means nothing to a client.
 pub(super) fn stamp(body: &mut Splice<'_>, note: &Message, subscription: Option<&RequestId>) {
-    let Some(id) = subscription else { return };
     let scan = note.scan();
+    let entries = text_of(note, scan.meta.object).and_then(Object::read);
+    let own = entries.as_ref().and_then(|meta| member_in(note, meta.field("io.modelcontextprotocol/subscriptionId")?));
+    let Some(id) = subscription else {
+        if let Some(own) = own {
+            body.delete(own);
+        }
+        return;
+    };
     let member = format!("{SUBSCRIPTION_KEY}:{id}");
     match (scan.meta.object, scan.params) {
-        (Some(meta), _) => {
-            // One of the server's own listen stream means nothing here.
-            let entries = text_of(note, Some(meta)).and_then(Object::read);
-            let own = entries.as_ref().and_then(|meta| meta.field("io.modelcontextprotocol/subscriptionId"));
-            match own.and_then(|field| span_in(note, field.value)) {
-                Some(value) => body.replace(value, id.token().clone()),
-                None => body.insert_first(meta, member),
-            }
-        }
+        (Some(meta), _) => match own {
+            Some(own) => body.replace(own.value, id.token().clone()),
+            None => body.insert_first(meta, member),
+        },
         (None, Some(params)) => body.insert_first(params, format!(r#""_meta":{{{member}}}"#)),
         (None, None) => {
             let start = note.bytes().len() - note.bytes().trim_ascii_start().len();

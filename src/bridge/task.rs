@@ -288,6 +288,13 @@ pub(super) fn rename(body: &mut Splice<'_>, message: &Message, naming: Naming<'_
     }
 }
 
+/// `notifications/tasks/status` for who knows the task by that id.
+pub fn status(note: &Message, id: &str) -> Body {
+    let mut body = Splice::new(note);
+    rename(&mut body, note, Naming::As(id));
+    body.to_body()
+}
+
 /// What decides about tasks in one `tools/call`.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {

@@ -204,5 +204,5 @@ impl Offers {
 
 /// What decides what a server may ask; the rest of a profile seldom changes what it lists.
 pub(super) const fn asked(profile: Profile) -> Profile {
-    profile.without(Profile::UI).without(Profile::TASKS)
+    profile.without(Profile::UI).without(Profile::TASKS).without(Profile::ROOTS_CHANGE)
 }

@@ -199,6 +199,7 @@ fn put(lease: &Lease, server: &Server, inbound: &Inbound, aim: &Aim, inputs: Inp
             && lease.profile().can_be_asked()
             && (round::may_ask(method) || method == Method::TasksResult),
         notes: level.is_some(),
+        lingers: task::lingers(plan) && message.scan().meta.progress_token.is_some(),
         waits: method == Method::TasksResult,
         method: method.as_str(),
         name: aim.name(),
@@ -218,7 +219,8 @@ fn put(lease: &Lease, server: &Server, inbound: &Inbound, aim: &Aim, inputs: Inp
             &Outgoing { name, uri, task_id, profile, level, task: task.as_deref(), inputs, span, ..Outgoing::new(wire, version) },
         )
     })?;
-    Ok(OnWire { exchange, version, talk: None, asker: None, task: Tasking::new(plan, lease, profile), is_again: false, rounds: 0 })
+    let task = Tasking::new(plan, lease, profile, &exchange);
+    Ok(OnWire { exchange, version, talk: None, asker: None, task, is_again: false, rounds: 0 })
 }
 
 /// Whose instance may be used. Stateless clients have no session, wherever they come from.

@@ -9,6 +9,7 @@ use super::{
     aim::{self, Found},
     call::{self, failed},
     crossing::OnWire,
+    progress::Progress,
     seal,
     task::Held,
 };
@@ -85,8 +86,8 @@ pub(super) struct Call {
     pub(super) client: Version,
     verb: Verb,
     aim: Aim,
-    /// The client's own progress token, raw JSON.
-    progress: Option<Bytes>,
+    /// Where the client wants to hear of it.
+    progress: Option<Progress>,
     /// From which level on it wants logs of this request.
     level: Option<Level>,
     /// Where URIs are published under other names than the server's, or have to be remembered.
@@ -161,7 +162,7 @@ impl Call {
             client: inbound.client,
             verb: Verb::of(message.method()),
             aim,
-            progress: token.map(|member| message.share(member.value)),
+            progress: token.map(|member| Progress::new(message.share(member.value))),
             level: inbound.level(),
             published: inbound.endpoint.publishes().map(published),
             identity: if inbound.endpoint.server.is_none() { Identity::Hub } else { Identity::Server },
@@ -182,9 +183,13 @@ impl Call {
     /// What the client reads of something that came before the answer.
     pub(super) fn notice(&self, event: &Event) -> Option<Body> {
         match event {
-            Event::Progress(note) => self.progress.as_ref().map(|token| incoming::progress(note, token)),
+            Event::Progress(note) => self.progress.as_ref()?.relay(note),
             Event::Note(note) => match note.method() {
-                Method::LogMessage => incoming::log(note, self.level?),
+                Method::LogMessage => match self.level {
+                    Some(level) => incoming::log(note, level),
+                    // Before `logging/setLevel` a server decides what it sends (MCP 2025-11-25, logging).
+                    None => (self.client.era() == Era::Handshake).then(|| incoming::notice(note, None)),
+                },
                 Method::ElicitationComplete if self.client == Version::V2025_11_25 => Some(incoming::notice(note, None)),
                 _ => None,
             },
@@ -196,9 +201,21 @@ impl Call {
         self.progress.is_some()
     }
 
-    /// Of the hub's own, if the client asked for progress: `progress` rises from one to the next.
-    pub(super) fn own_progress(&self, progress: u64, message: &str) -> Option<Body> {
-        self.progress.as_ref().map(|token| incoming::own_progress(token, progress, Some(message)))
+    /// Of the hub's own, if the client asked for progress.
+    pub(super) fn own_progress(&self, text: &str) -> Option<Body> {
+        self.progress.as_ref()?.say(text)
+    }
+
+    /// What its client may hear of it when it has its answer.
+    pub(super) fn further_progress(&self) -> Option<Progress> {
+        self.progress.as_ref().map(Progress::further)
+    }
+
+    /// The request goes to its server anew.
+    pub(super) fn begins_again(&self) {
+        if let Some(progress) = &self.progress {
+            progress.begin_again();
+        }
     }
 
     /// The last event as the client's answer.
@@ -337,6 +354,7 @@ impl Kept {
     pub(super) fn carried_on(self, call: &mut Call, mut on_wire: OnWire) -> OnWire {
         let aim = self.aim_now();
         call.aim = aim.clone();
+        call.begins_again();
         let Self { inbound, server, hub, .. } = self;
         call::prepare(&hub, inbound, aim, server, &mut on_wire, 0);
         on_wire

@@ -120,7 +120,7 @@ impl Conversation {
                     }
                 }
                 Happened::Server(event) => return Turn::Event(event),
-                Happened::Seen(Seen::Goes(progress, text)) => self.out.extend(call.own_progress(progress, &text)),
+                Happened::Seen(Seen::Goes(text)) => self.out.extend(call.own_progress(&text)),
                 Happened::Seen(Seen::Asks(answer)) => self.input_required(&answer, task, call, id),
                 Happened::Seen(Seen::Ended(event)) => self.end(Turn::Event(event)),
                 Happened::Seen(Seen::Late) => {
@@ -136,6 +136,7 @@ impl Conversation {
                 Happened::Reopened(Ok(on_wire)) => {
                     *exchange = on_wire.exchange;
                     *task = on_wire.task;
+                    call.begins_again();
                 }
                 Happened::Reopened(Err(refusal)) => self.end(Turn::Step(Step::Answer(call.refused(refusal, id)))),
             }
@@ -183,7 +184,7 @@ impl Conversation {
             Ok(read) => read.kind,
             Err(refusal) => return refuse(question, refusal),
         };
-        let Some(asked) = self.session.ask() else {
+        let Some(asked) = self.session.ask_for(question.progress()) else {
             return refuse(question, Refusal::new(Code::Internal, 200, "the client has too many questions open"));
         };
         let publish = self.kept.publisher();

@@ -155,6 +155,11 @@ impl Crossing {
             step = advance(&mut self.state, &self.id) => step,
             () = wait(cancelled) => Step::Cancelled,
         };
+        if let (Step::Cancelled, State::Carrying(_, on_wire)) = (&step, &mut self.state)
+            && let Some(reason) = self.cancel.as_ref().and_then(CallEntry::reason)
+        {
+            on_wire.exchange.cancel(&reason);
+        }
         if !matches!(step, Step::Notice(_)) {
             // Lets go of the permit, the exchange and the id at once, not when the door is done writing.
             self.state = State::Ended;

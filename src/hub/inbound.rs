@@ -100,7 +100,9 @@ impl Inbound {
             Some(session) => session.profile(),
             None => {
                 let declared = self.message.scan().meta.client_capabilities;
-                declared.map_or(Profile::BARE, |member| Profile::read(self.message.token(member.value)))
+                let profile = declared.map_or(Profile::BARE, |member| Profile::read(self.message.token(member.value)));
+                // There is no way to say it in this era.
+                profile.without(Profile::ROOTS_CHANGE)
             }
         })
     }

@@ -16,6 +16,7 @@ mod listen;
 mod news;
 mod pages;
 mod park;
+mod progress;
 mod resume;
 mod seal;
 pub mod session;
@@ -37,10 +38,10 @@ use crate::{
     access::Principal,
     bridge::seal::Sealer,
     catalog::{Catalog, Recents},
-    limits::Limits,
+    limits::{self, Limits},
     name::{ServerId, TenantId},
     observe::Bus,
-    protocol::{Era, Kind, Method, RequestId, Version},
+    protocol::{Era, Kind, Message, Method, RequestId, Version, capability::Profile},
     random::{State, bytes as random},
     upstream::Fleet,
 };
@@ -190,10 +191,27 @@ impl Hub {
 
     fn notification(&self, inbound: &Inbound) {
         let Some(session) = &inbound.session else { return };
-        if inbound.message.method() == Method::Cancelled
-            && let Some(id) = inbound.message.scan().request_id.and_then(|span| inbound.message.request_id_at(span))
-        {
-            session.cancel(&id);
+        let message = &inbound.message;
+        match message.method() {
+            Method::Cancelled => {
+                if let Some(id) = message.scan().request_id.and_then(|span| message.request_id_at(span)) {
+                    session.cancel(&id, reason(message));
+                }
+            }
+            Method::Progress => session.goes_on(message),
+            Method::RootsListChanged if session.profile().has(Profile::ROOTS_CHANGE) => self.fleet.roots_changed(session.id().as_str()),
+            _ => {}
         }
     }
+}
+
+/// Why a client cancels; longer than `limits::REASON_BYTES_MAX`, nobody reads it.
+fn reason(cancelled: &Message) -> Option<Box<str>> {
+    #[derive(serde::Deserialize)]
+    struct Params {
+        reason: Box<str>,
+    }
+    let params = cancelled.token(cancelled.scan().params?);
+    let params: Params = serde_json::from_slice(params).ok()?;
+    Some(params.reason).filter(|reason| reason.len() <= limits::REASON_BYTES_MAX)
 }

@@ -5,9 +5,10 @@ use std::sync::{Arc, Weak};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hub, Session, session::Asked as SessionAsked};
+use super::{Hub, Session, carried::publish, session::Asked as SessionAsked};
 use crate::{
     bridge::{
+        content::Publish,
         incoming,
         park::completed_elicitation,
         question::{self, Asked, Kind},
@@ -15,7 +16,7 @@ use crate::{
     limits,
     name::ServerId,
     protocol::{Message, Method, Refusal, Version, code::Code},
-    upstream::{News, NewsDesk, Question, What, Whose},
+    upstream::{News, NewsDesk, Question, Sharer, What, Whose},
 };
 
 impl Hub {
@@ -34,18 +35,29 @@ fn hear(hub: &Arc<Hub>, news: News) {
     let News { server, connection, whose, what } = news;
     match what {
         What::Updated(note) => hub.watches.updated(&server, &whose, &note),
-        What::Log(note) => match session_of(hub, &whose) {
-            Some(session) => log(&session, &note),
-            // Whose it is cannot be told.
-            None => tracing::debug!(%server, bytes = note.bytes().len(), "a log message of a server with several callers"),
-        },
-        What::Note(note) => {
-            if note.method() == Method::ElicitationComplete
-                && let Some(id) = completed_elicitation(&note)
-            {
+        What::Log(note) if whose == Whose::Everyone => {
+            tracing::debug!(%server, bytes = note.bytes().len(), "a log message of a server with several callers");
+        }
+        What::Log(note) => sessions_of(hub, &server, &whose).iter().for_each(|session| log(session, &note)),
+        What::Elicited { note, is_told } => {
+            if let Some(id) = completed_elicitation(&note) {
                 hub.pages.finish(id);
             }
+            // A server says this when the call that needed the page was refused and is over.
+            if !(is_told && matches!(whose, Whose::Session(_))) {
+                elicited(&sessions_of(hub, &server, &whose), &note);
+            }
         }
+        What::Note(note) if note.method() == Method::TasksStatus => match whose {
+            Whose::Principal(principal) => hub.task_status(&server, &principal, &note),
+            Whose::Session(id) => {
+                if let Some(session) = hub.sessions.find(&id) {
+                    hub.task_status(&server, session.principal().id(), &note);
+                }
+            }
+            Whose::Everyone => {}
+        },
+        What::Note(note) => tracing::debug!(%server, method = note.method().as_str(), "a notification that is passed on to nobody"),
         What::Question(question) => match session_of(hub, &whose) {
             Some(session) => ask(hub, &session, (&server, connection), question),
             None => refuse(question, "nobody can be asked now"),
@@ -65,6 +77,19 @@ fn session_of(hub: &Hub, whose: &Whose) -> Option<Arc<Session>> {
     }
 }
 
+/// The sessions whose connection it is: one, or as many of one principal as share it.
+fn sessions_of(hub: &Hub, server: &ServerId, whose: &Whose) -> Vec<Arc<Session>> {
+    let Whose::Principal(principal) = whose else { return session_of(hub, whose).into_iter().collect() };
+    let Some(upstream) = hub.fleet.server(server) else { return Vec::new() };
+    let mut sessions = hub.sessions.of(principal);
+    sessions.retain(|session| {
+        let (principal, profile) = (Arc::clone(principal), session.profile());
+        let sharer = Sharer { principal, session: Some(session.id().share()), profile };
+        session.endpoint().shows(server) && upstream.serves(whose, &sharer)
+    });
+    sessions
+}
+
 fn log(session: &Session, note: &Message) {
     // Before `logging/setLevel` a server decides what it sends.
     let body = match session.level() {
@@ -76,6 +101,13 @@ fn log(session: &Session, note: &Message) {
     }
 }
 
+/// Of the revisions that have sessions, only this one knows of pages.
+fn elicited(sessions: &[Arc<Session>], note: &Message) {
+    for session in sessions.iter().filter(|session| session.version() == Some(Version::V2025_11_25)) {
+        session.post(incoming::notice(note, None));
+    }
+}
+
 /// Servers ask for the roots right after the handshake, outside any call.
 fn ask(hub: &Arc<Hub>, session: &Arc<Session>, (server, connection): (&ServerId, u64), question: Question) {
     let Some(client) = session.client().cloned() else { return refuse(question, "nobody can be asked now") };
@@ -83,9 +115,14 @@ fn ask(hub: &Arc<Hub>, session: &Arc<Session>, (server, connection): (&ServerId,
         Ok(read) => read.kind,
         Err(refusal) => return question.answer(refusal.to_body().to_bytes()),
     };
-    let Some(asked) = session.ask() else { return refuse(question, "the client has too many questions open") };
+    let Some(asked) = session.ask_for(question.progress()) else { return refuse(question, "the client has too many questions open") };
     let revision = hub.catalog.offer(server).map_or(Version::LATEST_HANDSHAKE, |offer| offer.version);
-    let body = match question::forward(question.message(), asked.id(), (client.version, client.profile), revision, None) {
+    let publish = session.endpoint().publishes().map(|uris| {
+        let principal = session.principal().id();
+        move |uri: &str| publish(hub, principal, server, uri, uris)
+    });
+    let publish = publish.as_ref().map(|publish| publish as &Publish<'_>);
+    let body = match question::forward(question.message(), asked.id(), (client.version, client.profile), revision, publish) {
         Ok(body) => body,
         Err(refusal) => return question.answer(refusal.to_body().to_bytes()),
     };

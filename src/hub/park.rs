@@ -119,6 +119,7 @@ pub(super) fn park(parking: Parking) -> Waiter {
         exchange: on_wire.exchange,
         version: on_wire.version,
         questions: Vec::new(),
+        progress: None,
         visit: Some(Visit { responses: None, call, id, tell }),
         visits,
         task,
@@ -159,6 +160,8 @@ struct Task {
     version: Version,
     /// Open at the server.
     questions: Vec<Question>,
+    /// The last that the server said while nobody waited.
+    progress: Option<Event>,
     /// Who waits.
     visit: Option<Visit>,
     visits: mpsc::Receiver<Visit>,
@@ -279,14 +282,17 @@ impl Task {
                     self.end(event);
                 }
             }
-            Event::Progress(_) | Event::Note(_) => {
-                // Of what comes while nobody waits, nothing is kept.
-                if let Some(visit) = &self.visit
-                    && let Some(notice) = visit.call.notice(&event)
-                {
-                    let _ = visit.tell.send(Step::Notice(notice)).await;
-                }
-            }
+            Event::Progress(_) if self.visit.is_none() => self.progress = Some(event),
+            // Of the other notes that come while nobody waits, none is kept.
+            Event::Progress(_) | Event::Note(_) => self.notice(event).await,
+        }
+    }
+
+    async fn notice(&mut self, event: Event) {
+        if let Some(visit) = &mut self.visit
+            && let Some(notice) = visit.call.notice(&event)
+        {
+            let _ = visit.tell.send(Step::Notice(notice)).await;
         }
     }
 
@@ -312,6 +318,9 @@ impl Task {
                     let refusal = Refusal::new(Code::Internal, 200, "another retry of this request took its place");
                     let answer = older.call.refused(refusal, &older.id);
                     let _ = older.tell.send(Step::Answer(answer)).await;
+                }
+                if let Some(progress) = self.progress.take() {
+                    self.notice(progress).await;
                 }
             }
             Err(refusal) => {

@@ -71,7 +71,10 @@ impl Talk {
                 let opened = opening.await;
                 *resending = None;
                 match opened {
-                    Ok(on_wire) => (*exchange, *server, *task) = (on_wire.exchange, on_wire.version, on_wire.task),
+                    Ok(on_wire) => {
+                        (*exchange, *server, *task) = (on_wire.exchange, on_wire.version, on_wire.task);
+                        call.begins_again();
+                    }
                     Err(refusal) => return Turn::Step(Step::Answer(call.refused(refusal, id))),
                 }
             }
@@ -113,7 +116,7 @@ async fn next(exchange: &mut Exchange, task: &mut Option<Box<Tasking>>, kept: &K
             biased;
             event = exchange.next() => event,
             seen = watch(task) => match seen {
-                Seen::Goes(progress, text) => match call.own_progress(progress, &text) {
+                Seen::Goes(text) => match call.own_progress(&text) {
                     Some(notice) => return Turn::Step(Step::Notice(notice)),
                     None => continue,
                 },

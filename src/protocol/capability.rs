@@ -28,6 +28,8 @@ impl Profile {
     pub const UI: Self = Self(1 << 6);
     /// Understands the tasks of 2026-07-28.
     pub const TASKS: Self = Self(1 << 7);
+    /// Says when its roots change, which only handshake clients do.
+    pub const ROOTS_CHANGE: Self = Self(1 << 8);
 
     /// What can be asked of somebody.
     const QUESTIONS: Self = Self(Self::ROOTS.0 | Self::SAMPLING.0 | Self::FORM.0 | Self::URL.0);
@@ -41,7 +43,10 @@ impl Profile {
                 profile.0 |= ability.0;
             }
         };
-        add(declared.roots.is_some(), Self::ROOTS);
+        if let Some(roots) = members(declared.roots) {
+            add(true, Self::ROOTS);
+            add(roots.list_changed.is_some_and(|changes| changes.get() == "true"), Self::ROOTS_CHANGE);
+        }
         if let Some(sampling) = members(declared.sampling) {
             add(true, Self::SAMPLING);
             add(sampling.tools.is_some(), Self::SAMPLING_TOOLS);
@@ -61,7 +66,8 @@ impl Profile {
     pub fn declare(self, version: Version) -> String {
         let mut members: Vec<String> = Vec::new();
         if self.has(Self::ROOTS) {
-            members.push(r#""roots":{}"#.into());
+            let changes = self.has(Self::ROOTS_CHANGE) && version.era() == Era::Handshake;
+            members.push(if changes { r#""roots":{"listChanged":true}"# } else { r#""roots":{}"# }.into());
         }
         if self.has(Self::SAMPLING) {
             let details: Vec<_> = [(Self::SAMPLING_TOOLS, r#""tools":{}"#), (Self::SAMPLING_CONTEXT, r#""context":{}"#)]
@@ -197,6 +203,8 @@ struct Details<'a> {
     form: Option<&'a RawValue>,
     #[serde(borrow)]
     url: Option<&'a RawValue>,
+    #[serde(borrow, rename = "listChanged")]
+    list_changed: Option<&'a RawValue>,
 }
 
 #[cfg(test)]
@@ -219,6 +227,10 @@ mod tests {
             (r#"{"extensions":{"io.modelcontextprotocol/tasks":{},"own/x":{}}}"#, r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#),
         ] {
             assert_eq!(Profile::read(said.as_bytes()).declare(Version::STATELESS), declared, "{said}");
+        }
+        for (said, declared) in [("true", r#"{"roots":{"listChanged":true}}"#), ("false", r#"{"roots":{}}"#), ("1", r#"{"roots":{}}"#)] {
+            let profile = Profile::read(format!(r#"{{"roots":{{"listChanged":{said}}}}}"#).as_bytes());
+            assert_eq!(profile.declare(Version::LATEST_HANDSHAKE), declared, "{said}");
         }
         let tasks = Profile::BARE.with(Profile::TASKS);
         assert_eq!(tasks.declare(Version::LATEST_HANDSHAKE), "{}", "an extension of the stateless era only");

@@ -31,6 +31,9 @@ use crate::{
 /// Most quiet requests of one connection at a time: two listens while they change, a log level, and a sign of life.
 pub(super) const QUIET_MAX: usize = 4;
 
+/// Answered calls of one connection whose progress goes on; of one more, nobody hears.
+const LINGERING_MAX: usize = 256;
+
 #[derive(Debug)]
 pub(super) struct Calls {
     connection: Connection<Waiter>,
@@ -43,6 +46,8 @@ pub(super) struct Calls {
     is_closed: bool,
     /// Of callers.
     strays: Strays,
+    /// Answered calls of which the server may say more.
+    lingering: Vec<(WireId, Weak<Inbox>)>,
 }
 
 /// To whom a question goes.
@@ -87,6 +92,7 @@ impl Calls {
             hubs: 0,
             is_closed: false,
             strays: Strays::default(),
+            lingering: Vec::new(),
         }
     }
 
@@ -150,6 +156,12 @@ impl Calls {
         self.strays.end(wire);
         let waiter = self.connection.handle_answer(wire)?;
         self.forget(waiter.wants);
+        if let Some(inbox) = waiter.inbox.as_ref().filter(|_| waiter.wants.lingers) {
+            self.lingering.retain(|(_, inbox)| inbox.strong_count() > 0);
+            if self.lingering.len() < LINGERING_MAX {
+                self.lingering.push((wire, Arc::downgrade(inbox)));
+            }
+        }
         Some(waiter)
     }
 
@@ -212,8 +224,10 @@ impl Calls {
 
     /// Renews the deadline; `Some` where the caller wants to hear of it.
     pub(super) fn progress(&mut self, wire: WireId, now: Instant) -> Option<Arc<Inbox>> {
-        let waiter = self.connection.handle_progress(wire, now.into_std())?;
-        waiter.inbox.clone().filter(|_| waiter.wants.progress)
+        match self.connection.handle_progress(wire, now.into_std()) {
+            Some(waiter) => waiter.inbox.clone().filter(|_| waiter.wants.progress),
+            None => self.lingering.iter().find(|(lingering, _)| *lingering == wire)?.1.upgrade(),
+        }
     }
 
     pub(super) fn inbox_of(&self, wire: WireId) -> Option<Arc<Inbox>> {
@@ -232,10 +246,9 @@ impl Calls {
         self.connection.open_calls().find(|(_, waiter)| !waiter.wants.is_hubs)?.1.inbox.clone()
     }
 
-    /// Of every call that may be asked, whether its caller is still there or not.
-    pub(super) fn inboxes_asked(&self) -> Vec<Arc<Inbox>> {
-        let asked = self.connection.open_calls().filter(|(_, waiter)| waiter.wants.asks);
-        asked.filter_map(|(_, waiter)| waiter.inbox.clone()).collect()
+    /// Of the newest call that may be asked.
+    pub(super) fn newest_asked(&self) -> Option<Arc<Inbox>> {
+        self.connection.newest(Waiter::can_be_asked)?.1.inbox.clone()
     }
 
     fn find(&self, wire: WireId) -> Option<&Waiter> {

@@ -38,6 +38,21 @@ pub struct Exchange {
     held: Option<Use>,
 }
 
+/// What a server says of its progress when it has answered. A clone reads the same.
+#[derive(Clone, Debug)]
+pub struct Lingering(Arc<Inbox>);
+
+impl Lingering {
+    /// Not before the exchange has ended. Cancel-safe; pends for ever when nothing comes any more.
+    pub async fn progress(&self) -> Message {
+        loop {
+            if let Event::Progress(note) = self.0.next().await {
+                return note;
+            }
+        }
+    }
+}
+
 /// A slot taken on a link.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -54,6 +69,8 @@ pub(super) struct Wants {
     /// It may be asked.
     pub(super) asks: bool,
     pub(super) notes: bool,
+    /// Progress after the answer too, for as long as somebody reads it.
+    pub(super) lingers: bool,
     /// The hub's own: nobody's secret can be in what a server says of it.
     pub(super) is_hubs: bool,
     /// One of the hub's own that takes no place of a caller's: a `subscriptions/listen`, a log level.
@@ -61,7 +78,7 @@ pub(super) struct Wants {
 }
 
 impl Wants {
-    pub(super) const NOTHING: Self = Self { progress: false, asks: false, notes: false, is_hubs: false, is_quiet: false };
+    pub(super) const NOTHING: Self = Self { progress: false, asks: false, notes: false, lingers: false, is_hubs: false, is_quiet: false };
     pub(super) const HUBS: Self = Self { is_hubs: true, ..Self::NOTHING };
     pub(super) const QUIET: Self = Self { is_quiet: true, ..Self::HUBS };
 
@@ -102,6 +119,24 @@ impl Exchange {
         last
     }
 
+    /// The progress that follows the answer, of a call that was opened with `lingers`.
+    pub fn lingering(&self) -> Option<Lingering> {
+        self.opened.as_ref()?.inbox.clone().map(Lingering)
+    }
+
+    /// Cancels the call as dropping it does, and tells its server why. Nothing follows.
+    pub fn cancel(&mut self, reason: &str) {
+        self.give_up(Some(reason));
+    }
+
+    fn give_up(&mut self, reason: Option<&str>) {
+        if let Some(opened) = self.opened.take()
+            && self.last.is_none()
+        {
+            opened.link.cancel(opened.wire, reason);
+        }
+    }
+
     /// The caller has left, but the call goes on: its slot stays taken until the answer or the deadline, and the server is told
     /// nothing. It can be asked nothing any more.
     pub fn detach(mut self) {
@@ -119,10 +154,6 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(opened) = self.opened.take()
-            && self.last.is_none()
-        {
-            opened.link.cancel(opened.wire);
-        }
+        self.give_up(None);
     }
 }

@@ -169,6 +169,13 @@ impl Fleet {
         }
     }
 
+    /// A client's roots have changed: the servers that were told of them, and that they may change, are told.
+    pub fn roots_changed(&self, session: &str) {
+        for server in &self.order {
+            server.roots_changed(session);
+        }
+    }
+
     /// No new starts, then every child is stopped; returns when all processes are gone. Second call while running: kill at once.
     pub async fn shutdown(self: &Arc<Self>) {
         if self.commons.closing.is_cancelled() {

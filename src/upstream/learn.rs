@@ -135,7 +135,8 @@ impl Server {
                     server_info: greeting.server_info.clone(),
                     capabilities: greeting.capabilities.clone(),
                     instructions: greeting.instructions.clone(),
-                    profile: instance.profile,
+                    // Whether roots change decides nothing of what it lists.
+                    profile: instance.profile.without(Profile::ROOTS_CHANGE),
                     tools,
                     prompts,
                     resources,

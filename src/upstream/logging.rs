@@ -37,6 +37,11 @@ impl Server {
         }
     }
 
+    /// Whether this sharer's calls go to connections of that owner.
+    pub fn serves(&self, whose: &Whose, sharer: &Sharer) -> bool {
+        Key::new(&self.settings.pool, self.ready.load().is_stateless, sharer).whose == *whose
+    }
+
     /// An instance has got its owner.
     pub(super) fn apply_level(&self, slot: &Slot, instance: &Instance) {
         let level = slot.as_ref().and_then(|key| self.levels().get(key).copied());

@@ -35,6 +35,8 @@ pub enum What {
     Updated(Message),
     /// `notifications/message` that cannot be laid to one call.
     Log(Message),
+    /// `notifications/elicitation/complete`. `is_told`: a call of a caller's has it too, so that its session needs it no more.
+    Elicited { note: Message, is_told: bool },
     /// Any other notification but those of lists, which end in `Learned`.
     Note(Message),
     /// A request of the server while no call that could be asked is under way. Only for sessions (`Whose::Session`).
@@ -106,12 +108,10 @@ impl Outlet {
         }
     }
 
-    /// The work behind an elicitation by URL is done: of interest to whoever was asked (`inboxes`), who may have left since.
-    pub(super) fn elicited(&self, message: Message, inboxes: Vec<Arc<Inbox>>) {
-        for inbox in inboxes {
-            inbox.note(message.clone());
-        }
-        self.tell(What::Note(message));
+    /// The work behind an elicitation by URL is done. `inbox`: of a call whose caller may have opened the page.
+    pub(super) fn elicited(&self, note: Message, inbox: Option<Arc<Inbox>>) {
+        let is_told = inbox.map(|inbox| inbox.note(note.clone())).is_some();
+        self.tell(What::Elicited { note, is_told });
     }
 
     fn whose(&self) -> MutexGuard<'_, Option<(Whose, bool)>> {

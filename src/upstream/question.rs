@@ -3,10 +3,13 @@
 use std::{convert::Infallible, fmt};
 
 use bytes::Bytes;
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::{oneshot, watch},
+    time::sleep,
+};
 
 use crate::{
-    bridge::outgoing,
+    bridge::{incoming, outgoing},
     limits::QUESTION_PROGRESS,
     protocol::{Message, Refusal, RequestId, code::Code},
 };
@@ -18,6 +21,17 @@ const TOKEN_BYTES_MAX: usize = 1024;
 pub struct Question {
     message: Message,
     reply: Option<Reply>,
+    progress: Option<Progressing>,
+}
+
+/// Takes what whoever is asked says of their progress (`notifications/progress`); of what comes faster than it goes on, the last.
+#[derive(Clone)]
+pub struct Progressing(watch::Sender<Option<Message>>);
+
+impl Progressing {
+    pub fn say(&self, note: Message) {
+        self.0.send_replace(Some(note));
+    }
 }
 
 /// Takes the whole response, with the server's own id, without line end.
@@ -25,7 +39,17 @@ pub(super) type Reply = Box<dyn FnOnce(Bytes) + Send>;
 
 impl Question {
     pub(super) fn new(message: Message, reply: Reply) -> Self {
-        Self { message, reply: Some(reply) }
+        Self { message, reply: Some(reply), progress: None }
+    }
+
+    pub(super) fn with_progress(mut self, progress: Option<Progressing>) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// `None` when the server does not want to hear of it.
+    pub fn progress(&self) -> Option<&Progressing> {
+        self.progress.as_ref()
     }
 
     /// The server's request.
@@ -54,16 +78,38 @@ pub(super) fn progress_token(question: &Message) -> Option<String> {
 }
 
 /// Servers give up on their questions after a minute or so, but wait longer for one that makes progress: somebody is being asked.
-/// Ends with the question (`closed`).
-pub(super) async fn reassure(token: String, mut closed: oneshot::Receiver<Infallible>, say: impl Fn(Bytes)) {
-    for progress in 1.. {
-        tokio::select! {
-            biased;
-            _ = &mut closed => return,
-            () = sleep(QUESTION_PROGRESS) => say(outgoing::progress(&token, progress, "waiting for an answer")),
+/// What they say of it themselves goes to the server too. Ends with the question (`closed`).
+pub(super) fn reassure(
+    token: String,
+    mut closed: oneshot::Receiver<Infallible>,
+    say: impl Fn(Bytes),
+) -> (Progressing, impl Future<Output = ()>) {
+    let (progressing, mut said) = watch::channel(None);
+    let telling = async move {
+        let token = Bytes::from(token);
+        let mut last = 0.0;
+        loop {
+            let line = tokio::select! {
+                biased;
+                _ = &mut closed => return,
+                Ok(()) = said.changed() => said.borrow_and_update().as_ref().and_then(|note| {
+                    let progress = incoming::progress_of(note).filter(|progress| *progress > last && *progress < PROGRESS_MAX)?;
+                    last = progress;
+                    outgoing::relayed_progress(note, &token)
+                }),
+                () = sleep(QUESTION_PROGRESS) => {
+                    last = last.floor() + 1.0;
+                    Some(outgoing::progress(&String::from_utf8_lossy(&token), last as u64, "waiting for an answer"))
+                }
+            };
+            line.into_iter().for_each(&say);
         }
-    }
+    };
+    (Progressing(progressing), telling)
 }
+
+/// Well below what one step makes no difference to.
+const PROGRESS_MAX: f64 = (1_u64 << 52) as f64;
 
 impl Drop for Question {
     fn drop(&mut self) {

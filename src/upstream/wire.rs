@@ -94,11 +94,19 @@ impl Wire {
         }
     }
 
-    /// Gives a call up: its slot is free at once, and the server learns of it, once, unless the call was over already.
-    pub(super) fn cancel(&self, wire: WireId) {
+    /// A notification of the hub's. `false` when there was no room for it.
+    pub(super) fn tell(&self, line: Bytes) -> bool {
         match self {
-            Self::Pipe(link) => link.cancel(wire),
-            Self::Http(link) => link.cancel(wire),
+            Self::Pipe(link) => link.tell(line),
+            Self::Http(link) => link.tell(line),
+        }
+    }
+
+    /// Gives a call up: its slot is free at once, and the server learns of it, once, unless the call was over already.
+    pub(super) fn cancel(&self, wire: WireId, reason: Option<&str>) {
+        match self {
+            Self::Pipe(link) => link.cancel(wire, reason),
+            Self::Http(link) => link.cancel(wire, reason),
         }
     }
 

@@ -18,7 +18,11 @@ fn questions(tool: &str, arguments: &Value) -> Vec<Vec<Value>> {
     let text = |name: &str, default: &str| arguments[name].as_str().unwrap_or(default).to_owned();
     let form = |message: String| {
         let schema = json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]});
-        json!({"method": "elicitation/create", "params": {"message": message, "requestedSchema": schema}})
+        let mut form = json!({"method": "elicitation/create", "params": {"message": message, "requestedSchema": schema}});
+        if let Some(token) = arguments.get("token") {
+            form["params"]["_meta"] = json!({"progressToken": token});
+        }
+        form
     };
     match tool {
         "ask_url" => {
@@ -74,6 +78,7 @@ impl Server {
         if tool == "ask_given_up" {
             self.send_question(&questions(tool, arguments)[0][0]);
             await_file(arguments);
+            self.progress(meta, 1, 2);
             return self.answer_call(id, "given up", out);
         }
         let mut replies = Vec::new();
@@ -111,6 +116,9 @@ impl Server {
         let round = if round == 0 || is_answered { round } else { round - 1 };
         if is_answered {
             replies.extend((0..rounds[round - 1].len()).map(|n| answers[key(n)].clone()));
+        }
+        for step in params["arguments"]["progress"][round].as_array().into_iter().flatten() {
+            self.progress(&params["_meta"], step.as_u64().unwrap_or_default(), 10);
         }
         let Some(next) = rounds.get(round) else { return self.answer_call(id, &said(replies), out) };
         let asked: serde_json::Map<_, _> = next.iter().enumerate().map(|(n, question)| (key(n), question.clone())).collect();

@@ -39,15 +39,15 @@
 //! | `--prompts N`, `--resources N`, `--templates N` | 2, 2, 1 | under `full`: `prompt0`…, `file:///r0`…, `file:///t0/{name}`… |
 //! | `--no-subscribe 1`, `--no-templates 1`, `--no-listen 1` | | these methods do not exist |
 //!
-//! Tools of `full` (can be called in any mode): `ask_form {message}`, `ask_url {url, message}`, `ask_sampling {prompt}`, `ask_roots {message}` (with a form at once if there is one),
-//! `ask_two` (two forms at once), `ask_again` (two, one after the other), `ask_withdrawn` (takes its question back, then answers), `need_url`
+//! Tools of `full` (can be called in any mode): `ask_form {message, token}`, `ask_url {url, message}`, `ask_sampling {prompt}`, `ask_roots {message}` (with a form at once if there is one),
+//! `ask_two` (two forms at once), `ask_again {progress}` (two, one after the other; 2026-07-28: with a list of progress for each round), `ask_withdrawn` (takes its question back, then answers), `need_url`
 //! (`-32042` the first time; 2026-07-28: never), `ask_held {file}` (a form; progress with the reply, the answer when that file is there),
-//! `ask_given_up {file}` (a form; answers when that file is there, whatever was said), `ask_outside {method}` (answers, and asks when no call is open), `told` (waits for the
+//! `ask_given_up {file}` (a form; progress and the answer when that file is there, whatever was said), `ask_outside {method}` (answers, and asks when no call is open), `told` (waits for the
 //! reply to that), `elicited {id}` (says `notifications/elicitation/complete`), `log {level, data, count}`, `log_level`,
 //! `touch_resource {uri}`, `subscriptions`, `end_listens`, `declared` (what the client said it can do).
 //!
 //! Tools: `echo {text}`, `label {text}`, `slow {ms}`, `never`, `hold {file}` (answers when that file is there), `blob {bytes}`,
-//! `halves {file}` (progress, and more of it with the answer when that file is there), `progress {steps, ms}`, `cancellations`, `await {name, count}` (answers when that tool was called, or `cancelled` or the reply `accept`, `decline`, `cancel` came, so often),
+//! `halves {file}` (progress, and more of it with the answer when that file is there), `progress {steps, ms}`, `cancellations`, `await {name, count}` (answers when that tool was called, or `cancelled`, `cancelled: REASON`, `progress TOKEN NUMBER`, another notification or the reply `accept`, `decline`, `cancel` came, so often),
 //! `grow {by, kind}` (as many new tools, prompts or resources, and as many times `list_changed`, at once), `crash {status}`,
 //! `env`, `fork {}` (the pid of a sleeping grandchild), `pid`, `args`, `deaf` (reads no more after answering), `ask {method}` (asks the
 //! client, answers what it said), `answer {members}` (this text in place of a result), `say {text}` (a line as it is), `stderr {text}`, `fail` (a JSON-RPC error), `whoami`,
@@ -262,6 +262,9 @@ impl Server {
                 self.cancelled.lock().unwrap().insert(params["requestId"].to_string());
                 self.offer.cancelled(&params["requestId"].to_string());
                 self.count("cancelled");
+                if let Some(reason) = params["reason"].as_str() {
+                    self.count(&format!("cancelled: {reason}"));
+                }
             }
             (Some("notifications/initialized"), None) => {
                 if self.script.is("changes") {
@@ -273,7 +276,11 @@ impl Server {
                     *self.outside.lock().unwrap() = Some(self.question(&json!({"method": "roots/list"}), out));
                 }
             }
-            (Some(_), None) => {}
+            (Some("notifications/progress"), None) => {
+                let params: Value = serde_json::from_str(params).unwrap_or_default();
+                self.count(&format!("progress {} {}", params["progressToken"], params["progress"]));
+            }
+            (Some(method), None) => self.count(method),
             (None, Some(id)) => {
                 let reply = message.result.or(message.error).map_or("null", RawValue::get);
                 let id = id.get().parse().unwrap_or_default();

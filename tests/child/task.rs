@@ -1,6 +1,7 @@
 //! The mode `tasks`: calls that go on after their answer, in the way of either era.
 //!
-//! `task_required {file, ask, fail}`, `task_optional {…}`: a task that waits for that file, asks for a form (`ask: true`: says so by its
+//! `task_required {progress, file, later, ask, fail}`, `task_optional {…}`: a task that says so much of progress first, waits for that file, says
+//! more of progress and its status (`later`: how much), asks for a form (`ask: true`: says so by its
 //! status until it is answered) and ends with the text `worked`, or with the answer as JSON; with `fail: "tool"`, `"rpc"` or `"stale"` it fails.
 
 use std::{
@@ -84,15 +85,23 @@ impl Server {
         } else {
             created = json!({"task": created});
         }
+        if let Some(step) = params["arguments"]["progress"].as_u64() {
+            self.progress(&params["_meta"], step, 100);
+        }
         result(out, id, &created);
-        let (server, arguments) = (Arc::clone(self), params["arguments"].clone());
-        thread::spawn(move || server.run_task(&task, &arguments));
+        let (server, params) = (Arc::clone(self), params.clone());
+        thread::spawn(move || server.run_task(&task, &params["arguments"], &params["_meta"]));
         true
     }
 
-    fn run_task(&self, task: &str, arguments: &Value) {
+    fn run_task(&self, task: &str, arguments: &Value, meta: &Value) {
         if arguments["file"].is_string() {
             await_file(arguments);
+        }
+        if let Some(step) = arguments["later"].as_u64() {
+            self.progress(meta, step, 100);
+            let status = json!({"jsonrpc": "2.0", "method": "notifications/tasks/status", "params": self.describe_task(task, json!({}))});
+            self.write(format!("{status}\n").as_bytes());
         }
         let mut said = "worked".to_owned();
         if arguments["ask"] == true {

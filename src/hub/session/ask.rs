@@ -8,14 +8,22 @@ use super::Session;
 use crate::{
     limits,
     protocol::{Message, RequestId},
+    upstream::Progressing,
 };
 
 /// The questions of one session without an answer. Ids count from 1, or from where an earlier hub left off, and are never used again.
 #[derive(Default)]
 pub(super) struct Questions {
     last: u64,
-    open: Vec<(RequestId, oneshot::Sender<Message>)>,
+    open: Vec<Open>,
     closed: bool,
+}
+
+struct Open {
+    id: RequestId,
+    answer: oneshot::Sender<Message>,
+    /// Of a server that wants to hear of it.
+    progress: Option<Progressing>,
 }
 
 /// More than any hub gets to, and less than what numbers of JSON are exact for.
@@ -30,6 +38,11 @@ impl Session {
     /// Takes an id for a question; whoever asks writes the line and sends it: as a notice of the request it belongs to, or with
     /// `post_question`. `None` when the session has ended, or with `limits::SESSION_QUESTIONS_MAX` open.
     pub fn ask(self: &Arc<Self>) -> Option<Asked> {
+        self.ask_for(None)
+    }
+
+    /// The same for a server that is told what the client says of its progress.
+    pub(in crate::hub) fn ask_for(self: &Arc<Self>, progress: Option<&Progressing>) -> Option<Asked> {
         let mut questions = self.questions.lock().expect("no panic under this lock");
         if questions.closed || questions.open.len() >= limits::SESSION_QUESTIONS_MAX {
             return None;
@@ -37,7 +50,7 @@ impl Session {
         questions.last += 1;
         let id = RequestId::from_number(questions.last);
         let (answer, receiver) = oneshot::channel();
-        questions.open.push((id.clone(), answer));
+        questions.open.push(Open { id: id.clone(), answer, progress: progress.cloned() });
         drop(questions);
         Some(Asked { session: Arc::downgrade(self), id, receiver })
     }
@@ -46,10 +59,20 @@ impl Session {
     pub(in crate::hub) fn answered(&self, response: Message) -> bool {
         let Some(id) = response.id() else { return false };
         let mut questions = self.questions.lock().expect("no panic under this lock");
-        let Some(at) = questions.open.iter().position(|(open, _)| *open == id) else { return false };
-        let (_, answer) = questions.open.swap_remove(at);
+        let Some(at) = questions.open.iter().position(|open| open.id == id) else { return false };
+        let Open { answer, .. } = questions.open.swap_remove(at);
         drop(questions);
         answer.send(response).is_ok()
+    }
+
+    /// `notifications/progress` of the client: on a question, whose progress token is its id.
+    pub(in crate::hub) fn goes_on(&self, note: &Message) {
+        let Some(token) = note.scan().progress_token.filter(|_| note.bytes().len() <= limits::PROGRESS_BYTES_MAX) else { return };
+        let questions = self.questions.lock().expect("no panic under this lock");
+        let asked = questions.open.iter().find(|open| open.id.token() == note.token(token));
+        if let Some(progress) = asked.and_then(|open| open.progress.as_ref()) {
+            progress.say(note.clone());
+        }
     }
 
     pub(super) fn close_questions(&self) {
@@ -82,7 +105,7 @@ impl Asked {
 impl Drop for Asked {
     fn drop(&mut self) {
         if let Some(session) = self.session.upgrade() {
-            session.questions.lock().expect("no panic under this lock").open.retain(|(id, _)| *id != self.id);
+            session.questions.lock().expect("no panic under this lock").open.retain(|open| open.id != self.id);
         }
     }
 }

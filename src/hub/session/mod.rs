@@ -78,7 +78,7 @@ pub struct Session {
     /// 0 for none, else one more than the level.
     level: AtomicU8,
     /// Requests without an answer, by the client's id.
-    calls: Mutex<HashMap<RequestId, CancellationToken>>,
+    calls: Mutex<HashMap<RequestId, Entered>>,
     questions: Mutex<ask::Questions>,
     outbox: Mutex<mail::Outbox>,
     /// Resources it subscribed to, by the URIs it knows.
@@ -88,6 +88,12 @@ pub struct Session {
     last_used: AtomicU64,
     ended: CancellationToken,
     home: table::Home,
+}
+
+struct Entered {
+    token: CancellationToken,
+    /// Why the client cancelled it, if it did and said so.
+    reason: Option<Box<str>>,
 }
 
 impl Drop for Session {
@@ -201,8 +207,11 @@ impl Session {
     }
 
     /// Cancels the request with this id, if it has no answer yet. Unknown ids are ignored: the race is normal.
-    pub(super) fn cancel(&self, id: &RequestId) {
-        let token = self.calls.lock().expect("no panic under this lock").get(id).cloned();
+    pub(super) fn cancel(&self, id: &RequestId, reason: Option<Box<str>>) {
+        let token = self.calls.lock().expect("no panic under this lock").get_mut(id).map(|entered| {
+            entered.reason = reason;
+            entered.token.clone()
+        });
         if let Some(token) = token {
             token.cancel();
         }
@@ -213,7 +222,7 @@ impl Session {
         use std::collections::hash_map::Entry;
         let mut calls = self.calls.lock().expect("no panic under this lock");
         let Entry::Vacant(place) = calls.entry(id.clone()) else { return None };
-        let token = place.insert(CancellationToken::new()).clone();
+        let token = place.insert(Entered { token: CancellationToken::new(), reason: None }).token.clone();
         Some(CallEntry { session: Arc::clone(self), id: id.clone(), token })
     }
 
@@ -238,6 +247,11 @@ pub(super) struct CallEntry {
 impl CallEntry {
     pub(super) fn token(&self) -> &CancellationToken {
         &self.token
+    }
+
+    /// Why the client cancelled it: once.
+    pub(super) fn reason(&self) -> Option<Box<str>> {
+        self.session.calls.lock().expect("no panic under this lock").get_mut(&self.id)?.reason.take()
     }
 }
 

@@ -145,6 +145,13 @@ impl Sessions {
         self.table.all()
     }
 
+    /// The sessions of one principal that have begun, over HTTP and on pipes.
+    pub(in crate::hub) fn of(&self, principal: &str) -> Vec<Arc<Session>> {
+        let mut all = self.table.all();
+        all.retain(|session| **session.principal.id() == *principal && session.client().is_some());
+        all
+    }
+
     /// Ends a session; `false` where `get` finds none.
     pub fn end(&self, id: &str, principal: &Principal) -> bool {
         let ended = self.table.open.remove_if(id, |_, session| session.principal.id() == principal.id());

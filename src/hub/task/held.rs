@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,12 +19,13 @@ use tokio_util::sync::CancellationToken;
 use super::older::Asking;
 use crate::{
     access::{Principal, quota::surplus},
+    bridge::task,
     catalog::Uris,
-    hub::{Hub, Inbound, call::failed},
+    hub::{Hub, Inbound, Session, call::failed, progress::Progress},
     limits,
     name::ServerId,
-    protocol::{Refusal, capability::Profile, code::Reason},
-    upstream::{Lease, UpstreamError},
+    protocol::{Message, Refusal, capability::Profile, code::Reason},
+    upstream::{Lease, Lingering, UpstreamError},
 };
 
 /// All that are held.
@@ -60,15 +61,32 @@ pub(super) struct Whose {
     pub(super) profile: Profile,
     /// How they are told the server's URIs.
     pub(super) publishes: Option<Uris>,
+    /// The task, as they know it.
+    public: Box<str>,
+    /// Of a handshake client.
+    session: Option<Weak<Session>>,
 }
 
 impl Whose {
-    pub(super) fn of(inbound: &Inbound, server: &ServerId) -> Self {
+    pub(super) fn of(inbound: &Inbound, server: &ServerId, public: &str) -> Self {
         Self {
             server: server.clone(),
             principal: Arc::clone(&inbound.principal),
             profile: inbound.profile(),
             publishes: inbound.endpoint.publishes(),
+            public: public.into(),
+            session: inbound.handshaken().map(Arc::downgrade),
+        }
+    }
+}
+
+impl Hub {
+    /// What a server of the handshake era says of a task unasked, to the session of whoever has it (`notifications/tasks/status`,
+    /// MCP 2025-11-25, tasks).
+    pub(in crate::hub) fn task_status(&self, server: &ServerId, principal: &Arc<str>, note: &Message) {
+        let Some(held) = task::Task::read(note).and_then(|task| self.holds.get(server, principal, &task.id)) else { return };
+        if let Some(session) = held.whose.session.as_ref().and_then(Weak::upgrade) {
+            session.post(task::status(note, &held.whose.public));
         }
     }
 }
@@ -122,6 +140,26 @@ impl Held {
     /// It has ended: who has not read its result yet does so soon.
     pub(in crate::hub) fn end_soon(&self) {
         self.set(limits::TASK_KEPT_MIN);
+    }
+
+    /// The progress token of a call stays good for as long as the task lives that it has become (MCP 2025-11-25, tasks).
+    pub(super) fn tell_progress(&self, hub: &Hub, progress: Progress, lingering: Lingering) {
+        let Some(session) = self.whose.session.clone() else { return };
+        let (gone, stop) = (self.gone.clone(), hub.stop.clone());
+        hub.tasks.spawn(async move {
+            loop {
+                let note = tokio::select! {
+                    biased;
+                    () = gone.cancelled() => return,
+                    () = stop.cancelled() => return,
+                    note = lingering.progress() => note,
+                };
+                let Some(session) = session.upgrade() else { return };
+                if let Some(body) = progress.relay(&note) {
+                    session.post(body);
+                }
+            }
+        });
     }
 
     /// What to tell the caller; a connection that is gone is held no longer.

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 pub(super) use follow::{Follower, follow};
 pub(super) use held::{Held, Holds};
 use older::listen;
-pub(super) use tasking::{Seen, Tasking, plan};
+pub(super) use tasking::{Seen, Tasking, lingers, plan};
 
 use super::{
     Crossing, Hub, Inbound, Outcome,
@@ -171,7 +171,7 @@ impl Held {
         }
         let server = hub.fleet.server(&named.server).ok_or_else(unknown)?;
         let lease = server.lease(&sharer(inbound)).await.map_err(|error| failed(&error))?;
-        Ok(Self::hold(hub, held::Whose::of(inbound, &named.server), &named.id, lease, limits::TASK_KEPT))
+        Ok(Self::hold(hub, held::Whose::of(inbound, &named.server, &named.public), &named.id, lease, limits::TASK_KEPT))
     }
 }
 

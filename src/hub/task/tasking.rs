@@ -17,7 +17,7 @@ use crate::{
         task::Held,
     },
     protocol::{Era, Kind, Message, Method, RequestId, Version, capability::Profile, code::Reason},
-    upstream::{Event, Exchange, Lease, Server, UpstreamError},
+    upstream::{Event, Exchange, Lease, Lingering, Server, UpstreamError},
 };
 
 /// What is to become of a call. Most servers make no tasks.
@@ -38,12 +38,19 @@ pub(in crate::hub) fn plan(inbound: &Inbound, aim: &Aim, lease: &Lease, server: 
     })
 }
 
+/// Whether the server may go on to say of its progress what the client of the call can read.
+pub(in crate::hub) fn lingers(plan: Plan) -> bool {
+    plan == Plan::Relay
+}
+
 /// Of one call. Dropping it cancels a task that nobody will ask for.
 pub(in crate::hub) struct Tasking {
     plan: Plan,
     lease: Lease,
     /// What a stateless server is told of the caller.
     profile: Profile,
+    /// What the server says of its progress when the call has become a task of its client's.
+    lingering: Option<Lingering>,
     /// The task that the hub looks at.
     watched: Option<Watched>,
 }
@@ -58,14 +65,13 @@ struct Watched {
     /// Whether it waits for input, and what it needed so far.
     asks: bool,
     seen: Vec<String>,
-    looks: u64,
     until: Instant,
 }
 
 /// What a look at a task brings.
 pub(in crate::hub) enum Seen {
-    /// It goes on, and has something to tell: a number that rises, and a text.
-    Goes(u64, String),
+    /// It goes on, and has something to tell.
+    Goes(String),
     /// A stateless server's task asks for input, as an `input_required` result.
     Asks(Message),
     /// It has ended, or cannot be looked at: the answer of the call.
@@ -76,8 +82,9 @@ pub(in crate::hub) enum Seen {
 
 impl Tasking {
     /// `None` for a call that stays a plain one.
-    pub(in crate::hub) fn new(plan: Plan, lease: &Lease, profile: Profile) -> Option<Box<Self>> {
-        (plan != Plan::Plain).then(|| Box::new(Self { plan, lease: lease.clone(), profile, watched: None }))
+    pub(in crate::hub) fn new(plan: Plan, lease: &Lease, profile: Profile, exchange: &Exchange) -> Option<Box<Self>> {
+        let lingering = || if lingers(plan) { exchange.lingering() } else { None };
+        (plan != Plan::Plain).then(|| Box::new(Self { plan, lease: lease.clone(), profile, lingering: lingering(), watched: None }))
     }
 
     /// The answer that says that the call has become a task, for a client that is told so.
@@ -92,10 +99,13 @@ impl Tasking {
         }
         let task = self.read(answer)?;
         let hub = kept.hub();
-        let whose = Whose::of(kept.inbound(), kept.server());
         let ttl = task.ttl_ms.map(Duration::from_millis);
-        let public = publish(hub, kept.server(), &task.id, whose.principal.id(), ttl);
+        let public = publish(hub, kept.server(), &task.id, kept.principal().id(), ttl);
+        let whose = Whose::of(kept.inbound(), kept.server(), &public);
         let held = Held::hold(hub, whose, &task.id, self.lease.clone(), ttl.unwrap_or(Duration::MAX));
+        if let (Some(lingering), Some(progress)) = (&self.lingering, call.further_progress()) {
+            held.tell_progress(hub, progress, lingering.clone());
+        }
         if self.plan == Plan::Start {
             listen(hub, &task.id, &held);
             return Some(Answer::ok(task::created(id, &task, &public)));
@@ -142,7 +152,7 @@ impl Tasking {
         // Where the result is asked for, a look is only for who wants to hear of progress.
         let is_looked_at = self.plan == Plan::DeclareAndPoll || wants_progress;
         let due = if is_looked_at { now + task.poll() } else { until };
-        self.watched = Some(Watched { task, due, asking: None, asks: false, seen: Vec::new(), looks: 0, until });
+        self.watched = Some(Watched { task, due, asking: None, asks: false, seen: Vec::new(), until });
         if self.plan == Plan::Poll {
             // Answered when the task has ended, and meanwhile the way of what the server asks.
             let say = Say { profile: self.profile, asks: self.lease.profile().can_be_asked(), waits: false };
@@ -221,9 +231,8 @@ impl Watched {
         let news = Task::read(&got).and_then(|task| {
             let is_news = task.status != self.task.status || task.message != self.task.message;
             self.task = task;
-            self.looks += u64::from(is_news);
             let text = self.task.message.clone().unwrap_or_else(|| self.task.status.as_str().to_owned());
-            (is_news && !self.task.status.is_terminal()).then_some(Seen::Goes(self.looks, text))
+            (is_news && !self.task.status.is_terminal()).then_some(Seen::Goes(text))
         });
         asked.map(Seen::Asks).or(news)
     }

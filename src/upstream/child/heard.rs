@@ -13,7 +13,7 @@ use crate::{
     upstream::{
         Event, Question, UpstreamError, What,
         calls::Asking,
-        question::{progress_token, reassure},
+        question::{Progressing, progress_token, reassure},
     },
 };
 
@@ -54,8 +54,8 @@ impl Shared {
     }
 
     pub(super) fn handle_elicited(&self, message: Message) {
-        let inboxes = self.lock().calls.inboxes_asked();
-        self.outlet.elicited(message, inboxes);
+        let inbox = self.lock().calls.newest_asked();
+        self.outlet.elicited(message, inbox);
     }
 
     pub(super) fn handle_news(&self, what: What) {
@@ -81,24 +81,26 @@ impl Shared {
                 self.answer(&request);
             }
             Asking::Somebody { inbox, serial } => {
-                self.reassure(&id, serial, &request);
+                let progress = self.reassure(&id, serial, &request);
                 let shared = Arc::clone(self);
                 let question = Question::new(request, Box::new(move |response| shared.handle_reply(&id, serial, &response)));
-                self.outlet.ask(question, inbox);
+                self.outlet.ask(question.with_progress(progress), inbox);
             }
         }
     }
 
     /// For as long as the question is open, if its server can be told.
-    fn reassure(self: &Arc<Self>, id: &RequestId, serial: u64, request: &Message) {
-        let Some(token) = progress_token(request) else { return };
-        let Some(closed) = self.lock().calls.questions.closed(id, serial) else { return };
+    fn reassure(self: &Arc<Self>, id: &RequestId, serial: u64, request: &Message) -> Option<Progressing> {
+        let token = progress_token(request)?;
+        let closed = self.lock().calls.questions.closed(id, serial)?;
         let (shared, id) = (Arc::clone(self), id.clone());
-        self.tasks.spawn(reassure(token, closed, move |line| {
+        let (progress, telling) = reassure(token, closed, move |line| {
             if shared.lock().calls.questions.say(&id, serial, line) {
                 shared.to_write.notify_one();
             }
-        }));
+        });
+        self.tasks.spawn(telling);
+        Some(progress)
     }
 
     /// Somebody answered a question; too late if it was taken back.

@@ -169,10 +169,10 @@ impl Link {
     }
 
     /// Gives a call up: its slot is free at once, and the server is told, once, unless the call was over already.
-    pub(in crate::upstream) fn cancel(&self, wire: WireId) {
+    pub(in crate::upstream) fn cancel(&self, wire: WireId, reason: Option<&str>) {
         let mut core = self.0.lock();
         if core.calls.cancel(wire).is_some() {
-            self.0.tell_cancelled(&mut core, wire, None);
+            self.0.tell_cancelled(&mut core, wire, reason);
         }
     }
 
@@ -188,6 +188,11 @@ impl Link {
     /// `false` when there was no room for it.
     pub(in crate::upstream) fn notify(&self, line: Bytes) -> bool {
         self.0.push(&mut self.0.lock(), line)
+    }
+
+    /// The same, which leaves room for what matters more.
+    pub(in crate::upstream) fn tell(&self, line: Bytes) -> bool {
+        self.0.push_own(line)
     }
 
     pub(in crate::upstream) fn signs(&self) -> &Signs {

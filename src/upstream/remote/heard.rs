@@ -14,7 +14,7 @@ use crate::{
     upstream::{
         Event, Question, What,
         calls::Asking,
-        question::{progress_token, reassure},
+        question::{Progressing, progress_token, reassure},
     },
 };
 
@@ -67,8 +67,8 @@ impl Shared {
             }
             Method::ResourcesUpdated => self.dial.outlet.tell(What::Updated(message)),
             Method::ElicitationComplete => {
-                let inboxes = self.with_calls(|calls| calls.inboxes_asked());
-                self.dial.outlet.elicited(message, inboxes);
+                let inbox = self.with_calls(|calls| calls.newest_asked());
+                self.dial.outlet.elicited(message, inbox);
             }
             method => match wire.and_then(|wire| self.with_calls(|calls| calls.inbox_of(wire))) {
                 Some(inbox) => inbox.note(message),
@@ -106,23 +106,26 @@ impl Shared {
                 self.answer(&request);
             }
             Asking::Somebody { inbox, serial } => {
-                self.reassure(&id, serial, &request);
+                let progress = self.reassure(&id, serial, &request);
                 let shared = Arc::clone(self);
-                outlet.ask(Question::new(request, Box::new(move |response| shared.handle_reply(&id, serial, response))), inbox);
+                let question = Question::new(request, Box::new(move |response| shared.handle_reply(&id, serial, response)));
+                outlet.ask(question.with_progress(progress), inbox);
             }
         }
     }
 
     /// For as long as the question is open, if its server can be told.
-    fn reassure(self: &Arc<Self>, id: &RequestId, serial: u64, request: &Message) {
-        let Some(token) = progress_token(request) else { return };
-        let Some(closed) = self.with_calls(|calls| calls.questions.closed(id, serial)) else { return };
+    fn reassure(self: &Arc<Self>, id: &RequestId, serial: u64, request: &Message) -> Option<Progressing> {
+        let token = progress_token(request)?;
+        let closed = self.with_calls(|calls| calls.questions.closed(id, serial))?;
         let (shared, id) = (Arc::clone(self), id.clone());
-        self.tasks.spawn(reassure(token, closed, move |line| {
+        let (progress, telling) = reassure(token, closed, move |line| {
             if shared.with_calls(|calls| calls.questions.is_current(&id, serial)) {
                 shared.note(line);
             }
-        }));
+        });
+        self.tasks.spawn(telling);
+        Some(progress)
     }
 
     /// Somebody answered a question; too late if it was taken back.

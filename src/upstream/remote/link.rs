@@ -155,7 +155,7 @@ impl Link {
         shared.room.wait(has_room).await
     }
 
-    pub(in crate::upstream) fn cancel(&self, wire: WireId) {
+    pub(in crate::upstream) fn cancel(&self, wire: WireId, reason: Option<&str>) {
         let cancelled = {
             let mut core = self.0.lock();
             let cancelled = core.calls.cancel(wire);
@@ -163,7 +163,7 @@ impl Link {
             cancelled
         };
         if cancelled.is_some() {
-            self.0.tell_cancelled(wire, None);
+            self.0.tell_cancelled(wire, reason);
         }
     }
 
@@ -173,6 +173,11 @@ impl Link {
 
     pub(in crate::upstream) fn lost(&self) -> UpstreamError {
         Fault::Cut.told(self.0.dial.server())
+    }
+
+    /// A notification. `false` when there was no room for it.
+    pub(in crate::upstream) fn tell(&self, line: Bytes) -> bool {
+        self.0.note(line)
     }
 
     pub(in crate::upstream) fn signs(&self) -> &Signs {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use super::*;
@@ -361,15 +362,17 @@ async fn what_is_logged_of_a_call_given_up_is_not_the_next_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_an_elicitation_is_told_to_all_who_may_have_been_asked() {
+async fn the_end_of_an_elicitation_is_told_to_the_newest_call_that_may_be_asked_and_to_the_desk() {
     let (link, mut peer, mut news) = session_link(true);
-    let mut both = [open_wanting(&link, ASKED), open_wanting(&link, ASKED)];
+    let completed = json!({"jsonrpc": "2.0", "method": "notifications/elicitation/complete", "params": {"elicitationId": "e"}});
     let plain = open_wanting(&link, NOTED);
-    peer.say(json!({"jsonrpc": "2.0", "method": "notifications/elicitation/complete", "params": {"elicitationId": "e"}})).await;
-    for exchange in &mut both {
-        assert!(matches!(exchange.next().await, Event::Note(_)));
-    }
-    assert!(matches!(news.recv().await.unwrap().what, What::Note(_)));
+    peer.say(completed.clone()).await;
+    assert!(matches!(news.recv().await.unwrap().what, What::Elicited { is_told: false, .. }));
+    let (mut older, mut newest) = (open_wanting(&link, ASKED), open_wanting(&link, ASKED));
+    peer.say(completed).await;
+    assert!(matches!(news.recv().await.unwrap().what, What::Elicited { is_told: true, .. }));
+    assert!(matches!(newest.next().await, Event::Note(_)));
+    assert!(older.next().now_or_never().is_none(), "once is enough for the session whose calls both are");
     drop(plain);
 }
 
