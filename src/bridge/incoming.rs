@@ -10,7 +10,7 @@ use super::{
     json::{Object, elements, on_one_line, span_in, text_of},
     reissue::Needed,
     round,
-    task::{self, Naming},
+    task::{self, Known, Naming},
 };
 use crate::protocol::{
     Body, Era, Kind, Level, Message, Method, Refusal, RequestId, Span, Version,
@@ -73,12 +73,13 @@ pub fn answer(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
     carried.map_err(|refusal| refusal.with_id(Some(carry.id.clone())))
 }
 
-/// `notifications/progress` with the client's own token (raw JSON).
-pub fn progress(note: &Message, token: &Bytes) -> Body {
+/// `notifications/progress` with the client's own token (raw JSON), and the task that it belongs to as the client knows that.
+pub fn progress(note: &Message, token: &Bytes, tasks: &Known<'_>) -> Body {
     let mut body = Splice::new(note);
     if let Some(span) = note.scan().progress_token {
         body.replace(span, token.clone());
     }
+    task::rename_related(&mut body, note, tasks);
     body.to_body()
 }
 
@@ -91,11 +92,16 @@ pub fn own_progress(token: &Bytes, progress: u64, message: Option<&str>) -> Body
     Body::one(format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#).into())
 }
 
-/// `notifications/message` for who wants to read from that level on; `None` when it is below. What names no level is not passed on.
-pub fn log(note: &Message, from: Level) -> Option<Body> {
-    let params = Object::read(text_of(note, note.scan().params)?)?;
-    let level = Level::parse(&params.string("level")?)?;
-    (level >= from).then(|| Splice::new(note).to_body())
+/// `notifications/message` for who wants to read from that level on; `None` when it is below. What names no level is not passed on, but
+/// to who named none either. A task that it belongs to is told as the client knows it.
+pub fn log(note: &Message, from: Option<Level>, tasks: &Known<'_>) -> Option<Body> {
+    if let Some(from) = from {
+        let params = Object::read(text_of(note, note.scan().params)?)?;
+        Level::parse(&params.string("level")?).filter(|level| *level >= from)?;
+    }
+    let mut body = Splice::new(note);
+    task::rename_related(&mut body, note, tasks);
+    Some(body.to_body())
 }
 
 /// `notifications/resources/updated` under the URI that clients know; for a listen stream with its id.

@@ -182,14 +182,22 @@ impl Call {
     /// What the client reads of something that came before the answer.
     pub(super) fn notice(&self, event: &Event) -> Option<Body> {
         match event {
-            Event::Progress(note) => self.progress.as_ref().map(|token| incoming::progress(note, token)),
+            Event::Progress(note) => {
+                self.progress.as_ref().map(|token| incoming::progress(note, token, &|task| self.known_task(task)))
+            }
             Event::Note(note) => match note.method() {
-                Method::LogMessage => incoming::log(note, self.level?),
+                Method::LogMessage => incoming::log(note, Some(self.level?), &|task| self.known_task(task)),
                 Method::ElicitationComplete if self.client == Version::V2025_11_25 => Some(incoming::notice(note, None)),
                 _ => None,
             },
             _ => None,
         }
+    }
+
+    /// The task of the server that the request is about, as the client knows it.
+    pub(super) fn known_task(&self, id: &str) -> Option<String> {
+        let about = self.task.as_ref()?;
+        matches!(&self.aim, Aim::Task { id: own, .. } if own == id).then(|| about.id.to_string())
     }
 
     pub(super) fn wants_progress(&self) -> bool {
@@ -307,6 +315,11 @@ impl Kept {
     /// The result of `roots/list`, for a client that has no roots of its own.
     pub(super) fn roots(&self) -> Option<String> {
         roots_for(&self.server, self.profile).then(|| question::roots(&self.server.settings().roots))
+    }
+
+    /// A task of the server as the client knows it; none that it was not told of.
+    pub(super) fn known_task(&self, id: &str) -> Option<String> {
+        self.hub.holds.known(self.server(), self.inbound.principal.id(), id)
     }
 
     pub(super) fn publisher(&self) -> Option<Box<Publish<'_>>> {

@@ -35,7 +35,7 @@ fn hear(hub: &Arc<Hub>, news: News) {
     match what {
         What::Updated(note) => hub.watches.updated(&server, &whose, &note),
         What::Log(note) => match session_of(hub, &whose) {
-            Some(session) => log(&session, &note),
+            Some(session) => log(hub, &server, &session, &note),
             // Whose it is cannot be told.
             None => tracing::debug!(%server, bytes = note.bytes().len(), "a log message of a server with several callers"),
         },
@@ -65,12 +65,9 @@ fn session_of(hub: &Hub, whose: &Whose) -> Option<Arc<Session>> {
     }
 }
 
-fn log(session: &Session, note: &Message) {
+fn log(hub: &Hub, server: &ServerId, session: &Session, note: &Message) {
     // Before `logging/setLevel` a server decides what it sends.
-    let body = match session.level() {
-        Some(level) => incoming::log(note, level),
-        None => Some(incoming::notice(note, None)),
-    };
+    let body = incoming::log(note, session.level(), &|task| hub.holds.known(server, session.principal().id(), task));
     if let Some(body) = body {
         session.post(body);
     }
@@ -85,7 +82,8 @@ fn ask(hub: &Arc<Hub>, session: &Arc<Session>, (server, connection): (&ServerId,
     };
     let Some(asked) = session.ask() else { return refuse(question, "the client has too many questions open") };
     let revision = hub.catalog.offer(server).map_or(Version::LATEST_HANDSHAKE, |offer| offer.version);
-    let body = match question::forward(question.message(), asked.id(), (client.version, client.profile), revision, None) {
+    let tasks = |task: &str| hub.holds.known(server, session.principal().id(), task);
+    let body = match question::forward(question.message(), asked.id(), (client.version, client.profile), revision, None, &tasks) {
         Ok(body) => body,
         Err(refusal) => return question.answer(refusal.to_body().to_bytes()),
     };
@@ -128,7 +126,7 @@ impl Open {
             () = hub.stop.cancelled() => None,
         };
         let response = match said {
-            Some(said) => question::answer(&said, self.kind, &self.question.id(), self.revision),
+            Some(said) => question::answer(&said, self.kind, self.question.message(), self.revision),
             None => self.kind.closing(&self.question.id()),
         };
         self.question.answer(response);

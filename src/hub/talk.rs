@@ -31,6 +31,7 @@ use crate::{
         round::{self, InputRequired, Outcome},
         seal::What,
         shim::{Failure, Number, Shim, Step as Round},
+        task::Known,
     },
     limits,
     protocol::{
@@ -288,7 +289,12 @@ impl Conversation {
                 return end;
             }
             match self.happens(exchange, task).await {
-                Happened::Server(Event::Question(question)) => self.ask(question, server),
+                Happened::Server(Event::Question(question)) => {
+                    let is_hidden = task.as_ref().is_some_and(|task| task.naming().is_some());
+                    let kept = Arc::clone(&self.kept);
+                    let known = |task: &str| call.known_task(task).or_else(|| kept.known_task(task));
+                    self.ask(question, server, &|task| if is_hidden { None } else { known(task) });
+                }
                 Happened::Server(Event::Withdrawn(theirs)) => self.withdraw(&theirs),
                 Happened::Server(Event::Answer(answer))
                     if server.era() == Era::Stateless && Outcome::of(&answer) == Outcome::InputRequired =>
@@ -355,7 +361,7 @@ impl Conversation {
     }
 
     /// A handshake server asks a handshake client.
-    fn ask(&mut self, question: Question, server: Version) {
+    fn ask(&mut self, question: Question, server: Version, tasks: &Known<'_>) {
         let refuse = |question: Question, refusal: Refusal| {
             let response = refusal.with_id(Some(question.id())).to_body().to_bytes();
             question.answer(response);
@@ -369,7 +375,7 @@ impl Conversation {
         };
         let publish = self.kept.publisher();
         let client = (self.kept.client, self.kept.profile);
-        let forwarded = question::forward(question.message(), asked.id(), client, server, publish.as_deref());
+        let forwarded = question::forward(question.message(), asked.id(), client, server, publish.as_deref(), tasks);
         drop(publish);
         match forwarded {
             Ok(body) => {
@@ -410,7 +416,7 @@ impl Conversation {
         }
         match (from, said) {
             (From::Server(theirs, kind, _), Some(said)) => {
-                let response = question::answer(&said, kind, &theirs.id(), server);
+                let response = question::answer(&said, kind, theirs.message(), server);
                 theirs.answer(response);
             }
             (From::Server(theirs, kind, _), None) => {

@@ -229,7 +229,7 @@ fn progress_carries_the_token_as_the_client_wrote_it() {
     ] {
         let frame = |params: &str| format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#);
         let note = Message::parse(Bytes::from(frame(note))).expect("a message");
-        assert_eq!(progress(&note, &Bytes::from_static(token.as_bytes())).to_bytes(), frame(expected));
+        assert_eq!(progress(&note, &Bytes::from_static(token.as_bytes()), &|_| None).to_bytes(), frame(expected));
     }
 }
 
@@ -438,12 +438,29 @@ fn note(text: &str) -> Message {
 #[test]
 fn a_log_reaches_who_wants_to_read_from_its_level_on() {
     let warning = note(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"warning","data":{"x":1.0}}}"#);
-    for (from, is_read) in [(Level::Debug, true), (Level::Warning, true), (Level::Error, false)] {
-        let read = log(&warning, from).map(|body| body.to_bytes());
+    for (from, is_read) in [(None, true), (Some(Level::Debug), true), (Some(Level::Warning), true), (Some(Level::Error), false)] {
+        let read = log(&warning, from, &|_| None).map(|body| body.to_bytes());
         assert_eq!(read.as_ref(), is_read.then_some(warning.bytes()), "{from:?}");
     }
     let odd = note(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"loud","data":1}}"#);
-    assert!(log(&odd, Level::Debug).is_none());
+    assert!(log(&odd, Some(Level::Debug), &|_| None).is_none());
+}
+
+#[test]
+fn what_a_server_says_of_a_task_names_it_as_the_client_knows_it() {
+    let tasks = |id: &str| (id == "up").then(|| "tHUB".to_owned());
+    let frame = |method: &str, meta: &str| format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"progressToken":1{meta}}}}}"#);
+    for (before, after) in [
+        (r#","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"up"}}"#, r#","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"tHUB"}}"#),
+        (r#","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"other"},"x":1}"#, r#","_meta":{"x":1}"#),
+        (r#","_meta":{"io.modelcontextprotocol/related-task":7}"#, r#","_meta":{}"#),
+        (r#","_meta":{"x":"related-task"}"#, r#","_meta":{"x":"related-task"}"#),
+    ] {
+        let told = progress(&note(&frame("notifications/progress", before)), &Bytes::from_static(b"1"), &tasks);
+        assert_eq!(told.to_bytes(), frame("notifications/progress", after));
+        let told = log(&note(&frame("notifications/message", before)), None, &tasks).unwrap();
+        assert_eq!(told.to_bytes(), frame("notifications/message", after));
+    }
 }
 
 #[test]

@@ -40,6 +40,8 @@ type Key = (ServerId, Arc<str>, Box<str>);
 pub(in crate::hub) struct Held {
     pub(in crate::hub) lease: Lease,
     pub(super) whose: Whose,
+    /// The id by which they know it.
+    public: Box<str>,
     /// Of a handshake server's task that a stateless client has.
     pub(super) asking: Asking,
     /// How long after somebody asked for it.
@@ -77,6 +79,11 @@ impl Holds {
         self.tasks.get(&(server.clone(), Arc::clone(principal), id.into())).map(|held| Arc::clone(&held))
     }
 
+    /// A server's task as this principal knows it.
+    pub(in crate::hub) fn known(&self, server: &ServerId, principal: &Arc<str>, id: &str) -> Option<String> {
+        self.get(server, principal, id).map(|held| held.public.to_string())
+    }
+
     #[cfg(test)]
     pub(in crate::hub) fn len(&self) -> usize {
         self.tasks.len()
@@ -94,7 +101,8 @@ impl Holds {
 
 impl Held {
     /// From now on the task is found, until nobody has asked for it for so long.
-    pub(super) fn hold(hub: &Arc<Hub>, whose: Whose, id: &str, lease: Lease, lives: Duration) -> Arc<Self> {
+    /// `id` is the server's own, `public` that of its caller.
+    pub(super) fn hold(hub: &Arc<Hub>, whose: Whose, (id, public): (&str, &str), lease: Lease, lives: Duration) -> Arc<Self> {
         let holds = &hub.holds;
         holds.make_room(&whose.principal);
         let key = (whose.server.clone(), Arc::clone(&whose.principal), id.into());
@@ -103,6 +111,7 @@ impl Held {
             asking: Asking::new(whose.profile, lease.version()),
             lease,
             whose,
+            public: public.into(),
             lives,
             until: Mutex::new(Instant::now() + lives),
             changed: Notify::new(),

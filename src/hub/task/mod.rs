@@ -171,7 +171,7 @@ impl Held {
         }
         let server = hub.fleet.server(&named.server).ok_or_else(unknown)?;
         let lease = server.lease(&sharer(inbound)).await.map_err(|error| failed(&error))?;
-        Ok(Self::hold(hub, held::Whose::of(inbound, &named.server), &named.id, lease, limits::TASK_KEPT))
+        Ok(Self::hold(hub, held::Whose::of(inbound, &named.server), (&named.id, &named.public), lease, limits::TASK_KEPT))
     }
 }
 

@@ -95,7 +95,7 @@ impl Tasking {
         let whose = Whose::of(kept.inbound(), kept.server());
         let ttl = task.ttl_ms.map(Duration::from_millis);
         let public = publish(hub, kept.server(), &task.id, &whose.principal, ttl);
-        let held = Held::hold(hub, whose, &task.id, self.lease.clone(), ttl.unwrap_or(Duration::MAX));
+        let held = Held::hold(hub, whose, (&task.id, &public), self.lease.clone(), ttl.unwrap_or(Duration::MAX));
         if self.plan == Plan::Start {
             listen(hub, &task.id, &held);
             return Some(Answer::ok(task::created(id, &task, &public)));
