@@ -179,7 +179,14 @@ fn with_id<'a>(answer: &'a Message, id: &RequestId) -> Splice<'a> {
 fn result(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
     let mut body = with_id(answer, carry.id);
     match (carry.client.era(), carry.server.era()) {
-        (Era::Handshake, Era::Handshake) => content(&mut body, answer, carry, None),
+        (Era::Handshake, Era::Handshake) => {
+            // A client that knows no structured content reads it as text; for the others the server answered as they expect.
+            let is_older = carry.client < STRUCTURED && answer.scan().structured_content.is_some();
+            if is_older {
+                put_content(&mut body, answer, carry);
+            }
+            content(&mut body, answer, carry, if is_older { text_for(answer, carry) } else { None });
+        }
         (Era::Handshake, Era::Stateless) => {
             check_complete(answer, carry)?;
             take_envelope(&mut body, answer, carry);
@@ -222,10 +229,16 @@ fn take_envelope(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
             body.replace(span, [br#"{"result":"#, value, b"}"].concat());
         }
     }
+    put_content(body, answer, carry);
+    content(body, answer, carry, text_for(answer, carry));
+}
+
+/// `content` for a tool's result that has none.
+fn put_content(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
+    let scan = answer.scan();
     if let (true, None, Some(object)) = (carry.method == Method::ToolsCall, scan.content, scan.result) {
         body.insert_first(object, missing_content(answer));
     }
-    content(body, answer, carry, text_for(answer));
 }
 
 /// For a stateless client: the result says that it is complete, how long it holds where that is required, and who answers.
@@ -271,7 +284,7 @@ fn put_envelope(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
             body.replace(member.value, HUB);
         }
     }
-    content(body, answer, carry, text_for(answer));
+    content(body, answer, carry, text_for(answer, carry));
 }
 
 /// The member of `_meta` that says who answers.
@@ -314,9 +327,14 @@ fn missing_content(answer: &Message) -> String {
     format!(r#""content":[{}]"#, block.unwrap_or_default())
 }
 
-/// The text block that structured content needs which is no object, when no block of the result is text. Few tools have any.
-fn text_for(answer: &Message) -> Option<String> {
-    let structured = answer.scan().structured_content.map(|span| answer.token(span)).filter(|value| !value.starts_with(b"{"))?;
+/// Structured content came with this revision (MCP 2025-06-18, tools).
+const STRUCTURED: Version = Version::V2025_06_18;
+
+/// The text block that structured content needs when no block of the result is text: what is no object for every client, since not all
+/// take it, and an object for one that knows no structured content. Few tools have any.
+fn text_for(answer: &Message, carry: &Carry<'_>) -> Option<String> {
+    let is_needed = |value: &&[u8]| carry.client < STRUCTURED || !value.starts_with(b"{");
+    let structured = answer.scan().structured_content.map(|span| answer.token(span)).filter(is_needed)?;
     let blocks = elements(text_of(answer, answer.scan().content)?)?;
     let is_text = |block: &&str| Object::read(block).is_some_and(|block| block.string("type").as_deref() == Some("text"));
     (!blocks.iter().any(is_text)).then(|| text_block(&String::from_utf8_lossy(structured)))

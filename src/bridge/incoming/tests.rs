@@ -164,6 +164,29 @@ fn a_handshake_client_sees_nothing_of_the_stateless_envelope() {
 }
 
 #[test]
+fn a_client_that_knows_no_structured_content_reads_it_as_text() {
+    let text = r#""result":{"content":[{"type":"text","text":"{\"a\":1}"}],"structuredContent":{"a":1}}"#;
+    let image = r#""result":{"content":[{"type":"image"}],"structuredContent":{"a":1}}"#;
+    let told = r#""result":{"content":[{"type":"text","text":"t"}],"structuredContent":{"a":1}}"#;
+    for client in [Version::V2024_11_05, Version::V2025_03_26] {
+        for server in [Version::V2025_06_18, A, B] {
+            for (from, to) in [
+                (r#""result":{"content":[],"structuredContent":{"a":1}}"#, text),
+                (r#""result":{"structuredContent":{"a":1}}"#, text),
+                (image, r#""result":{"content":[{"type":"text","text":"{\"a\":1}"},{"type":"image"}],"structuredContent":{"a":1}}"#),
+                (told, told),
+            ] {
+                check(client, server, &[(from, to)]);
+            }
+        }
+    }
+    for client in [Version::V2025_06_18, A] {
+        check(client, A, &[(image, image), (r#""result":{"structuredContent":{"a":1}}"#, r#""result":{"structuredContent":{"a":1}}"#)]);
+        check(client, B, &[(image, image)]);
+    }
+}
+
+#[test]
 fn error_codes_mean_in_one_era_what_they_meant_in_the_other() {
     for code in ["-32602", "-32601", "-32603", "-32000", "-32019", "-1", "42"] {
         let error = format!(r#""error":{{"code":{code},"message":"no","data":{{"uri":"a:b"}}}}"#);
