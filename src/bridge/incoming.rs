@@ -259,11 +259,17 @@ fn put_envelope(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
         Some(_) => {}
     }
     if needs_hints(carry.method) {
-        if scan.ttl_ms.is_none() {
-            put(body, Bytes::from_static(br#""ttlMs":0"#));
+        // Of a handshake server these members could mean anything.
+        let is_known = carry.server.era() == Era::Stateless;
+        match scan.ttl_ms {
+            None => put(body, Bytes::from_static(br#""ttlMs":0"#)),
+            Some(member) if is_known && is_ttl(answer.token(member.value)) => {}
+            Some(member) => _ = body.replace(member.value, "0"),
         }
-        if scan.cache_scope.is_none() {
-            put(body, Bytes::from_static(br#""cacheScope":"private""#));
+        match scan.cache_scope {
+            None => put(body, Bytes::from_static(br#""cacheScope":"private""#)),
+            Some(member) if is_known && matches!(answer.string(member.value).as_deref(), Some("public" | "private")) => {}
+            Some(member) => _ = body.replace(member.value, r#""private""#),
         }
     }
     if carry.method == Method::ToolsCall && scan.content.is_none() && !is_task(answer, carry) {
@@ -307,6 +313,15 @@ fn needs_hints(method: Method<'_>) -> bool {
             | Method::ResourcesTemplatesList
             | Method::Discover
     )
+}
+
+/// Whether a raw JSON token is an integer from 0 on, however it is written (`1e3` is one); others count as 0 (MCP 2026-07-28, caching).
+fn is_ttl(token: &[u8]) -> bool {
+    token.iter().all(u8::is_ascii_digit)
+        || std::str::from_utf8(token)
+            .ok()
+            .and_then(|token| token.parse::<f64>().ok())
+            .is_some_and(|number| number.is_finite() && number.is_sign_positive() && number.fract() == 0.0)
 }
 
 fn is_task(answer: &Message, carry: &Carry<'_>) -> bool {

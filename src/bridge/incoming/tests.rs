@@ -333,6 +333,17 @@ fn a_read_result_says_how_long_it_holds() {
             ),
         ],
     );
+    let hints = |ttl: &str, scope: &str| format!(r#""result":{{"resultType":"complete","contents":[],"ttlMs":{ttl},"cacheScope":{scope}}}"#);
+    let told = |ttl: &str, scope: &str| hints(ttl, scope).replacen('{', "{META,", 1);
+    for (ttl, read) in [("0", "0"), ("5000", "5000"), ("1e3", "1e3"), ("5.0", "5.0"), ("-5", "0"), ("1.5", "0"), ("1e999", "0"), ("\"5\"", "0"), ("null", "0")] {
+        let (from, to) = (hints(ttl, r#""public""#), told(read, r#""public""#));
+        published(Method::ResourcesRead, B, B, &[(&from, &to)]);
+    }
+    for scope in [r#""x""#, "7", "null"] {
+        published(Method::ResourcesRead, B, B, &[(&hints("5", scope), &told("5", r#""private""#))]);
+    }
+    // A handshake server's own members of these names say nothing.
+    published(Method::ResourcesRead, B, A, &[(&hints("777", r#""public""#), &told("0", r#""private""#))]);
     published(
         Method::ResourcesRead,
         A,
