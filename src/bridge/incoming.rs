@@ -290,6 +290,9 @@ fn put_envelope(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
             body.replace(member.value, HUB);
         }
     }
+    if carry.method == Method::TasksGet {
+        return task_outcome(body, answer, carry);
+    }
     content(body, answer, carry, text_for(answer, carry));
 }
 
@@ -331,15 +334,18 @@ fn is_task(answer: &Message, carry: &Carry<'_>) -> bool {
 /// The `content` member for a result that has none: every revision requires it, and structured content is to be readable there too. So is
 /// what the servers of before 2024-11-05 called `toolResult`.
 fn missing_content(answer: &Message) -> String {
-    let block = match answer.scan().structured_content {
-        Some(span) => Some(text_block(&String::from_utf8_lossy(answer.token(span)))),
-        None => {
-            let result = text_of(answer, answer.scan().result).and_then(Object::read);
-            let old = result.as_ref().and_then(|result| Some((result.string("toolResult"), result.get("toolResult")?)));
-            old.map(|(text, raw)| text_block(text.as_deref().unwrap_or(raw)))
-        }
-    };
+    let old = || text_of(answer, answer.scan().result).and_then(Object::read).as_ref().and_then(old_result);
+    let block = content_block(text_of(answer, answer.scan().structured_content), old);
     format!(r#""content":[{}]"#, block.unwrap_or_default())
+}
+
+fn content_block(structured: Option<&str>, old: impl FnOnce() -> Option<String>) -> Option<String> {
+    structured.map(text_block).or_else(old)
+}
+
+fn old_result(result: &Object<'_>) -> Option<String> {
+    let raw = result.get("toolResult")?;
+    Some(text_block(result.string("toolResult").as_deref().unwrap_or(raw)))
 }
 
 /// Structured content came with this revision (MCP 2025-06-18, tools).
@@ -348,11 +354,18 @@ const STRUCTURED: Version = Version::V2025_06_18;
 /// The text block that structured content needs when no block of the result is text: what is no object for every client, since not all
 /// take it, and an object for one that knows no structured content. Few tools have any.
 fn text_for(answer: &Message, carry: &Carry<'_>) -> Option<String> {
-    let is_needed = |value: &&[u8]| carry.client < STRUCTURED || !value.starts_with(b"{");
-    let structured = answer.scan().structured_content.map(|span| answer.token(span)).filter(is_needed)?;
-    let blocks = elements(text_of(answer, answer.scan().content)?)?;
+    let scan = answer.scan();
+    // Most often an object, and large: then it is not even read.
+    scan.structured_content.filter(|span| carry.client < STRUCTURED || !answer.token(*span).starts_with(b"{"))?;
+    text_block_for(text_of(answer, scan.structured_content)?, text_of(answer, scan.content)?, carry)
+}
+
+fn text_block_for(structured: &str, content: &str, carry: &Carry<'_>) -> Option<String> {
+    if carry.client >= STRUCTURED && structured.starts_with('{') {
+        return None;
+    }
     let is_text = |block: &&str| Object::read(block).is_some_and(|block| block.string("type").as_deref() == Some("text"));
-    (!blocks.iter().any(is_text)).then(|| text_block(&String::from_utf8_lossy(structured)))
+    (!elements(content)?.iter().any(is_text)).then(|| text_block(structured))
 }
 
 /// Publishes URIs and writes out what the client's revision does not know; puts `first` before the other blocks of a tool's content.
@@ -371,7 +384,6 @@ fn content(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>, first: Op
         Method::ToolsCall | Method::TasksResult => (text_of(answer, answer.scan().content), Shape::Blocks),
         Method::PromptsGet => (result().and_then(|result| result.get("messages")), Shape::Messages),
         Method::ResourcesRead => (result().and_then(|result| result.get("contents")), Shape::Contents),
-        Method::TasksGet => (result().and_then(|task| task.object("result")?.get("content")), Shape::Blocks),
         _ => return,
     };
     for (token, with) in text.map(|text| reader.edits(text, shape)).unwrap_or_default() {
@@ -411,7 +423,7 @@ impl<'a> ErrorObject<'a> {
 
 /// Which errors may pass as they are, and what the others become (codes mean different things in the two eras).
 fn error(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
-    let (client, server, reads) = (carry.client, carry.server, carry.method == Method::ResourcesRead);
+    let (client, server) = (carry.client, carry.server);
     let relay = || Ok(with_id(answer, carry.id).to_body());
     let raw = answer.scan().error.map(|span| answer.token(span)).unwrap_or_default();
     let Ok(error) = serde_json::from_slice::<ErrorObject<'_>>(raw) else {
@@ -426,26 +438,111 @@ fn error(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
             Some(needed) => round::failed(carry.method, carry.id, Era::Handshake, &needed.to_text(), Some(wrap(raw))),
             None => Err(wrapped(&error, raw)),
         },
-        (Era::Stateless, Era::Handshake) if is(Code::ResourceNotFound) => Err(recoded(&error, Code::InvalidParams, carry)),
-        (Era::Stateless, Era::Handshake) if code::is_reserved(error.code) => Err(wrapped(&error, raw)),
-        // The hub spoke wrongly to that server; its caller did not.
-        (_, Era::Stateless) if is(Code::HeaderMismatch) || is(Code::UnsupportedVersion) => Err(wrapped(&error, raw)),
-        (Era::Stateless, Era::Stateless) if is(Code::MissingCapability) => Err(recoded(&error, Code::MissingCapability, carry)),
         (Era::Handshake, Era::Stateless) if is(Code::MissingCapability) => missing_capability(&error, carry),
-        // The stateless era has no code of its own for it.
-        (Era::Handshake, Era::Stateless) if is(Code::InvalidParams) && reads && error.has_uri() => {
-            Err(recoded(&error, Code::ResourceNotFound, carry))
-        }
-        _ => match (error.data, error.data(carry)) {
-            (Some(data), Some(Cow::Owned(published))) => {
+        _ => match told(&error, raw, carry) {
+            Told::AsItIs => relay(),
+            Told::Otherwise(refusal) => Err(refusal),
+            Told::WithData { data, published } => {
                 let mut body = with_id(answer, carry.id);
-                if let Some(span) = span_in(answer, data.get()) {
+                if let Some(span) = span_in(answer, data) {
                     body.replace(span, published);
                 }
                 Ok(body.to_body())
             }
-            _ => relay(),
         },
+    }
+}
+
+/// What an error becomes that stays one.
+enum Told<'a> {
+    AsItIs,
+    /// Only its data changes: that token of the message for this text.
+    WithData {
+        data: &'a str,
+        published: String,
+    },
+    /// Another takes its place; without id.
+    Otherwise(Refusal),
+}
+
+fn told<'a>(error: &ErrorObject<'a>, raw: &[u8], carry: &Carry<'_>) -> Told<'a> {
+    let is = |code: Code| error.code == code.number();
+    let refusal = match (carry.client.era(), carry.server.era()) {
+        (Era::Stateless, Era::Handshake) if is(Code::ResourceNotFound) => recoded(error, Code::InvalidParams, carry),
+        (Era::Stateless, Era::Handshake) if code::is_reserved(error.code) => wrapped(error, raw),
+        // The hub spoke wrongly to that server; its caller did not.
+        (_, Era::Stateless) if is(Code::HeaderMismatch) || is(Code::UnsupportedVersion) => wrapped(error, raw),
+        (Era::Stateless, Era::Stateless) if is(Code::MissingCapability) => recoded(error, Code::MissingCapability, carry),
+        // The stateless era has no code of its own for it.
+        (Era::Handshake, Era::Stateless) if is(Code::InvalidParams) && carry.method == Method::ResourcesRead && error.has_uri() => {
+            recoded(error, Code::ResourceNotFound, carry)
+        }
+        _ => {
+            return match (error.data, error.data(carry)) {
+                (Some(data), Some(Cow::Owned(published))) => Told::WithData { data: data.get(), published },
+                _ => Told::AsItIs,
+            };
+        }
+    };
+    Told::Otherwise(refusal)
+}
+
+/// What a stateless client's task has come to, as it stands in the task: the error of a call, a raw JSON object. `carry` is that of the
+/// call. `None`: it stays as it is.
+fn task_error(raw: &str, carry: &Carry<'_>) -> Option<String> {
+    let Ok(error) = serde_json::from_str::<ErrorObject<'_>>(raw) else {
+        return Some(bad_answer("The server ended the task with an error that is malformed").to_object());
+    };
+    match told(&error, raw.as_bytes(), carry) {
+        Told::AsItIs => None,
+        Told::WithData { published, .. } => Some(Object::read(raw)?.without(&["data"]).member("data", &published).finish()),
+        Told::Otherwise(refusal) => Some(refusal.to_object()),
+    }
+}
+
+/// The same, of a handshake server's answer to `tasks/result`.
+pub(super) fn settled_error(answer: &Message, carry: &Carry<'_>) -> String {
+    let raw = text_of(answer, answer.scan().error).unwrap_or("{}");
+    task_error(raw, carry).unwrap_or_else(|| on_one_line(raw.to_owned()))
+}
+
+/// The same of a tool's result: what `content` is to be, where it has to change, with its URIs published.
+pub(super) fn task_content<'a>(result: &Object<'a>, carry: &Carry<'_>) -> Option<Cow<'a, str>> {
+    let structured = result.field("structuredContent").map(|field| field.value);
+    let Some(content) = result.field("content").map(|field| field.value) else {
+        return Some(Cow::Owned(format!("[{}]", content_block(structured, || old_result(result)).unwrap_or_default())));
+    };
+    let published = Reader::new(Version::STATELESS, carry.publish).apply(content, Shape::Blocks);
+    let first = structured.and_then(|structured| text_block_for(structured, content, carry));
+    match (first, published) {
+        (Some(first), published) => {
+            let rest = published.get(1..).unwrap_or_default();
+            let comma = if rest.trim_start().starts_with(']') { "" } else { "," };
+            Some(Cow::Owned(format!("[{first}{comma}{rest}")))
+        }
+        (None, Cow::Borrowed(_)) => None,
+        (None, published) => Some(published),
+    }
+}
+
+/// What came of a stateless server's task, which stands in the answer to `tasks/get`.
+fn task_outcome(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
+    let Some(task) = text_of(answer, answer.scan().result).and_then(Object::read) else { return };
+    let carry = Carry { method: Method::ToolsCall, ..*carry };
+    if let Some(error) = task.get("error")
+        && let Some(span) = span_in(answer, error)
+        && let Some(told) = task_error(error, &carry)
+    {
+        body.replace(span, told);
+    }
+    let result = task.get("result").and_then(|token| Some((span_in(answer, token)?, Object::read(token)?)));
+    if let Some((object, result)) = result
+        && let Some(content) = task_content(&result, &carry)
+    {
+        match result.field("content").and_then(|field| span_in(answer, field.value)) {
+            Some(span) => body.replace(span, content.into_owned()),
+            None => body.insert_first(object, format!(r#""content":{content}"#)),
+        };
     }
 }
 

@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 
 use super::{
     HUB,
-    content::{Publish, Reader, Shape},
+    incoming::{self, Carry},
     json::{Object, Writer, member_in, text_of},
 };
 use crate::{
@@ -132,22 +132,22 @@ pub enum Detail {
 }
 
 impl Detail {
-    /// Of the answer to `tasks/result` (2025-11-25): what the call would have answered. A tool that failed has completed here.
-    pub fn settled(answer: &Message, task_id: &str, publish: Option<&Publish<'_>>) -> Self {
+    /// Of the answer to `tasks/result` (2025-11-25): what the call would have answered a stateless client, by `carry` of that call. A
+    /// tool that failed has completed here.
+    pub fn settled(answer: &Message, task_id: &str, carry: &Carry<'_>) -> Self {
         match answer.kind() {
-            Kind::Error => Self::Error(text_of(answer, answer.scan().error).unwrap_or("{}").to_owned()),
+            Kind::Error => Self::Error(incoming::settled_error(answer, carry)),
             _ => {
                 let Some(result) = text_of(answer, answer.scan().result).and_then(Object::read) else { return Self::Nothing };
-                let reader = Reader::new(Version::STATELESS, publish);
+                let content = incoming::task_content(&result, carry);
                 let wrapped = result.map(|field| match &*field.key {
-                    "content" => Some(reader.apply(field.value, Shape::Blocks)),
+                    "content" => Some(content.clone().unwrap_or(Cow::Borrowed(field.value))),
                     "_meta" => Some(related(field.value, task_id)),
                     "resultType" => None,
                     _ => Some(field.value.into()),
                 });
-                Self::Result(
-                    wrapped.maybe("content", result.field("content").is_none().then_some("[]")).text("resultType", "complete").finish(),
-                )
+                let missing = content.as_deref().filter(|_| result.field("content").is_none());
+                Self::Result(wrapped.maybe("content", missing).text("resultType", "complete").finish())
             }
         }
     }

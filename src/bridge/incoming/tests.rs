@@ -300,10 +300,24 @@ fn uris_are_published_in_the_results_of_every_method_that_has_them() {
         Method::TasksGet,
         B,
         B,
-        &[(
-            r#""result":{"resultType":"complete","taskId":"x","result":{"content":[{"type":"resource_link","uri":"a:1"}]}}"#,
-            r#""result":{META,"resultType":"complete","taskId":"x","result":{"content":[{"type":"resource_link","uri":"hub+s:a:1"}]}}"#,
-        )],
+        &[
+            (
+                r#""result":{"resultType":"complete","taskId":"x","result":{"content":[{"type":"resource_link","uri":"a:1"}]}}"#,
+                r#""result":{META,"resultType":"complete","taskId":"x","result":{"content":[{"type":"resource_link","uri":"hub+s:a:1"}]}}"#,
+            ),
+            (
+                r#""result":{"resultType":"complete","taskId":"x","result":{"structuredContent":[1]}}"#,
+                r#""result":{META,"resultType":"complete","taskId":"x","result":{"content":[{"type":"text","text":"[1]"}],"structuredContent":[1]}}"#,
+            ),
+            (
+                r#""result":{"resultType":"complete","taskId":"x","error":{"code":-32602,"message":"nf","data":{"uri":"a:1"}}}"#,
+                r#""result":{META,"resultType":"complete","taskId":"x","error":{"code":-32602,"message":"nf","data":{"uri":"hub+s:a:1"}}}"#,
+            ),
+            (
+                r#""result":{"resultType":"complete","taskId":"x","error":{"code":-32022,"message":"q"}}"#,
+                r#""result":{META,"resultType":"complete","taskId":"x","error":{"code":-32603,"message":"q","data":{"origin":"server","rpc":{"code":-32022,"message":"q"}}}}"#,
+            ),
+        ],
     );
 }
 
