@@ -14,6 +14,7 @@ use super::{
 };
 use crate::protocol::{
     Body, Era, Kind, Level, Message, Method, Refusal, RequestId, Span, Version,
+    capability::Profile,
     code::{self, Code, Reason},
     refusal::quoted,
     splice::Splice,
@@ -439,6 +440,12 @@ fn error(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
             None => Err(wrapped(&error, raw)),
         },
         (Era::Handshake, Era::Stateless) if is(Code::MissingCapability) => missing_capability(&error, carry),
+        // Who can open pages was asked to; this one did not say that it can.
+        (Era::Stateless, Era::Handshake)
+            if round::may_ask(carry.method) && let Some(Err(refusal)) = Needed::read(answer, 1).map(|needed| needed.check(Profile::BARE)) =>
+        {
+            Err(refusal)
+        }
         _ => match told(&error, raw, carry) {
             Told::AsItIs => relay(),
             Told::Otherwise(refusal) => Err(refusal),

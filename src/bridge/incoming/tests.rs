@@ -75,6 +75,20 @@ fn an_old_client_gets_no_code_it_cannot_know() {
 }
 
 #[test]
+fn a_stateless_client_that_opens_no_pages_is_told_what_it_lacks() {
+    let refused = r#""error":{"code":-32042,"message":"go","data":{"elicitations":[{"url":"https://a.example"}]}}"#;
+    let lacks = r#""error":{"code":-32021,"message":"the server needs its user to open an address first","data":{"requiredCapabilities":{"elicitation":{"url":{}}}}}"#;
+    for method in [Method::ToolsCall, Method::PromptsGet, Method::ResourcesRead] {
+        assert_eq!(of(refused, &|carry| carry.method = method, A), lacks);
+    }
+    // No result of it could have asked.
+    let complete = of(refused, &|carry| carry.method = Method::Complete, A);
+    assert!(complete.starts_with(r#""error":{"code":-32603,"message":"go""#), "{complete}");
+    let id = RequestId::from_number(1);
+    assert_eq!(super::answer(&answer(refused), &Carry::new(&id, B, A)).unwrap_err().status, 400);
+}
+
+#[test]
 fn a_stateless_client_gets_its_envelope_from_a_handshake_server() {
     check(
         B,
