@@ -137,6 +137,15 @@ pub fn own_notification(method: Method<'_>, params: &str, subscription: Option<&
     Body::one(on_one_line(format!(r#"{{"jsonrpc":"2.0","method":{method}{params}}}"#)).into())
 }
 
+/// The result of a `completion/complete` for which the server knows no completion.
+pub fn no_completion(id: &RequestId, client: Era) -> Body {
+    let envelope = match client {
+        Era::Handshake => String::new(),
+        Era::Stateless => format!(r#""resultType":"complete",{META},"#),
+    };
+    Body::one(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{{envelope}"completion":{{"values":[]}}}}}}"#).into())
+}
+
 /// The result that ends a listen stream (MCP 2026-07-28, subscriptions).
 pub fn listen_ended(id: &RequestId) -> Body {
     let meta = format!(r#"{{{SUBSCRIPTION_KEY}:{id},{SERVER_INFO}}}"#);

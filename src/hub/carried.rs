@@ -224,6 +224,8 @@ impl Call {
     /// The same of an answer that names a task, perhaps.
     pub(super) fn answer_naming(&self, event: Event, id: &RequestId, server: Version, task: Option<Naming<'_>>) -> Answer {
         match event {
+            // Here completion is offered for all servers, whichever of them can complete (those of 2024-11-05 do not say).
+            Event::Answer(answer) if self.completes_nothing(&answer) => Answer::ok(incoming::no_completion(id, self.client.era())),
             Event::Answer(answer) => {
                 let publish = |uri: &str| self.publish(uri);
                 let carry = Carry {
@@ -249,6 +251,11 @@ impl Call {
             Event::Failed(error) => self.refused(failed(&error), id),
             _ => unreachable!("only the last event ends a call"),
         }
+    }
+
+    /// Whether the server has no completion at all, where several servers are one.
+    fn completes_nothing(&self, answer: &Message) -> bool {
+        self.verb == Verb::Complete && self.identity == Identity::Hub && answer.error_code() == Some(Code::MethodNotFound.number())
     }
 
     fn unknown_status(&self) -> u16 {

@@ -573,6 +573,14 @@ fn notifications_of_a_listen_stream_name_it() {
 }
 
 #[test]
+fn nothing_is_completed_in_the_words_of_either_era() {
+    for (client, members) in [(Era::Handshake, String::new()), (Era::Stateless, format!(r#""resultType":"complete",{META},"#))] {
+        let told = String::from_utf8(no_completion(&RequestId::from_number(1), client).to_bytes().to_vec()).unwrap();
+        assert_eq!(told.replace(HUB, "HUB"), format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{{members}"completion":{{"values":[]}}}}}}"#));
+    }
+}
+
+#[test]
 fn the_hub_reports_progress_of_its_own() {
     assert_eq!(
         own_progress(&Bytes::from_static(br#""t\u0031""#), 2, Some("half")).to_bytes(),
