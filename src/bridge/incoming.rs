@@ -7,7 +7,7 @@
 use super::{
     HUB,
     content::{Publish, Reader, Shape, text_block},
-    json::{Object, elements, on_one_line, span_in, text_of},
+    json::{Object, Writer, elements, on_one_line, span_in, text_of},
     reissue::Needed,
     round,
     task::{self, Known, Naming},
@@ -36,6 +36,8 @@ pub struct Carry<'a> {
     pub method: Method<'a>,
     /// How the endpoint publishes URIs, if it does not leave them as they are.
     pub publish: Option<&'a Publish<'a>>,
+    /// The server's own URI of what was to be read.
+    pub uri: Option<&'a str>,
     /// The tool's `outputSchema` was wrapped for clients of the handshake era, since its root is no object: so is what it describes.
     pub wraps_output: bool,
     pub identity: Identity,
@@ -56,7 +58,7 @@ pub enum Identity {
 impl<'a> Carry<'a> {
     pub const fn new(id: &'a RequestId, client: Version, server: Version) -> Self {
         let method = Method::ToolsCall;
-        Self { id, client, server, method, publish: None, wraps_output: false, identity: Identity::Hub, task: None }
+        Self { id, client, server, method, publish: None, uri: None, wraps_output: false, identity: Identity::Hub, task: None }
     }
 }
 
@@ -484,11 +486,13 @@ enum Told<'a> {
 fn told<'a>(error: &ErrorObject<'a>, raw: &[u8], carry: &Carry<'_>) -> Told<'a> {
     let is = |code: Code| error.code == code.number();
     let refusal = match (carry.client.era(), carry.server.era()) {
-        (Era::Stateless, Era::Handshake) if is(Code::ResourceNotFound) => recoded(error, Code::InvalidParams, carry),
-        (Era::Stateless, Era::Handshake) if code::is_reserved(error.code) => wrapped(error, raw),
+        // A server of the stateless era should not know that code any more.
+        (Era::Stateless, _) if is(Code::ResourceNotFound) => not_found(error, carry),
         // The hub spoke wrongly to that server; its caller did not.
         (_, Era::Stateless) if is(Code::HeaderMismatch) || is(Code::UnsupportedVersion) => wrapped(error, raw),
         (Era::Stateless, Era::Stateless) if is(Code::MissingCapability) => recoded(error, Code::MissingCapability, carry),
+        // What that range means is for the specification to say; these codes it does not define, or not for this.
+        (Era::Stateless, _) if code::is_reserved(error.code) => wrapped(error, raw),
         // The stateless era has no code of its own for it.
         (Era::Handshake, Era::Stateless) if is(Code::InvalidParams) && carry.method == Method::ResourcesRead && error.has_uri() => {
             recoded(error, Code::ResourceNotFound, carry)
@@ -559,6 +563,21 @@ fn task_outcome(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
             Some(span) => body.replace(span, content.into_owned()),
             None => body.insert_first(object, format!(r#""content":{content}"#)),
         };
+    }
+}
+
+/// A resource that does not exist, as a stateless client is told: with its URI, whether the server named it or not (MCP 2026-07-28,
+/// resources).
+fn not_found(error: &ErrorObject<'_>, carry: &Carry<'_>) -> Refusal {
+    let refusal = recoded(error, Code::InvalidParams, carry);
+    let Some(uri) = carry.uri.filter(|_| carry.method == Method::ResourcesRead && !error.has_uri()) else { return refusal };
+    let published = carry.publish.and_then(|publish| publish(uri));
+    let uri = published.as_deref().unwrap_or(uri);
+    match error.data.map(|data| Object::read(data.get())) {
+        None => refusal.with_data(Writer::new().text("uri", uri).finish()),
+        Some(Some(data)) => refusal.with_data(data.without(&["uri"]).text("uri", uri).finish()),
+        // Something of its own, which stays.
+        Some(None) => refusal,
     }
 }
 

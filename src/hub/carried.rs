@@ -69,6 +69,13 @@ impl Aim {
         }
     }
 
+    fn uri(&self) -> Option<&str> {
+        match self {
+            Self::Resource { uri, .. } => Some(uri),
+            _ => None,
+        }
+    }
+
     /// The value that `Mcp-Name` repeats.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
@@ -231,6 +238,7 @@ impl Call {
                 let carry = Carry {
                     method: self.method(),
                     publish: self.published.is_some().then_some(&publish as &Publish<'_>),
+                    uri: self.aim.uri(),
                     wraps_output: matches!(&self.aim, Aim::Named(route) if route.wraps_output),
                     identity: self.identity,
                     task,

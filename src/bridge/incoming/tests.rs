@@ -249,6 +249,44 @@ fn error_codes_mean_in_one_era_what_they_meant_in_the_other() {
 }
 
 #[test]
+fn a_stateless_client_gets_no_code_that_its_era_does_not_define() {
+    let gone = r#""error":{"code":-32002,"message":"no","data":{"uri":"a:b"}}"#;
+    check(B, B, &[(gone, r#""error":{"code":-32602,"message":"no","data":{"uri":"a:b"}}"#)]);
+    check(A, B, &[(gone, gone)]);
+    for code in ["-32042", "-32050", "-32099"] {
+        let error = format!(r#""error":{{"code":{code},"message":"no"}}"#);
+        let wrapped =
+            format!(r#""error":{{"code":-32603,"message":"no","data":{{"origin":"server","rpc":{{"code":{code},"message":"no"}}}}}}"#);
+        check(B, B, &[(&error, &wrapped)]);
+        check(A, B, &[(&error, &error)]);
+    }
+}
+
+#[test]
+fn what_is_not_found_is_named_though_its_server_does_not() {
+    fn publish(uri: &str) -> Option<String> {
+        uri.starts_with("a:").then(|| format!("hub+s:{uri}"))
+    }
+    for server in [A, B] {
+        for (data, uri, told) in [
+            ("", "a:b", r#","data":{"uri":"hub+s:a:b"}"#),
+            ("", "b:c", r#","data":{"uri":"b:c"}"#),
+            (r#","data":{"x":1}"#, "a:b", r#","data":{"x":1,"uri":"hub+s:a:b"}"#),
+            (r#","data":{"uri":"a:d"}"#, "a:b", r#","data":{"uri":"hub+s:a:d"}"#),
+            (r#","data":"why""#, "a:b", r#","data":"why""#),
+        ] {
+            let with = |carry: &mut Carry<'_>| {
+                carry.method = Method::ResourcesRead;
+                carry.publish = Some(&publish);
+                carry.uri = Some(if uri == "a:b" { "a:b" } else { "b:c" });
+            };
+            let error = format!(r#""error":{{"code":-32002,"message":"no"{data}}}"#);
+            assert_eq!(of(&error, &with, server), format!(r#""error":{{"code":-32602,"message":"no"{told}}}"#));
+        }
+    }
+}
+
+#[test]
 fn errors_of_the_stateless_era_keep_their_status() {
     let id = RequestId::from_number(1);
     for (code, status) in [("-32021", Some(400)), ("-32022", Some(200)), ("-32602", None), ("-32601", None)] {
