@@ -240,6 +240,42 @@ async fn between_peers_of_2025_11_25_a_task_goes_on_under_the_hubs_id() {
     assert_eq!(merged.ask("tasks/get", id).await.json()["error"]["code"], -32601);
 }
 
+/// A session that answers forms.
+async fn asked(hub: &Hub) -> talk::Socket {
+    let mut socket = talk::open(hub, "/ws/mcp").await;
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "t", "version": "1"}});
+    socket.ask(&talk::request(0, "initialize", params)).await;
+    socket.say(&talk::notice("notifications/initialized", json!({}))).await;
+    socket
+}
+
+#[tokio::test]
+async fn a_question_names_its_task_as_its_client_knows_it() {
+    const RELATED: &str = "io.modelcontextprotocol/related-task";
+    let hub = one(HANDSHAKE);
+    let own = client::session_able(&hub, "/s/mcp", "2025-11-25", json!({"elicitation": {}})).await;
+    let call = json!({"name": "task_optional", "arguments": {"ask": true}, "task": {}});
+    let id = json!({"taskId": own.ask("tools/call", call).await.json()["result"]["task"]["taskId"]});
+    let mut result = events::post(&hub, "/s/mcp", &own, &json!("result"), "tasks/result", id.clone()).await;
+    result.primed().await;
+    let (question, _) = result.message().await;
+    assert_eq!(question["params"]["_meta"][RELATED], id, "{question}");
+    let reply = json!({"action": "decline", "_meta": {"own": 1, RELATED: id}});
+    assert_eq!(own.respond(&question["id"], reply).await.status, 202);
+    let (answer, _) = result.message().await;
+    let said: Value = serde_json::from_str(answer["result"]["content"][0]["text"].as_str().unwrap()).unwrap();
+    let theirs = json!({"own": 1, RELATED: {"taskId": "task-1"}});
+    assert_eq!(said["_meta"], theirs, "the server knows it by its own: {said}");
+
+    // Who asked for no task is told of none.
+    let mut merged = asked(&hub).await;
+    merged.say(&talk::request(1, "tools/call", json!({"name": "s.task_required", "arguments": {"ask": true}}))).await;
+    let question = merged.heard.pick(|message| message["method"] == "elicitation/create").await;
+    assert!(!question.to_string().contains("task"), "{question}");
+    merged.say(&json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "decline"}})).await;
+    assert!(merged.heard.answer(1).await["result"]["content"][0]["text"].as_str().unwrap().contains("decline"));
+}
+
 #[tokio::test]
 async fn what_a_server_says_of_a_task_unasked_reaches_the_session_that_has_it() {
     let hub = hub::new().server("s", server::child(HANDSHAKE).scope("user")).run();
@@ -280,11 +316,7 @@ async fn what_a_server_says_of_a_task_unasked_reaches_the_session_that_has_it() 
 async fn a_session_gets_what_a_stateless_servers_task_comes_to_where_that_is_bridged() {
     let bridged = server::child(STATELESS).with("bridge_tasks", true);
     let hub = hub::new().server("s", bridged).server("off", server::child(STATELESS)).run();
-    let mut socket = talk::open(&hub, "/ws/mcp").await;
-    let capabilities = json!({"elicitation": {}});
-    let params = json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": {"name": "t", "version": "1"}});
-    socket.ask(&talk::request(0, "initialize", params)).await;
-    socket.say(&talk::notice("notifications/initialized", json!({}))).await;
+    let mut socket = asked(&hub).await;
     let call = |id: u64, tool: &str, arguments: Value| talk::request(id, "tools/call", json!({"name": tool, "arguments": arguments}));
 
     let plain = socket.ask(&call(1, "s.task_required", json!({}))).await;

@@ -27,7 +27,8 @@ pub(super) fn question(kind: Kind, params: &str, client: Version) -> Result<Cow<
         Kind::Form if client < Version::V2025_06_18 => Err(Inexpressible { needs: Profile::FORM }),
         Kind::Form if client < Version::V2025_11_25 => form(params).ok_or(Inexpressible { needs: Profile::FORM }).map(Cow::Owned),
         Kind::Sampling if client < Version::V2025_11_25 => {
-            sampling(params, client).ok_or(Inexpressible { needs: Profile::SAMPLING_TOOLS }).map(Cow::Owned)
+            let needs = Profile::SAMPLING.with(Profile::SAMPLING_TOOLS);
+            sampling(params, client).ok_or(Inexpressible { needs }).map(Cow::Owned)
         }
         Kind::Url | Kind::Form | Kind::Sampling | Kind::Roots => Ok(Cow::Borrowed(params)),
     }

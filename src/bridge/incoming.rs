@@ -7,13 +7,14 @@
 use super::{
     HUB,
     content::{Publish, Reader, Shape, text_block},
-    json::{Object, elements, member_in, on_one_line, span_in, text_of},
+    json::{Object, Writer, elements, member_in, on_one_line, span_in, text_of},
     reissue::Needed,
     round,
-    task::{self, Naming},
+    task::{self, Known, Naming},
 };
 use crate::protocol::{
     Body, Era, Kind, Level, Message, Method, Refusal, RequestId, Span, Version,
+    capability::Profile,
     code::{self, Code, Reason},
     refusal::quoted,
     splice::Splice,
@@ -35,6 +36,8 @@ pub struct Carry<'a> {
     pub method: Method<'a>,
     /// How the endpoint publishes URIs, if it does not leave them as they are.
     pub publish: Option<&'a Publish<'a>>,
+    /// The server's own URI of what was to be read.
+    pub uri: Option<&'a str>,
     /// The tool's `outputSchema` was wrapped for clients of the handshake era, since its root is no object: so is what it describes.
     pub wraps_output: bool,
     pub identity: Identity,
@@ -55,7 +58,7 @@ pub enum Identity {
 impl<'a> Carry<'a> {
     pub const fn new(id: &'a RequestId, client: Version, server: Version) -> Self {
         let method = Method::ToolsCall;
-        Self { id, client, server, method, publish: None, wraps_output: false, identity: Identity::Hub, task: None }
+        Self { id, client, server, method, publish: None, uri: None, wraps_output: false, identity: Identity::Hub, task: None }
     }
 }
 
@@ -73,12 +76,13 @@ pub fn answer(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
     carried.map_err(|refusal| refusal.with_id(Some(carry.id.clone())))
 }
 
-/// `notifications/progress` with the client's own token (raw JSON).
-pub fn progress(note: &Message, token: &Bytes) -> Body {
+/// `notifications/progress` with the client's own token (raw JSON), and the task that it belongs to as the client knows that.
+pub fn progress(note: &Message, token: &Bytes, tasks: &Known<'_>) -> Body {
     let mut body = Splice::new(note);
     if let Some(span) = note.scan().progress_token {
         body.replace(span, token.clone());
     }
+    task::rename_related(&mut body, note, tasks);
     body.to_body()
 }
 
@@ -96,11 +100,16 @@ pub fn own_progress(token: &Bytes, progress: u64, message: Option<&str>) -> Body
     Body::one(format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#).into())
 }
 
-/// `notifications/message` for who wants to read from that level on; `None` when it is below. What names no level is not passed on.
-pub fn log(note: &Message, from: Level) -> Option<Body> {
-    let params = Object::read(text_of(note, note.scan().params)?)?;
-    let level = Level::parse(&params.string("level")?)?;
-    (level >= from).then(|| Splice::new(note).to_body())
+/// `notifications/message` for who wants to read from that level on; `None` when it is below. What names no level is not passed on, but
+/// to who named none either. A task that it belongs to is told as the client knows it.
+pub fn log(note: &Message, from: Option<Level>, tasks: &Known<'_>) -> Option<Body> {
+    if let Some(from) = from {
+        let params = Object::read(text_of(note, note.scan().params)?)?;
+        Level::parse(&params.string("level")?).filter(|level| *level >= from)?;
+    }
+    let mut body = Splice::new(note);
+    task::rename_related(&mut body, note, tasks);
+    Some(body.to_body())
 }
 
 /// `notifications/resources/updated` under the URI that clients know; for a listen stream with its id.
@@ -133,6 +142,15 @@ pub fn own_notification(method: Method<'_>, params: &str, subscription: Option<&
     };
     let method = quoted(method.as_str());
     Body::one(on_one_line(format!(r#"{{"jsonrpc":"2.0","method":{method}{params}}}"#)).into())
+}
+
+/// The result of a `completion/complete` for which the server knows no completion.
+pub fn no_completion(id: &RequestId, client: Era) -> Body {
+    let envelope = match client {
+        Era::Handshake => String::new(),
+        Era::Stateless => format!(r#""resultType":"complete",{META},"#),
+    };
+    Body::one(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{{envelope}"completion":{{"values":[]}}}}}}"#).into())
 }
 
 /// The result that ends a listen stream (MCP 2026-07-28, subscriptions).
@@ -180,7 +198,14 @@ fn with_id<'a>(answer: &'a Message, id: &RequestId) -> Splice<'a> {
 fn result(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
     let mut body = with_id(answer, carry.id);
     match (carry.client.era(), carry.server.era()) {
-        (Era::Handshake, Era::Handshake) => content(&mut body, answer, carry, None),
+        (Era::Handshake, Era::Handshake) => {
+            // A client that knows no structured content reads it as text; for the others the server answered as they expect.
+            let is_older = carry.client < STRUCTURED && answer.scan().structured_content.is_some();
+            if is_older {
+                put_content(&mut body, answer, carry);
+            }
+            content(&mut body, answer, carry, if is_older { text_for(answer, carry) } else { None });
+        }
         (Era::Handshake, Era::Stateless) => {
             check_complete(answer, carry)?;
             take_envelope(&mut body, answer, carry);
@@ -223,10 +248,16 @@ fn take_envelope(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
             body.replace(span, [br#"{"result":"#, value, b"}"].concat());
         }
     }
+    put_content(body, answer, carry);
+    content(body, answer, carry, text_for(answer, carry));
+}
+
+/// `content` for a tool's result that has none.
+fn put_content(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
+    let scan = answer.scan();
     if let (true, None, Some(object)) = (carry.method == Method::ToolsCall, scan.content, scan.result) {
         body.insert_first(object, missing_content(answer));
     }
-    content(body, answer, carry, text_for(answer));
 }
 
 /// For a stateless client: the result says that it is complete, how long it holds where that is required, and who answers.
@@ -247,11 +278,17 @@ fn put_envelope(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
         Some(_) => {}
     }
     if needs_hints(carry.method) {
-        if scan.ttl_ms.is_none() {
-            put(body, Bytes::from_static(br#""ttlMs":0"#));
+        // Of a handshake server these members could mean anything.
+        let is_known = carry.server.era() == Era::Stateless;
+        match scan.ttl_ms {
+            None => put(body, Bytes::from_static(br#""ttlMs":0"#)),
+            Some(member) if is_known && is_ttl(answer.token(member.value)) => {}
+            Some(member) => _ = body.replace(member.value, "0"),
         }
-        if scan.cache_scope.is_none() {
-            put(body, Bytes::from_static(br#""cacheScope":"private""#));
+        match scan.cache_scope {
+            None => put(body, Bytes::from_static(br#""cacheScope":"private""#)),
+            Some(member) if is_known && matches!(answer.string(member.value).as_deref(), Some("public" | "private")) => {}
+            Some(member) => _ = body.replace(member.value, r#""private""#),
         }
     }
     if carry.method == Method::ToolsCall && scan.content.is_none() && !is_task(answer, carry) {
@@ -272,7 +309,10 @@ fn put_envelope(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
             body.replace(member.value, HUB);
         }
     }
-    content(body, answer, carry, text_for(answer));
+    if carry.method == Method::TasksGet {
+        return task_outcome(body, answer, carry);
+    }
+    content(body, answer, carry, text_for(answer, carry));
 }
 
 /// The member of `_meta` that says who answers.
@@ -297,6 +337,15 @@ fn needs_hints(method: Method<'_>) -> bool {
     )
 }
 
+/// Whether a raw JSON token is an integer from 0 on, however it is written (`1e3` is one); others count as 0 (MCP 2026-07-28, caching).
+fn is_ttl(token: &[u8]) -> bool {
+    token.iter().all(u8::is_ascii_digit)
+        || std::str::from_utf8(token)
+            .ok()
+            .and_then(|token| token.parse::<f64>().ok())
+            .is_some_and(|number| number.is_finite() && number.is_sign_positive() && number.fract() == 0.0)
+}
+
 fn is_task(answer: &Message, carry: &Carry<'_>) -> bool {
     carry.task.is_some() && round::Outcome::of(answer) == round::Outcome::Task
 }
@@ -304,23 +353,38 @@ fn is_task(answer: &Message, carry: &Carry<'_>) -> bool {
 /// The `content` member for a result that has none: every revision requires it, and structured content is to be readable there too. So is
 /// what the servers of before 2024-11-05 called `toolResult`.
 fn missing_content(answer: &Message) -> String {
-    let block = match answer.scan().structured_content {
-        Some(span) => Some(text_block(&String::from_utf8_lossy(answer.token(span)))),
-        None => {
-            let result = text_of(answer, answer.scan().result).and_then(Object::read);
-            let old = result.as_ref().and_then(|result| Some((result.string("toolResult"), result.get("toolResult")?)));
-            old.map(|(text, raw)| text_block(text.as_deref().unwrap_or(raw)))
-        }
-    };
+    let old = || text_of(answer, answer.scan().result).and_then(Object::read).as_ref().and_then(old_result);
+    let block = content_block(text_of(answer, answer.scan().structured_content), old);
     format!(r#""content":[{}]"#, block.unwrap_or_default())
 }
 
-/// The text block that structured content needs which is no object, when no block of the result is text. Few tools have any.
-fn text_for(answer: &Message) -> Option<String> {
-    let structured = answer.scan().structured_content.map(|span| answer.token(span)).filter(|value| !value.starts_with(b"{"))?;
-    let blocks = elements(text_of(answer, answer.scan().content)?)?;
+fn content_block(structured: Option<&str>, old: impl FnOnce() -> Option<String>) -> Option<String> {
+    structured.map(text_block).or_else(old)
+}
+
+fn old_result(result: &Object<'_>) -> Option<String> {
+    let raw = result.get("toolResult")?;
+    Some(text_block(result.string("toolResult").as_deref().unwrap_or(raw)))
+}
+
+/// Structured content came with this revision (MCP 2025-06-18, tools).
+const STRUCTURED: Version = Version::V2025_06_18;
+
+/// The text block that structured content needs when no block of the result is text: what is no object for every client, since not all
+/// take it, and an object for one that knows no structured content. Few tools have any.
+fn text_for(answer: &Message, carry: &Carry<'_>) -> Option<String> {
+    let scan = answer.scan();
+    // Most often an object, and large: then it is not even read.
+    scan.structured_content.filter(|span| carry.client < STRUCTURED || !answer.token(*span).starts_with(b"{"))?;
+    text_block_for(text_of(answer, scan.structured_content)?, text_of(answer, scan.content)?, carry)
+}
+
+fn text_block_for(structured: &str, content: &str, carry: &Carry<'_>) -> Option<String> {
+    if carry.client >= STRUCTURED && structured.starts_with('{') {
+        return None;
+    }
     let is_text = |block: &&str| Object::read(block).is_some_and(|block| block.string("type").as_deref() == Some("text"));
-    (!blocks.iter().any(is_text)).then(|| text_block(&String::from_utf8_lossy(structured)))
+    (!elements(content)?.iter().any(is_text)).then(|| text_block(structured))
 }
 
 /// Publishes URIs and writes out what the client's revision does not know; puts `first` before the other blocks of a tool's content.
@@ -339,7 +403,6 @@ fn content(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>, first: Op
         Method::ToolsCall | Method::TasksResult => (text_of(answer, answer.scan().content), Shape::Blocks),
         Method::PromptsGet => (result().and_then(|result| result.get("messages")), Shape::Messages),
         Method::ResourcesRead => (result().and_then(|result| result.get("contents")), Shape::Contents),
-        Method::TasksGet => (result().and_then(|task| task.object("result")?.get("content")), Shape::Blocks),
         _ => return,
     };
     for (token, with) in text.map(|text| reader.edits(text, shape)).unwrap_or_default() {
@@ -379,7 +442,7 @@ impl<'a> ErrorObject<'a> {
 
 /// Which errors may pass as they are, and what the others become (codes mean different things in the two eras).
 fn error(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
-    let (client, server, reads) = (carry.client, carry.server, carry.method == Method::ResourcesRead);
+    let (client, server) = (carry.client, carry.server);
     let relay = || Ok(with_id(answer, carry.id).to_body());
     let raw = answer.scan().error.map(|span| answer.token(span)).unwrap_or_default();
     let Ok(error) = serde_json::from_slice::<ErrorObject<'_>>(raw) else {
@@ -394,26 +457,134 @@ fn error(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
             Some(needed) => round::failed(carry.method, carry.id, Era::Handshake, &needed.to_text(), Some(wrap(raw))),
             None => Err(wrapped(&error, raw)),
         },
-        (Era::Stateless, Era::Handshake) if is(Code::ResourceNotFound) => Err(recoded(&error, Code::InvalidParams, carry)),
-        (Era::Stateless, Era::Handshake) if code::is_reserved(error.code) => Err(wrapped(&error, raw)),
-        // The hub spoke wrongly to that server; its caller did not.
-        (_, Era::Stateless) if is(Code::HeaderMismatch) || is(Code::UnsupportedVersion) => Err(wrapped(&error, raw)),
-        (Era::Stateless, Era::Stateless) if is(Code::MissingCapability) => Err(recoded(&error, Code::MissingCapability, carry)),
         (Era::Handshake, Era::Stateless) if is(Code::MissingCapability) => missing_capability(&error, carry),
-        // The stateless era has no code of its own for it.
-        (Era::Handshake, Era::Stateless) if is(Code::InvalidParams) && reads && error.has_uri() => {
-            Err(recoded(&error, Code::ResourceNotFound, carry))
+        // Who can open pages was asked to; this one did not say that it can.
+        (Era::Stateless, Era::Handshake)
+            if round::may_ask(carry.method) && let Some(Err(refusal)) = Needed::read(answer, 1).map(|needed| needed.check(Profile::BARE)) =>
+        {
+            Err(refusal)
         }
-        _ => match (error.data, error.data(carry)) {
-            (Some(data), Some(Cow::Owned(published))) => {
+        _ => match told(&error, raw, carry) {
+            Told::AsItIs => relay(),
+            Told::Otherwise(refusal) => Err(refusal),
+            Told::WithData { data, published } => {
                 let mut body = with_id(answer, carry.id);
-                if let Some(span) = span_in(answer, data.get()) {
+                if let Some(span) = span_in(answer, data) {
                     body.replace(span, published);
                 }
                 Ok(body.to_body())
             }
-            _ => relay(),
         },
+    }
+}
+
+/// What an error becomes that stays one.
+enum Told<'a> {
+    AsItIs,
+    /// Only its data changes: that token of the message for this text.
+    WithData {
+        data: &'a str,
+        published: String,
+    },
+    /// Another takes its place; without id.
+    Otherwise(Refusal),
+}
+
+fn told<'a>(error: &ErrorObject<'a>, raw: &[u8], carry: &Carry<'_>) -> Told<'a> {
+    let is = |code: Code| error.code == code.number();
+    let refusal = match (carry.client.era(), carry.server.era()) {
+        // A server of the stateless era should not know that code any more.
+        (Era::Stateless, _) if is(Code::ResourceNotFound) => not_found(error, carry),
+        // The hub spoke wrongly to that server; its caller did not.
+        (_, Era::Stateless) if is(Code::HeaderMismatch) || is(Code::UnsupportedVersion) => wrapped(error, raw),
+        (Era::Stateless, Era::Stateless) if is(Code::MissingCapability) => recoded(error, Code::MissingCapability, carry),
+        // What that range means is for the specification to say; these codes it does not define, or not for this.
+        (Era::Stateless, _) if code::is_reserved(error.code) => wrapped(error, raw),
+        // The stateless era has no code of its own for it.
+        (Era::Handshake, Era::Stateless) if is(Code::InvalidParams) && carry.method == Method::ResourcesRead && error.has_uri() => {
+            recoded(error, Code::ResourceNotFound, carry)
+        }
+        _ => {
+            return match (error.data, error.data(carry)) {
+                (Some(data), Some(Cow::Owned(published))) => Told::WithData { data: data.get(), published },
+                _ => Told::AsItIs,
+            };
+        }
+    };
+    Told::Otherwise(refusal)
+}
+
+/// What a stateless client's task has come to, as it stands in the task: the error of a call, a raw JSON object. `carry` is that of the
+/// call. `None`: it stays as it is.
+fn task_error(raw: &str, carry: &Carry<'_>) -> Option<String> {
+    let Ok(error) = serde_json::from_str::<ErrorObject<'_>>(raw) else {
+        return Some(bad_answer("The server ended the task with an error that is malformed").to_object());
+    };
+    match told(&error, raw.as_bytes(), carry) {
+        Told::AsItIs => None,
+        Told::WithData { published, .. } => Some(Object::read(raw)?.without(&["data"]).member("data", &published).finish()),
+        Told::Otherwise(refusal) => Some(refusal.to_object()),
+    }
+}
+
+/// The same, of a handshake server's answer to `tasks/result`.
+pub(super) fn settled_error(answer: &Message, carry: &Carry<'_>) -> String {
+    let raw = text_of(answer, answer.scan().error).unwrap_or("{}");
+    task_error(raw, carry).unwrap_or_else(|| on_one_line(raw.to_owned()))
+}
+
+/// The same of a tool's result: what `content` is to be, where it has to change, with its URIs published.
+pub(super) fn task_content<'a>(result: &Object<'a>, carry: &Carry<'_>) -> Option<Cow<'a, str>> {
+    let structured = result.field("structuredContent").map(|field| field.value);
+    let Some(content) = result.field("content").map(|field| field.value) else {
+        return Some(Cow::Owned(format!("[{}]", content_block(structured, || old_result(result)).unwrap_or_default())));
+    };
+    let published = Reader::new(Version::STATELESS, carry.publish).apply(content, Shape::Blocks);
+    let first = structured.and_then(|structured| text_block_for(structured, content, carry));
+    match (first, published) {
+        (Some(first), published) => {
+            let rest = published.get(1..).unwrap_or_default();
+            let comma = if rest.trim_start().starts_with(']') { "" } else { "," };
+            Some(Cow::Owned(format!("[{first}{comma}{rest}")))
+        }
+        (None, Cow::Borrowed(_)) => None,
+        (None, published) => Some(published),
+    }
+}
+
+/// What came of a stateless server's task, which stands in the answer to `tasks/get`.
+fn task_outcome(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
+    let Some(task) = text_of(answer, answer.scan().result).and_then(Object::read) else { return };
+    let carry = Carry { method: Method::ToolsCall, ..*carry };
+    if let Some(error) = task.get("error")
+        && let Some(span) = span_in(answer, error)
+        && let Some(told) = task_error(error, &carry)
+    {
+        body.replace(span, told);
+    }
+    let result = task.get("result").and_then(|token| Some((span_in(answer, token)?, Object::read(token)?)));
+    if let Some((object, result)) = result
+        && let Some(content) = task_content(&result, &carry)
+    {
+        match result.field("content").and_then(|field| span_in(answer, field.value)) {
+            Some(span) => body.replace(span, content.into_owned()),
+            None => body.insert_first(object, format!(r#""content":{content}"#)),
+        };
+    }
+}
+
+/// A resource that does not exist, as a stateless client is told: with its URI, whether the server named it or not (MCP 2026-07-28,
+/// resources).
+fn not_found(error: &ErrorObject<'_>, carry: &Carry<'_>) -> Refusal {
+    let refusal = recoded(error, Code::InvalidParams, carry);
+    let Some(uri) = carry.uri.filter(|_| carry.method == Method::ResourcesRead && !error.has_uri()) else { return refusal };
+    let published = carry.publish.and_then(|publish| publish(uri));
+    let uri = published.as_deref().unwrap_or(uri);
+    match error.data.map(|data| Object::read(data.get())) {
+        None => refusal.with_data(Writer::new().text("uri", uri).finish()),
+        Some(Some(data)) => refusal.with_data(data.without(&["uri"]).text("uri", uri).finish()),
+        // Something of its own, which stays.
+        Some(None) => refusal,
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     downgrade::{self, Inexpressible},
     json::{Object, Writer, array, elements, on_one_line, text_of},
     outgoing,
+    task,
 };
 use crate::protocol::{
     Body, Message, Method, Refusal, RequestId, Version, capability::Profile, code::Code, refusal::quoted, splice::Splice,
@@ -191,7 +192,8 @@ pub fn request(id: &RequestId, kind: Kind, params: Option<&str>) -> Body {
 }
 
 /// A handshake server's question for a handshake client, under the hub's own `id`, which is its progress token too. Between revisions
-/// that say it alike the rest stays byte for byte, without `task`: the hub carries no tasks of clients.
+/// that say it alike the rest stays byte for byte, without `task`: the hub carries no tasks of clients. The server's task that it
+/// belongs to is named as the client knows it (`tasks`), or not at all.
 ///
 /// # Errors
 /// What to answer the server, with its id.
@@ -201,6 +203,7 @@ pub fn forward(
     client: (Version, Profile),
     server: Version,
     publish: Option<&Publish<'_>>,
+    tasks: &task::Known<'_>,
 ) -> Result<Body, Refusal> {
     let (revision, profile) = client;
     let asked = Asked::read(question, publish)?;
@@ -219,6 +222,7 @@ pub fn forward(
         if let Some(task) = scan.task {
             body.delete(task);
         }
+        task::rename_related(&mut body, question, tasks);
         return Ok(body.to_body());
     }
     let params = asked.params_for(revision, asked.elicitation_id.as_deref().unwrap_or_default());
@@ -239,17 +243,21 @@ pub fn withdrawn(id: &RequestId, reason: &str) -> Body {
     Body::one(format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#).into())
 }
 
-/// A handshake client's response to a question, for the server that asked it, with that server's own id; without line end.
-pub fn answer(response: &Message, kind: Kind, id: &RequestId, server: Version) -> Bytes {
+/// A handshake client's response to a question, for the server that asked it, with that server's own ids of the question and of the
+/// task that it belongs to; without line end.
+pub fn answer(response: &Message, kind: Kind, question: &Message, server: Version) -> Bytes {
+    let id = question.id().unwrap_or_else(|| RequestId::from_number(0));
     if let Some(result) = text_of(response, response.scan().result)
         && let std::borrow::Cow::Owned(older) = downgrade::answer(kind, result, server)
     {
-        return outgoing::response(id, &older);
+        return outgoing::response(&id, &older);
     }
     let mut body = Splice::new(response);
     if let Some(span) = response.scan().id {
         body.replace(span, id.token().clone());
     }
+    let task = task::related_to(question);
+    task::rename_related(&mut body, response, &|_| task.clone());
     body.to_body().to_bytes()
 }
 

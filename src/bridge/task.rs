@@ -1,11 +1,13 @@
 //! Tasks in two designs: those of 2025-11-25, which a caller asks for and whose result blocks, and the extension of 2026-07-28, which a
 //! server decides on and whose result comes with its state. Reading of both, writing for clients of either, and which is used when.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::LazyLock, time::Duration};
+
+use memchr::memmem::Finder;
 
 use super::{
     HUB,
-    content::{Publish, Reader, Shape},
+    incoming::{self, Carry},
     json::{Object, Writer, member_in, text_of},
 };
 use crate::{
@@ -130,22 +132,22 @@ pub enum Detail {
 }
 
 impl Detail {
-    /// Of the answer to `tasks/result` (2025-11-25): what the call would have answered. A tool that failed has completed here.
-    pub fn settled(answer: &Message, task_id: &str, publish: Option<&Publish<'_>>) -> Self {
+    /// Of the answer to `tasks/result` (2025-11-25): what the call would have answered a stateless client, by `carry` of that call. A
+    /// tool that failed has completed here.
+    pub fn settled(answer: &Message, task_id: &str, carry: &Carry<'_>) -> Self {
         match answer.kind() {
-            Kind::Error => Self::Error(text_of(answer, answer.scan().error).unwrap_or("{}").to_owned()),
+            Kind::Error => Self::Error(incoming::settled_error(answer, carry)),
             _ => {
                 let Some(result) = text_of(answer, answer.scan().result).and_then(Object::read) else { return Self::Nothing };
-                let reader = Reader::new(Version::STATELESS, publish);
+                let content = incoming::task_content(&result, carry);
                 let wrapped = result.map(|field| match &*field.key {
-                    "content" => Some(reader.apply(field.value, Shape::Blocks)),
+                    "content" => Some(content.clone().unwrap_or(Cow::Borrowed(field.value))),
                     "_meta" => Some(related(field.value, task_id)),
                     "resultType" => None,
                     _ => Some(field.value.into()),
                 });
-                Self::Result(
-                    wrapped.maybe("content", result.field("content").is_none().then_some("[]")).text("resultType", "complete").finish(),
-                )
+                let missing = content.as_deref().filter(|_| result.field("content").is_none());
+                Self::Result(wrapped.maybe("content", missing).text("resultType", "complete").finish())
             }
         }
     }
@@ -269,19 +271,13 @@ pub enum Naming<'a> {
     As(&'a str),
 }
 
-/// The places of a task's id in a result or in a notification: itself, in `task`, and in `_meta`.
+/// The places of a task's id in a result: itself, in `task`, and in `_meta`.
 pub(super) fn rename(body: &mut Splice<'_>, message: &Message, naming: Naming<'_>) {
+    let Naming::As(id) = naming else { return rename_related(body, message, &|_| None) };
+    rename_related(body, message, &|_| Some(id.to_owned()));
     let Some(whole) = text_of(message, body_of(message)).and_then(Object::read) else { return };
-    let meta = whole.object("_meta");
-    let related = meta.as_ref().and_then(|meta| meta.field(RELATED));
-    let Naming::As(id) = naming else {
-        if let Some(member) = related.and_then(|field| member_in(message, field)) {
-            body.delete(member);
-        }
-        return;
-    };
-    let (task, related) = (whole.object("task"), related.and_then(|field| Object::read(field.value)));
-    for object in [Some(&whole), task.as_ref(), related.as_ref()].into_iter().flatten() {
+    let task = whole.object("task");
+    for object in [Some(&whole), task.as_ref()].into_iter().flatten() {
         if let Some(member) = object.field("taskId").and_then(|field| member_in(message, field)) {
             body.replace(member.value, quoted(id));
         }
@@ -294,6 +290,35 @@ pub fn status(note: &Message, id: &str) -> Body {
     rename(&mut body, note, Naming::As(id));
     body.to_body()
 }
+
+/// How a client knows a server's task: `None` when it knows of none.
+pub type Known<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// The member of `_meta` that says to which task a message belongs (MCP 2025-11-25, tasks): the task is named as the other side knows
+/// it, or not at all. Costs one search through `_meta`, if there is any.
+pub(super) fn rename_related(body: &mut Splice<'_>, message: &Message, tasks: &Known<'_>) {
+    let Some(entries) = related_in(message) else { return };
+    let Some(field) = entries.field(RELATED) else { return };
+    let task = Object::read(field.value);
+    let named = task.as_ref().and_then(|task| Some((task.field("taskId")?, tasks(&task.string("taskId")?)?)));
+    match named {
+        Some((id, known)) => _ = member_in(message, id).map(|member| body.replace(member.value, quoted(&known))),
+        None => _ = member_in(message, field).map(|member| body.delete(member)),
+    }
+}
+
+/// The task that a message says it belongs to.
+pub(super) fn related_to(message: &Message) -> Option<String> {
+    related_in(message)?.object(RELATED)?.string("taskId").map(Cow::into_owned)
+}
+
+/// `_meta`, if it names a task.
+fn related_in(message: &Message) -> Option<Object<'_>> {
+    let meta = message.scan().meta.object.filter(|meta| RELATED_KEY.find(message.token(*meta)).is_some());
+    text_of(message, meta).and_then(Object::read)
+}
+
+static RELATED_KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"related-task"));
 
 /// What decides about tasks in one `tools/call`.
 #[derive(Clone, Copy, Debug)]

@@ -70,6 +70,13 @@ impl Aim {
         }
     }
 
+    fn uri(&self) -> Option<&str> {
+        match self {
+            Self::Resource { uri, .. } => Some(uri),
+            _ => None,
+        }
+    }
+
     /// The value that `Mcp-Name` repeats.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
@@ -183,18 +190,23 @@ impl Call {
     /// What the client reads of something that came before the answer.
     pub(super) fn notice(&self, event: &Event) -> Option<Body> {
         match event {
-            Event::Progress(note) => self.progress.as_ref()?.relay(note),
+            Event::Progress(note) => self.progress.as_ref()?.relay(note, &|task| self.known_task(task)),
             Event::Note(note) => match note.method() {
-                Method::LogMessage => match self.level {
-                    Some(level) => incoming::log(note, level),
-                    // Before `logging/setLevel` a server decides what it sends (MCP 2025-11-25, logging).
-                    None => (self.client.era() == Era::Handshake).then(|| incoming::notice(note, None)),
-                },
+                // Before `logging/setLevel` a server decides what it sends (MCP 2025-11-25, logging).
+                Method::LogMessage if self.level.is_some() || self.client.era() == Era::Handshake => {
+                    incoming::log(note, self.level, &|task| self.known_task(task))
+                }
                 Method::ElicitationComplete if self.client == Version::V2025_11_25 => Some(incoming::notice(note, None)),
                 _ => None,
             },
             _ => None,
         }
+    }
+
+    /// The task of the server that the request is about, as the client knows it.
+    pub(super) fn known_task(&self, id: &str) -> Option<String> {
+        let about = self.task.as_ref()?;
+        matches!(&self.aim, Aim::Task { id: own, .. } if own == id).then(|| about.id.to_string())
     }
 
     pub(super) fn wants_progress(&self) -> bool {
@@ -233,11 +245,14 @@ impl Call {
     /// The same of an answer that names a task, perhaps.
     pub(super) fn answer_naming(&self, event: Event, id: &RequestId, server: Version, task: Option<Naming<'_>>) -> Answer {
         match event {
+            // Here completion is offered for all servers, whichever of them can complete (those of 2024-11-05 do not say).
+            Event::Answer(answer) if self.completes_nothing(&answer) => Answer::ok(incoming::no_completion(id, self.client.era())),
             Event::Answer(answer) => {
                 let publish = |uri: &str| self.publish(uri);
                 let carry = Carry {
                     method: self.method(),
                     publish: self.published.is_some().then_some(&publish as &Publish<'_>),
+                    uri: self.aim.uri(),
                     wraps_output: matches!(&self.aim, Aim::Named(route) if route.wraps_output),
                     identity: self.identity,
                     task,
@@ -258,6 +273,11 @@ impl Call {
             Event::Failed(error) => self.refused(failed(&error), id),
             _ => unreachable!("only the last event ends a call"),
         }
+    }
+
+    /// Whether the server has no completion at all, where several servers are one.
+    fn completes_nothing(&self, answer: &Message) -> bool {
+        self.verb == Verb::Complete && self.identity == Identity::Hub && answer.error_code() == Some(Code::MethodNotFound.number())
     }
 
     fn unknown_status(&self) -> u16 {
@@ -324,6 +344,11 @@ impl Kept {
     /// The result of `roots/list`, for a client that has no roots of its own.
     pub(super) fn roots(&self) -> Option<String> {
         roots_for(&self.server, self.profile).then(|| question::roots(&self.server.settings().roots))
+    }
+
+    /// A task of the server as the client knows it; none that it was not told of.
+    pub(super) fn known_task(&self, id: &str) -> Option<String> {
+        self.hub.holds.known(self.server(), self.inbound.principal.id(), id)
     }
 
     pub(super) fn publisher(&self) -> Option<Box<Publish<'_>>> {

@@ -27,6 +27,7 @@ use crate::{
         question,
         round::{self, Outcome},
         shim::{Failure, Number, Shim, Step as Round},
+        task::Known,
     },
     limits,
     protocol::{
@@ -107,7 +108,12 @@ impl Conversation {
                 return end;
             }
             match self.happens(exchange, task).await {
-                Happened::Server(Event::Question(question)) => self.ask(question, server),
+                Happened::Server(Event::Question(question)) => {
+                    let is_hidden = task.as_ref().is_some_and(|task| task.naming().is_some());
+                    let kept = Arc::clone(&self.kept);
+                    let known = |task: &str| call.known_task(task).or_else(|| kept.known_task(task));
+                    self.ask(question, server, &|task| if is_hidden { None } else { known(task) });
+                }
                 Happened::Server(Event::Withdrawn(theirs)) => self.withdraw(&theirs),
                 Happened::Server(Event::Answer(answer))
                     if server.era() == Era::Stateless && Outcome::of(&answer) == Outcome::InputRequired =>
@@ -175,7 +181,7 @@ impl Conversation {
     }
 
     /// A handshake server asks a handshake client.
-    fn ask(&mut self, question: Question, server: Version) {
+    fn ask(&mut self, question: Question, server: Version, tasks: &Known<'_>) {
         let refuse = |question: Question, refusal: Refusal| {
             let response = refusal.with_id(Some(question.id())).to_body().to_bytes();
             question.answer(response);
@@ -189,7 +195,7 @@ impl Conversation {
         };
         let publish = self.kept.publisher();
         let client = (self.kept.client, self.kept.profile);
-        let forwarded = question::forward(question.message(), asked.id(), client, server, publish.as_deref());
+        let forwarded = question::forward(question.message(), asked.id(), client, server, publish.as_deref(), tasks);
         drop(publish);
         match forwarded {
             Ok(body) => {
@@ -230,7 +236,7 @@ impl Conversation {
         }
         match (from, said) {
             (From::Server(theirs, kind, _), Some(said)) => {
-                let response = question::answer(&said, kind, &theirs.id(), server);
+                let response = question::answer(&said, kind, theirs.message(), server);
                 theirs.answer(response);
             }
             (From::Server(theirs, kind, _), None) => {

@@ -38,7 +38,7 @@ fn hear(hub: &Arc<Hub>, news: News) {
         What::Log(note) if whose == Whose::Everyone => {
             tracing::debug!(%server, bytes = note.bytes().len(), "a log message of a server with several callers");
         }
-        What::Log(note) => sessions_of(hub, &server, &whose).iter().for_each(|session| log(session, &note)),
+        What::Log(note) => sessions_of(hub, &server, &whose).iter().for_each(|session| log(hub, &server, session, &note)),
         What::Elicited { note, is_told } => {
             if let Some(id) = completed_elicitation(&note) {
                 hub.pages.finish(id);
@@ -90,12 +90,9 @@ fn sessions_of(hub: &Hub, server: &ServerId, whose: &Whose) -> Vec<Arc<Session>>
     sessions
 }
 
-fn log(session: &Session, note: &Message) {
+fn log(hub: &Hub, server: &ServerId, session: &Session, note: &Message) {
     // Before `logging/setLevel` a server decides what it sends.
-    let body = match session.level() {
-        Some(level) => incoming::log(note, level),
-        None => Some(incoming::notice(note, None)),
-    };
+    let body = incoming::log(note, session.level(), &|task| hub.holds.known(server, session.principal().id(), task));
     if let Some(body) = body {
         session.post(body);
     }
@@ -122,7 +119,8 @@ fn ask(hub: &Arc<Hub>, session: &Arc<Session>, (server, connection): (&ServerId,
         move |uri: &str| publish(hub, principal, server, uri, uris)
     });
     let publish = publish.as_ref().map(|publish| publish as &Publish<'_>);
-    let body = match question::forward(question.message(), asked.id(), (client.version, client.profile), revision, publish) {
+    let tasks = |task: &str| hub.holds.known(server, session.principal().id(), task);
+    let body = match question::forward(question.message(), asked.id(), (client.version, client.profile), revision, publish, &tasks) {
         Ok(body) => body,
         Err(refusal) => return question.answer(refusal.to_body().to_bytes()),
     };
@@ -165,7 +163,7 @@ impl Open {
             () = hub.stop.cancelled() => None,
         };
         let response = match said {
-            Some(said) => question::answer(&said, self.kind, &self.question.id(), self.revision),
+            Some(said) => question::answer(&said, self.kind, self.question.message(), self.revision),
             None => self.kind.closing(&self.question.id()),
         };
         self.question.answer(response);

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 
 use crate::{
-    bridge::incoming,
+    bridge::{incoming, task::Known},
     protocol::{Body, Message},
 };
 
@@ -34,7 +34,7 @@ impl Progress {
     }
 
     /// What a server says; `None` when the client knows of more already.
-    pub(super) fn relay(&self, note: &Message) -> Option<Body> {
+    pub(super) fn relay(&self, note: &Message, tasks: &Known<'_>) -> Option<Body> {
         if let Some(progress) = incoming::progress_of(note) {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
             if progress <= told.floor {
@@ -42,7 +42,7 @@ impl Progress {
             }
             told.most = told.most.max(progress);
         }
-        Some(incoming::progress(note, &self.token))
+        Some(incoming::progress(note, &self.token, tasks))
     }
 
     /// The hub's own word, one step after the last.
@@ -76,7 +76,7 @@ mod tests {
     fn relayed(progress: &Progress, said: &str) -> bool {
         let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":7,"progress":{said}}}}}"#);
         let note = Message::parse(text.into()).unwrap();
-        progress.relay(&note).is_some_and(|body| {
+        progress.relay(&note, &|_| None).is_some_and(|body| {
             let body = body.to_bytes();
             assert!(body.ends_with(format!(r#""progressToken":"p","progress":{said}}}}}"#).as_bytes()), "{body:?}");
             true

@@ -177,24 +177,29 @@ pub(super) fn last(
     id: &RequestId,
 ) -> Answer {
     let Event::Answer(answer) = event else { return call.answer(event, id, server) };
+    let mut naming = None;
     if let Some(task) = task {
         if let Some(created) = task.created(kept, &answer, (call, id, server)) {
             return created;
         }
-        if let Some(naming) = task.naming() {
+        naming = task.naming();
+        if naming.is_some() {
             task.end();
-            return call.answer_naming(Event::Answer(answer), id, server, Some(naming));
         }
     }
+    let plainly = |answer| match naming {
+        Some(naming) => call.answer_naming(Event::Answer(answer), id, server, Some(naming)),
+        None => call.answer(Event::Answer(answer), id, server),
+    };
     let asked = match server.era() {
         // A session was asked before.
-        _ if kept.session.is_some() => return call.answer(Event::Answer(answer), id, server),
+        _ if kept.session.is_some() => return plainly(answer),
         Era::Stateless if Outcome::of(&answer) == Outcome::InputRequired => relay(kept, &answer, id),
         Era::Handshake if answer.kind() == Kind::Error => match Needed::read(&answer, refusals + 1) {
             Some(needed) => needed.check(kept.profile).map(|()| reissue(kept, needed, id)),
-            None => return call.answer(Event::Answer(answer), id, server),
+            None => return plainly(answer),
         },
-        _ => return call.answer(Event::Answer(answer), id, server),
+        _ => return plainly(answer),
     };
     asked.unwrap_or_else(|refusal| call.refused(refusal, id))
 }

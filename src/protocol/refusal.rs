@@ -56,13 +56,26 @@ impl Refusal {
             text.push_str(&String::from_utf8_lossy(id.token()));
             text.push(',');
         }
-        text.push_str(&format!(r#""error":{{"code":{},"message":{}"#, self.code.number(), quoted(&self.message)));
+        text.push_str(r#""error":"#);
+        self.push_object(&mut text);
+        text.push('}');
+        Body::one(Bytes::from(text))
+    }
+
+    /// The error object alone: `{"code":-32602,"message":"…","data":…}`.
+    pub fn to_object(&self) -> String {
+        let mut text = String::new();
+        self.push_object(&mut text);
+        text
+    }
+
+    fn push_object(&self, text: &mut String) {
+        text.push_str(&format!(r#"{{"code":{},"message":{}"#, self.code.number(), quoted(&self.message)));
         if let Some(data) = &self.data {
             text.push_str(r#","data":"#);
             text.push_str(data);
         }
-        text.push_str("}}");
-        Body::one(Bytes::from(text))
+        text.push('}');
     }
 }
 

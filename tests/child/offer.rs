@@ -50,7 +50,9 @@ impl Offer {
             capabilities["prompts"] = json!({"listChanged": true});
             capabilities["resources"] = json!({"listChanged": true, "subscribe": script.text("no-subscribe").is_none()});
             capabilities["logging"] = json!({});
-            capabilities["completions"] = json!({});
+            if script.text("no-completion").is_none() {
+                capabilities["completions"] = json!({});
+            }
         }
         capabilities
     }
@@ -96,7 +98,7 @@ impl Offer {
                 *self.level.lock().unwrap() = params["level"].as_str().map(str::to_owned);
                 json!({})
             }
-            "completion/complete" => {
+            "completion/complete" if script.text("no-completion").is_none() => {
                 let typed = params["argument"]["value"].as_str().unwrap_or_default();
                 json!({"completion": {"values": [format!("{typed}1"), format!("{typed}2")], "total": 2, "hasMore": false}})
             }

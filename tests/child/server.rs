@@ -37,7 +37,7 @@
 //! | `--no-tools 1` | | declares no tools |
 //! | `--loop-cursor 1` | | pages never end: the same cursor again and again |
 //! | `--prompts N`, `--resources N`, `--templates N` | 2, 2, 1 | under `full`: `prompt0`…, `file:///r0`…, `file:///t0/{name}`… |
-//! | `--no-subscribe 1`, `--no-templates 1`, `--no-listen 1` | | these methods do not exist |
+//! | `--no-subscribe 1`, `--no-templates 1`, `--no-listen 1`, `--no-completion 1` | | these methods do not exist |
 //!
 //! Tools of `full` (can be called in any mode): `ask_form {message, token}`, `ask_url {url, message}`, `ask_sampling {prompt}`, `ask_roots {message}` (with a form at once if there is one),
 //! `ask_two` (two forms at once), `ask_again {progress}` (two, one after the other; 2026-07-28: with a list of progress for each round), `ask_withdrawn` (takes its question back, then answers), `need_url`

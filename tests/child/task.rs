@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{Script, Server, await_file, error, result};
 
 const EXTENSION: &str = "io.modelcontextprotocol/tasks";
+const RELATED: &str = "io.modelcontextprotocol/related-task";
 
 /// The tools, and what each says of tasks.
 pub(crate) const TOOLS: [(&str, &str); 2] = [("task_required", "required"), ("task_optional", "optional")];
@@ -188,7 +189,7 @@ impl Server {
                 match outcome {
                     Ok(said) => {
                         let mut said = said.clone();
-                        said["_meta"] = json!({"io.modelcontextprotocol/related-task": {"taskId": task}});
+                        said["_meta"] = json!({RELATED: {"taskId": task}});
                         result(&mut out, id, &said);
                     }
                     Err(error) => out = format!("{}\n", json!({"jsonrpc": "2.0", "id": id.parse::<u64>().unwrap(), "error": error})).into(),
@@ -198,7 +199,9 @@ impl Server {
             }
             state.is_asked = true;
             drop(all);
-            let reply = self.reply_to(self.send_question(&form()));
+            let mut question = form();
+            question["params"]["_meta"] = json!({RELATED: {"taskId": task}});
+            let reply = self.reply_to(self.send_question(&question));
             self.change_task(task, |task| {
                 task.reply = Some(reply);
                 if !task.is_over() {

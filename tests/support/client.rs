@@ -78,8 +78,13 @@ pub async fn session(hub: &Hub, version: &str) -> Client {
 }
 
 pub async fn session_at(hub: &Hub, path: &str, version: &str) -> Client {
+    session_able(hub, path, version, json!({})).await
+}
+
+/// One that declares these capabilities.
+pub async fn session_able(hub: &Hub, path: &str, version: &str, capabilities: Value) -> Client {
     let mut client = Client::new(hub.address, path, Dialect::Rest);
-    let params = json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}});
+    let params = json!({"protocolVersion": version, "capabilities": capabilities, "clientInfo": {"name": "test", "version": "1"}});
     let hello =
         client.post(path, &[], &json!({"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": params}).to_string()).await;
     assert_eq!(hello.status, 200, "{:?}", hello.body);
@@ -148,6 +153,14 @@ impl Client {
     pub async fn notify(&self, method: &str, params: Value) -> Answer {
         let (headers, body) = self.message(None, method, params);
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.post(&self.path, &headers, &body).await
+    }
+
+    /// A session's result for a question of the server's.
+    pub async fn respond(&self, id: &Value, result: Value) -> Answer {
+        let (headers, _) = self.message(None, "", json!({}));
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let body = json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
         self.post(&self.path, &headers, &body).await
     }
 

@@ -75,6 +75,20 @@ fn an_old_client_gets_no_code_it_cannot_know() {
 }
 
 #[test]
+fn a_stateless_client_that_opens_no_pages_is_told_what_it_lacks() {
+    let refused = r#""error":{"code":-32042,"message":"go","data":{"elicitations":[{"url":"https://a.example"}]}}"#;
+    let lacks = r#""error":{"code":-32021,"message":"the server needs its user to open an address first","data":{"requiredCapabilities":{"elicitation":{"url":{}}}}}"#;
+    for method in [Method::ToolsCall, Method::PromptsGet, Method::ResourcesRead] {
+        assert_eq!(of(refused, &|carry| carry.method = method, A), lacks);
+    }
+    // No result of it could have asked.
+    let complete = of(refused, &|carry| carry.method = Method::Complete, A);
+    assert!(complete.starts_with(r#""error":{"code":-32603,"message":"go""#), "{complete}");
+    let id = RequestId::from_number(1);
+    assert_eq!(super::answer(&answer(refused), &Carry::new(&id, B, A)).unwrap_err().status, 400);
+}
+
+#[test]
 fn a_stateless_client_gets_its_envelope_from_a_handshake_server() {
     check(
         B,
@@ -164,6 +178,29 @@ fn a_handshake_client_sees_nothing_of_the_stateless_envelope() {
 }
 
 #[test]
+fn a_client_that_knows_no_structured_content_reads_it_as_text() {
+    let text = r#""result":{"content":[{"type":"text","text":"{\"a\":1}"}],"structuredContent":{"a":1}}"#;
+    let image = r#""result":{"content":[{"type":"image"}],"structuredContent":{"a":1}}"#;
+    let told = r#""result":{"content":[{"type":"text","text":"t"}],"structuredContent":{"a":1}}"#;
+    for client in [Version::V2024_11_05, Version::V2025_03_26] {
+        for server in [Version::V2025_06_18, A, B] {
+            for (from, to) in [
+                (r#""result":{"content":[],"structuredContent":{"a":1}}"#, text),
+                (r#""result":{"structuredContent":{"a":1}}"#, text),
+                (image, r#""result":{"content":[{"type":"text","text":"{\"a\":1}"},{"type":"image"}],"structuredContent":{"a":1}}"#),
+                (told, told),
+            ] {
+                check(client, server, &[(from, to)]);
+            }
+        }
+    }
+    for client in [Version::V2025_06_18, A] {
+        check(client, A, &[(image, image), (r#""result":{"structuredContent":{"a":1}}"#, r#""result":{"structuredContent":{"a":1}}"#)]);
+        check(client, B, &[(image, image)]);
+    }
+}
+
+#[test]
 fn error_codes_mean_in_one_era_what_they_meant_in_the_other() {
     for code in ["-32602", "-32601", "-32603", "-32000", "-32019", "-1", "42"] {
         let error = format!(r#""error":{{"code":{code},"message":"no","data":{{"uri":"a:b"}}}}"#);
@@ -212,6 +249,44 @@ fn error_codes_mean_in_one_era_what_they_meant_in_the_other() {
 }
 
 #[test]
+fn a_stateless_client_gets_no_code_that_its_era_does_not_define() {
+    let gone = r#""error":{"code":-32002,"message":"no","data":{"uri":"a:b"}}"#;
+    check(B, B, &[(gone, r#""error":{"code":-32602,"message":"no","data":{"uri":"a:b"}}"#)]);
+    check(A, B, &[(gone, gone)]);
+    for code in ["-32042", "-32050", "-32099"] {
+        let error = format!(r#""error":{{"code":{code},"message":"no"}}"#);
+        let wrapped =
+            format!(r#""error":{{"code":-32603,"message":"no","data":{{"origin":"server","rpc":{{"code":{code},"message":"no"}}}}}}"#);
+        check(B, B, &[(&error, &wrapped)]);
+        check(A, B, &[(&error, &error)]);
+    }
+}
+
+#[test]
+fn what_is_not_found_is_named_though_its_server_does_not() {
+    fn publish(uri: &str) -> Option<String> {
+        uri.starts_with("a:").then(|| format!("hub+s:{uri}"))
+    }
+    for server in [A, B] {
+        for (data, uri, told) in [
+            ("", "a:b", r#","data":{"uri":"hub+s:a:b"}"#),
+            ("", "b:c", r#","data":{"uri":"b:c"}"#),
+            (r#","data":{"x":1}"#, "a:b", r#","data":{"x":1,"uri":"hub+s:a:b"}"#),
+            (r#","data":{"uri":"a:d"}"#, "a:b", r#","data":{"uri":"hub+s:a:d"}"#),
+            (r#","data":"why""#, "a:b", r#","data":"why""#),
+        ] {
+            let with = |carry: &mut Carry<'_>| {
+                carry.method = Method::ResourcesRead;
+                carry.publish = Some(&publish);
+                carry.uri = Some(if uri == "a:b" { "a:b" } else { "b:c" });
+            };
+            let error = format!(r#""error":{{"code":-32002,"message":"no"{data}}}"#);
+            assert_eq!(of(&error, &with, server), format!(r#""error":{{"code":-32602,"message":"no"{told}}}"#));
+        }
+    }
+}
+
+#[test]
 fn errors_of_the_stateless_era_keep_their_status() {
     let id = RequestId::from_number(1);
     for (code, status) in [("-32021", Some(400)), ("-32022", Some(200)), ("-32602", None), ("-32601", None)] {
@@ -229,7 +304,7 @@ fn progress_carries_the_token_as_the_client_wrote_it() {
     ] {
         let frame = |params: &str| format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#);
         let note = Message::parse(Bytes::from(frame(note))).expect("a message");
-        assert_eq!(progress(&note, &Bytes::from_static(token.as_bytes())).to_bytes(), frame(expected));
+        assert_eq!(progress(&note, &Bytes::from_static(token.as_bytes()), &|_| None).to_bytes(), frame(expected));
     }
 }
 
@@ -277,10 +352,24 @@ fn uris_are_published_in_the_results_of_every_method_that_has_them() {
         Method::TasksGet,
         B,
         B,
-        &[(
-            r#""result":{"resultType":"complete","taskId":"x","result":{"content":[{"type":"resource_link","uri":"a:1"}]}}"#,
-            r#""result":{META,"resultType":"complete","taskId":"x","result":{"content":[{"type":"resource_link","uri":"hub+s:a:1"}]}}"#,
-        )],
+        &[
+            (
+                r#""result":{"resultType":"complete","taskId":"x","result":{"content":[{"type":"resource_link","uri":"a:1"}]}}"#,
+                r#""result":{META,"resultType":"complete","taskId":"x","result":{"content":[{"type":"resource_link","uri":"hub+s:a:1"}]}}"#,
+            ),
+            (
+                r#""result":{"resultType":"complete","taskId":"x","result":{"structuredContent":[1]}}"#,
+                r#""result":{META,"resultType":"complete","taskId":"x","result":{"content":[{"type":"text","text":"[1]"}],"structuredContent":[1]}}"#,
+            ),
+            (
+                r#""result":{"resultType":"complete","taskId":"x","error":{"code":-32602,"message":"nf","data":{"uri":"a:1"}}}"#,
+                r#""result":{META,"resultType":"complete","taskId":"x","error":{"code":-32602,"message":"nf","data":{"uri":"hub+s:a:1"}}}"#,
+            ),
+            (
+                r#""result":{"resultType":"complete","taskId":"x","error":{"code":-32022,"message":"q"}}"#,
+                r#""result":{META,"resultType":"complete","taskId":"x","error":{"code":-32603,"message":"q","data":{"origin":"server","rpc":{"code":-32022,"message":"q"}}}}"#,
+            ),
+        ],
     );
 }
 
@@ -310,6 +399,17 @@ fn a_read_result_says_how_long_it_holds() {
             ),
         ],
     );
+    let hints = |ttl: &str, scope: &str| format!(r#""result":{{"resultType":"complete","contents":[],"ttlMs":{ttl},"cacheScope":{scope}}}"#);
+    let told = |ttl: &str, scope: &str| hints(ttl, scope).replacen('{', "{META,", 1);
+    for (ttl, read) in [("0", "0"), ("5000", "5000"), ("1e3", "1e3"), ("5.0", "5.0"), ("-5", "0"), ("1.5", "0"), ("1e999", "0"), ("\"5\"", "0"), ("null", "0")] {
+        let (from, to) = (hints(ttl, r#""public""#), told(read, r#""public""#));
+        published(Method::ResourcesRead, B, B, &[(&from, &to)]);
+    }
+    for scope in [r#""x""#, "7", "null"] {
+        published(Method::ResourcesRead, B, B, &[(&hints("5", scope), &told("5", r#""private""#))]);
+    }
+    // A handshake server's own members of these names say nothing.
+    published(Method::ResourcesRead, B, A, &[(&hints("777", r#""public""#), &told("0", r#""private""#))]);
     published(
         Method::ResourcesRead,
         A,
@@ -438,12 +538,29 @@ fn note(text: &str) -> Message {
 #[test]
 fn a_log_reaches_who_wants_to_read_from_its_level_on() {
     let warning = note(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"warning","data":{"x":1.0}}}"#);
-    for (from, is_read) in [(Level::Debug, true), (Level::Warning, true), (Level::Error, false)] {
-        let read = log(&warning, from).map(|body| body.to_bytes());
+    for (from, is_read) in [(None, true), (Some(Level::Debug), true), (Some(Level::Warning), true), (Some(Level::Error), false)] {
+        let read = log(&warning, from, &|_| None).map(|body| body.to_bytes());
         assert_eq!(read.as_ref(), is_read.then_some(warning.bytes()), "{from:?}");
     }
     let odd = note(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"loud","data":1}}"#);
-    assert!(log(&odd, Level::Debug).is_none());
+    assert!(log(&odd, Some(Level::Debug), &|_| None).is_none());
+}
+
+#[test]
+fn what_a_server_says_of_a_task_names_it_as_the_client_knows_it() {
+    let tasks = |id: &str| (id == "up").then(|| "tHUB".to_owned());
+    let frame = |method: &str, meta: &str| format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"progressToken":1{meta}}}}}"#);
+    for (before, after) in [
+        (r#","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"up"}}"#, r#","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"tHUB"}}"#),
+        (r#","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"other"},"x":1}"#, r#","_meta":{"x":1}"#),
+        (r#","_meta":{"io.modelcontextprotocol/related-task":7}"#, r#","_meta":{}"#),
+        (r#","_meta":{"x":"related-task"}"#, r#","_meta":{"x":"related-task"}"#),
+    ] {
+        let told = progress(&note(&frame("notifications/progress", before)), &Bytes::from_static(b"1"), &tasks);
+        assert_eq!(told.to_bytes(), frame("notifications/progress", after));
+        let told = log(&note(&frame("notifications/message", before)), None, &tasks).unwrap();
+        assert_eq!(told.to_bytes(), frame("notifications/message", after));
+    }
 }
 
 #[test]
@@ -496,6 +613,14 @@ fn notifications_of_a_listen_stream_name_it() {
         String::from_utf8_lossy(&listen_ended(&id).to_bytes()).replace(HUB, "HUB"),
         r#"{"jsonrpc":"2.0","id":"l\u0031","result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":"l\u0031","io.modelcontextprotocol/serverInfo":HUB}}}"#
     );
+}
+
+#[test]
+fn nothing_is_completed_in_the_words_of_either_era() {
+    for (client, members) in [(Era::Handshake, String::new()), (Era::Stateless, format!(r#""resultType":"complete",{META},"#))] {
+        let told = String::from_utf8(no_completion(&RequestId::from_number(1), client).to_bytes().to_vec()).unwrap();
+        assert_eq!(told.replace(HUB, "HUB"), format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{{members}"completion":{{"values":[]}}}}}}"#));
+    }
 }
 
 #[test]

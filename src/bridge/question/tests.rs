@@ -106,7 +106,7 @@ fn nobody_is_asked_what_it_did_not_declare() {
 fn a_question_between_handshake_peers_changes_its_ids_only() {
     let id = RequestId::from_number(9);
     let forwarded = |question: &Message, client, server| {
-        forward(question, &id, (client, everything()), server, None).map(|body| text(&body.to_bytes()))
+        forward(question, &id, (client, everything()), server, None, &|task| (task == "up").then(|| "tHUB".into())).map(|body| text(&body.to_bytes()))
     };
     let newest = Version::V2025_11_25;
     for (before, after) in [
@@ -119,6 +119,14 @@ fn a_question_between_handshake_peers_changes_its_ids_only() {
             r#"{"jsonrpc":"2.0","id":9,"method":"elicitation/create","params":{"mode":"url","message":"m","url":"u","elicitationId":"e"}}"#,
         ),
         (r#"{"jsonrpc":"2.0","id":1,"method":"roots/list"}"#, r#"{"jsonrpc":"2.0","id":9,"method":"roots/list"}"#),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"roots/list","params":{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"up"}}}}"#,
+            r#"{"jsonrpc":"2.0","id":9,"method":"roots/list","params":{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"tHUB"}}}}"#,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"roots/list","params":{"_meta":{"progressToken":"t","io.modelcontextprotocol/related-task":{"taskId":"other"}}}}"#,
+            r#"{"jsonrpc":"2.0","id":9,"method":"roots/list","params":{"_meta":{"progressToken":9}}}"#,
+        ),
     ] {
         assert_eq!(forwarded(&message(before), newest, newest).unwrap(), after);
     }
@@ -129,13 +137,13 @@ fn a_question_between_handshake_peers_changes_its_ids_only() {
     );
     let refusal = forwarded(&question("elicitation/create", URL), Version::V2025_06_18, newest).unwrap_err();
     assert_eq!((refusal.code, refusal.id.is_some()), (Code::MethodNotFound, true));
-    let bare = forward(&question("roots/list", ""), &id, (newest, Profile::BARE), newest, None).unwrap_err();
+    let bare = forward(&question("roots/list", ""), &id, (newest, Profile::BARE), newest, None, &|_| None).unwrap_err();
     assert_eq!((bare.code, bare.id.is_some()), (Code::MethodNotFound, true));
 }
 
 #[test]
 fn an_answer_goes_back_under_the_servers_own_id() {
-    let id = RequestId::from_token(Bytes::from_static(br#""s\u0031""#)).unwrap();
+    let asked = |meta: &str| message(&format!(r#"{{"jsonrpc":"2.0","id":"s\u0031","method":"roots/list","params":{{{meta}}}}}"#));
     for (response, kind, server, after) in [
         (
             r#"{"jsonrpc":"2.0","id":9,"result":{"action":"accept","content":{"a":1.0}}}"#,
@@ -156,7 +164,13 @@ fn an_answer_goes_back_under_the_servers_own_id() {
             r#"{"jsonrpc":"2.0","id":"s\u0031","result":{"role":"assistant","model":"m","content":{"type":"text","text":"t"}}}"#,
         ),
     ] {
-        assert_eq!(text(&answer(&message(response), kind, &id, server)), after);
+        assert_eq!(text(&answer(&message(response), kind, &asked(""), server)), after);
+    }
+    let related = |id: &str| format!(r#""_meta":{{"io.modelcontextprotocol/related-task":{{"taskId":"{id}"}}}}"#);
+    let response = message(&format!(r#"{{"jsonrpc":"2.0","id":9,"result":{{"action":"cancel",{}}}}}"#, related("tHUB")));
+    for (question, meta) in [(asked(&related("up")), related("up")), (asked(""), r#""_meta":{}"#.to_owned())] {
+        let after = format!(r#"{{"jsonrpc":"2.0","id":"s\u0031","result":{{"action":"cancel",{meta}}}}}"#);
+        assert_eq!(text(&answer(&response, Kind::Form, &question, Version::V2025_11_25)), after);
     }
 }
 

@@ -115,6 +115,8 @@ fn what_the_client_cannot_do_ends_the_request_before_anything_is_asked() {
     };
     fails(&mut Talk::new(Version::V2025_06_18), &format!(r#""inputRequests":{{"a":{FORM},"b":{URL}}}"#), r#"{"elicitation":{"url":{}}}"#);
     fails(&mut Talk::new(Version::V2025_03_26), &format!(r#""inputRequests":{{"a":{FORM}}}"#), r#"{"elicitation":{"form":{}}}"#);
+    let tools = r#"{"method":"sampling/createMessage","params":{"messages":[],"maxTokens":5,"tools":[]}}"#;
+    fails(&mut Talk::new(Version::V2025_06_18), &format!(r#""inputRequests":{{"a":{tools}}}"#), r#"{"sampling":{"tools":{}}}"#);
     let mut bare = Talk { shim: Shim::new(Version::V2025_11_25, Profile::FORM, None), minted: 0 };
     fails(&mut bare, &format!(r#""inputRequests":{{"a":{ROOTS}}}"#), r#"{"roots":{}}"#);
 }

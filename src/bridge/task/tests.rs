@@ -89,13 +89,47 @@ fn what_a_task_came_to_is_carried_with_the_hubs_id() {
         r#"{"content":[{"type":"resource_link","uri":"a:1"}],"isError":true,"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"up"},"x":1}}"#,
     );
     let publish = |uri: &str| Some(format!("hub+s:{uri}"));
+    let id = RequestId::from_number(7);
+    let carry = Carry { publish: Some(&publish), ..Carry::new(&id, Version::STATELESS, Version::V2025_11_25) };
     assert_eq!(
-        Detail::settled(&result, "tHUB", Some(&publish)),
+        Detail::settled(&result, "tHUB", &carry),
         Detail::Result(r#"{"content":[{"type":"resource_link","uri":"hub+s:a:1"}],"isError":true,"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"tHUB"},"x":1},"resultType":"complete"}"#.into())
     );
-    assert_eq!(Detail::settled(&answer("{}"), "tHUB", None), Detail::Result(r#"{"content":[],"resultType":"complete"}"#.into()));
-    let error = message(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no"}}"#);
-    assert_eq!(Detail::settled(&error, "tHUB", None), Detail::Error(r#"{"code":-32000,"message":"no"}"#.into()));
+    for (result, told) in [
+        ("{}", r#"{"content":[],"resultType":"complete"}"#),
+        (
+            r#"{"structuredContent":{"a":1}}"#,
+            r#"{"structuredContent":{"a":1},"content":[{"type":"text","text":"{\"a\":1}"}],"resultType":"complete"}"#,
+        ),
+        (
+            r#"{"content":[],"structuredContent":5}"#,
+            r#"{"content":[{"type":"text","text":"5"}],"structuredContent":5,"resultType":"complete"}"#,
+        ),
+    ] {
+        assert_eq!(Detail::settled(&answer(result), "tHUB", &carry), Detail::Result(told.into()), "{result}");
+    }
+    for (error, told) in [
+        (r#"{"code":-32000,"message":"no"}"#, r#"{"code":-32000,"message":"no"}"#),
+        (
+            r#"{"code":-32000,"message":"no","data":{"uri":"a:1","x":1}}"#,
+            r#"{"code":-32000,"message":"no","data":{"uri":"hub+s:a:1","x":1}}"#,
+        ),
+        (
+            r#"{"code":-32002,"message":"nf","data":{"uri":"a:1"}}"#,
+            r#"{"code":-32602,"message":"nf","data":{"uri":"hub+s:a:1"}}"#,
+        ),
+        (
+            r#"{"code":-32042,"message":"go"}"#,
+            r#"{"code":-32603,"message":"go","data":{"origin":"server","rpc":{"code":-32042,"message":"go"}}}"#,
+        ),
+        (
+            r#"{"code":-32021,"message":"q"}"#,
+            r#"{"code":-32603,"message":"q","data":{"origin":"server","rpc":{"code":-32021,"message":"q"}}}"#,
+        ),
+    ] {
+        let error = message(&format!(r#"{{"jsonrpc":"2.0","id":1,"error":{error}}}"#));
+        assert_eq!(Detail::settled(&error, "tHUB", &carry), Detail::Error(told.into()));
+    }
 }
 
 #[test]

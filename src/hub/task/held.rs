@@ -96,6 +96,11 @@ impl Holds {
         self.tasks.get(&(server.clone(), Arc::clone(principal), id.into())).map(|held| Arc::clone(&held))
     }
 
+    /// A server's task as this principal knows it.
+    pub(in crate::hub) fn known(&self, server: &ServerId, principal: &Arc<str>, id: &str) -> Option<String> {
+        self.get(server, principal, id).map(|held| held.whose.public.to_string())
+    }
+
     #[cfg(test)]
     pub(in crate::hub) fn len(&self) -> usize {
         self.tasks.len()
@@ -109,7 +114,7 @@ impl Holds {
 }
 
 impl Held {
-    /// From now on the task is found, until nobody has asked for it for so long.
+    /// From now on the task is found, until nobody has asked for it for so long. `id` is the server's own.
     pub(super) fn hold(hub: &Arc<Hub>, whose: Whose, id: &str, lease: Lease, lives: Duration) -> Arc<Self> {
         let holds = &hub.holds;
         holds.make_room(&whose.principal);
@@ -145,7 +150,7 @@ impl Held {
     /// The progress token of a call stays good for as long as the task lives that it has become (MCP 2025-11-25, tasks).
     pub(super) fn tell_progress(&self, hub: &Hub, progress: Progress, lingering: Lingering) {
         let Some(session) = self.whose.session.clone() else { return };
-        let (gone, stop) = (self.gone.clone(), hub.stop.clone());
+        let (gone, stop, public) = (self.gone.clone(), hub.stop.clone(), self.whose.public.clone());
         hub.tasks.spawn(async move {
             loop {
                 let note = tokio::select! {
@@ -155,7 +160,7 @@ impl Held {
                     note = lingering.progress() => note,
                 };
                 let Some(session) = session.upgrade() else { return };
-                if let Some(body) = progress.relay(&note) {
+                if let Some(body) = progress.relay(&note, &|_| Some(public.to_string())) {
                     session.post(body);
                 }
             }

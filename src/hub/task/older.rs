@@ -92,7 +92,11 @@ async fn get(hub: &Arc<Hub>, inbound: &Inbound, named: &Named, held: &Arc<Held>)
             held.end_soon();
             let publishes = inbound.endpoint.publishes();
             let publish = |uri: &str| carried::publish(hub, inbound.principal.id(), &named.server, uri, publishes?);
-            Detail::settled(&result, &named.public, publishes.is_some().then_some(&publish as &Publish<'_>))
+            let carry = Carry {
+                publish: publishes.is_some().then_some(&publish as &Publish<'_>),
+                ..Carry::new(&id, inbound.client, held.lease.version())
+            };
+            Detail::settled(&result, &named.public, &carry)
         }
         Status::Cancelled => {
             held.end_soon();
