@@ -101,6 +101,6 @@ fn worlds_that_were_wrong_once_stay_right() {
 #[test]
 fn replay() {
     let given = env::var("MCP_HUB_SIM_SEED").ok().map(|seed| Seed::parse(&seed).expect("a seed"));
-    let story = play(given.unwrap_or(Seed::new(0)), given.is_some());
+    let story = play(given.unwrap_or_else(|| Seed::new(0)), given.is_some());
     assert!(story.wrong.is_empty(), "{}", story.wrong.join("\n"));
 }

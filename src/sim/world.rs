@@ -146,6 +146,8 @@ impl World {
                     && dice.percent(60)
                 {
                     (part.is_remote, part.has_stream) = (true, dice.percent(70));
+                    // What a wild one fails to list once is missing until it is listed again, which nothing here brings about.
+                    part.is_rich &= !part.is_wild;
                     if part.version.era() == Era::Stateless {
                         // It is one for all.
                         part.share = Share::Everyone;
@@ -179,7 +181,7 @@ impl World {
         let by_id: BTreeMap<_, _> = parts.iter().map(|part| (part.id.to_string(), Arc::clone(part))).collect();
         let troupe = Troupe::new(queue < 64);
         fleet.play_on(server::stage(by_id, Arc::clone(record), dice.fork(), Arc::clone(&troupe)));
-        let hosts = Hosts::new(&parts, record, of_remotes.as_mut().unwrap_or(&mut Dice::new(0)), &troupe);
+        let hosts = Hosts::new(&parts, record, of_remotes.unwrap_or_else(|| Dice::new(0)), &troupe);
         fleet.connect_to(&hosts.network());
         let hub = Hub::new(Parts {
             catalog,

@@ -84,7 +84,7 @@ struct Post {
 }
 
 impl Hosts {
-    pub(in crate::sim) fn new(parts: &[Arc<Part>], record: &Arc<Record>, dice: &mut Dice, troupe: &Arc<Troupe>) -> Arc<Self> {
+    pub(in crate::sim) fn new(parts: &[Arc<Part>], record: &Arc<Record>, mut dice: Dice, troupe: &Arc<Troupe>) -> Arc<Self> {
         let host = |(at, part): (usize, &Arc<Part>)| {
             let host = Host {
                 part: Arc::clone(part),
@@ -334,7 +334,7 @@ impl Session {
                 let post = token.and_then(|token| of_call(&token)).and_then(|call| routes.posts.get(&call)).map(|post| &post.lines);
                 let by_call = self.process.roll(|dice| dice.percent(70));
                 let way = if by_call { post.or(routes.unasked.as_ref()) } else { routes.unasked.as_ref().or(post) };
-                if !way.is_some_and(|way| way.send(line).is_ok()) {
+                if way.is_none_or(|way| way.send(line).is_err()) {
                     self.process.undeliverable(id);
                 }
             }
