@@ -111,7 +111,7 @@ impl Server {
         let (wait, may_retry) = share.backoff.fail(&self.settings.restart, Instant::now());
         // Others of the same sharer are still there, and grow again by need.
         let is_needed = share.instances.is_empty() && share.coming.is_none();
-        let is_wanted = !instance.is_for_one && !instance.stop.is_cancelled();
+        let is_wanted = (!instance.is_for_one || self.is_to_be_learned(&slot)) && !instance.stop.is_cancelled();
         if is_needed && may_retry && is_wanted && self.admit(&life).is_ok() {
             self.launch(&mut life, &slot, Some(wait), true);
         }

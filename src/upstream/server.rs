@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -57,6 +57,8 @@ pub struct Server {
     pub(super) remote: Arc<remote::target::Common>,
     /// Its offer is known: stored, or sent as `Learned`.
     pub(super) is_learned: AtomicBool,
+    /// When it was first to be learned because somebody wanted a list.
+    pub(super) wanted_at: OnceLock<Instant>,
     /// The first try to learn it has ended.
     pub(super) tried: CancellationToken,
     /// One listing at a time; when the last good one was begun.
@@ -139,6 +141,7 @@ impl Server {
             stderr: Arc::default(),
             remote: Arc::default(),
             is_learned: AtomicBool::new(known.is_some()),
+            wanted_at: OnceLock::new(),
             tried: CancellationToken::new(),
             listing: tokio::sync::Mutex::default(),
             relisting: Mutex::default(),
@@ -328,8 +331,8 @@ impl Server {
             if let Some(left) = left.filter(|left| *left > PATIENCE || share.coming.is_none()) {
                 let id = &self.settings.id;
                 let error = match share.coming {
-                    Some(_) => UpstreamError::new(id, Reason::Crashed, "failed and will be tried again soon"),
-                    None => self.last_failure(life),
+                    Some(_) if self.is_known() => UpstreamError::new(id, Reason::Crashed, "failed and will be tried again soon"),
+                    _ => self.last_failure(life),
                 };
                 return Err(error.retry_after(left));
             }

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Server, UpstreamError, Whose,
+    backoff::Backoff,
     child::{
         link::{Bounds, Link},
         probe::{First, GreetError, Greeting, Speaker, greet},
@@ -41,7 +42,7 @@ use super::{
 use crate::{
     bridge::question,
     config::{
-        Scope, ServerSettings,
+        Scope, ServerSettings, Start,
         placeholder::{self, Program, Resolved},
         remote::Destination,
     },
@@ -171,7 +172,7 @@ impl Server {
             let (next, may_retry) = self.note_failure(&mut life, &slot, &error);
             let share = life.pool.share_mut(&slot);
             if let Some(coming) = &mut share.coming {
-                let is_next = keeps_trying && may_retry;
+                let is_next = (keeps_trying || self.is_to_be_learned(&slot)) && may_retry;
                 let error = start_failed(&self.settings.id, &error.to_string()).retry_after(next);
                 coming.due = is_next.then(|| Instant::now() + next);
                 // Nobody may be waiting for it.
@@ -394,12 +395,24 @@ impl Server {
         self.relisting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// In the background.
+    /// In the background. Where nothing is known of the server yet, again and again until it says what it offers: nobody calls what is
+    /// not listed.
     pub(super) fn list(self: &Arc<Self>, life: &Life, instance: &Arc<Instance>) {
         let (server, instance) = (Arc::clone(self), Arc::clone(instance));
         life.run.tasks.spawn(async move {
-            let _ = server.learn_from(&instance).await;
+            let mut backoff = Backoff::default();
+            while server.learn_from(&instance).await.is_err() && !server.is_known() {
+                let (wait, may_retry) = backoff.fail(&server.settings.restart, Instant::now());
+                if !may_retry || timeout(wait, instance.link.signs().closed()).await.is_ok() {
+                    return;
+                }
+            }
         });
+    }
+
+    /// An instance on its way for nobody in particular is the one through which the server is learned.
+    pub(super) fn is_to_be_learned(&self, slot: &Slot) -> bool {
+        *slot == self.unbound() && self.settings.start != Start::Manual && !self.is_known()
     }
 }
 

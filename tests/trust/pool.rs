@@ -177,8 +177,8 @@ async fn what_an_earlier_run_learned_is_listed_before_anything_runs() {
 }
 
 #[tokio::test]
-async fn a_list_tries_a_server_that_cannot_start_only_once_and_shows_why() {
-    let mut hub = hub::new().server("exits", server::child("exit-at-start")).run();
+async fn a_list_does_not_wait_again_for_a_server_that_cannot_start_and_shows_why_and_when_it_is_tried_again() {
+    let mut hub = hub::new().server("exits", server::child("exit-at-start").with("restart", json!({"wait": 30}))).run();
     let rest = client::rest(&hub);
     rest.get("/api/servers").await;
     hub.line(|line| line["message"] == "start failed");
@@ -186,6 +186,7 @@ async fn a_list_tries_a_server_that_cannot_start_only_once_and_shows_why() {
         let listed = rest.get("/api/servers").await.json();
         let shown = &listed["servers"][0];
         assert_eq!((&shown["state"], &shown["error"]), (&json!("CRASHED"), &json!("exited during the handshake")), "{shown}");
+        assert_eq!((&shown["status"], &shown["retry"]["attempts"]), (&json!("connecting"), &json!(1)), "{shown}");
     }
     let body = json!({"server_name": "exits", "tool": "echo"}).to_string();
     let refused = rest.post("/api/servers/tools", &[], &body).await;
