@@ -65,7 +65,9 @@ pub const STOP_TERM: Duration = Duration::from_secs(3);
 pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const BACKOFF_RESET: Duration = Duration::from_secs(60);
-pub const STDERR_RING_BYTES: usize = 256 << 10;
+/// Lines of a process's stderr that are kept for when it ends: an error stands above what runtimes add to it. 7 KiB at most.
+pub const STDERR_LINES_KEPT: usize = 24;
+pub const STDERR_LINE_KEPT_BYTES: usize = 300;
 pub const LIST_WAIT: Duration = Duration::from_secs(2);
 pub const LIST_COALESCE: Duration = Duration::from_millis(150);
 pub const TOOLS_PER_SERVER_MAX: usize = 5000;

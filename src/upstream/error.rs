@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::{name::ServerId, protocol::code::Reason};
 
-/// Why a call could not be, or was not, carried by a server. Says nothing of paths, environment or output of the server.
+/// Why a call could not be, or was not, carried by a server. Says nothing of its environment, and of
+/// its output no more than why it did not start, without what its placeholders stand for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("server '{}' {what}", server.name)]
 pub struct UpstreamError {

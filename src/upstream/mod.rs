@@ -13,6 +13,7 @@ mod calls;
 mod child;
 pub mod error;
 pub mod exchange;
+mod exit;
 mod feed;
 pub mod fleet;
 mod inbox;

@@ -21,7 +21,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     State, Status, UpstreamError, Usable,
-    child::stderr::Ring,
     fleet::Commons,
     pool::{Failed, Key, Pool, Ready, Slot},
     remote,
@@ -52,7 +51,6 @@ pub struct Server {
     /// What is to be logged, for those who said so.
     levels: Mutex<HashMap<Key, Level>>,
     pub(super) life: Mutex<Life>,
-    pub(super) stderr: Arc<Ring>,
     /// What connections to a remote server share.
     pub(super) remote: Arc<remote::target::Common>,
     /// Its offer is known: stored, or sent as `Learned`.
@@ -138,7 +136,6 @@ impl Server {
             came: Notify::new(),
             levels: Mutex::default(),
             life: Mutex::new(life),
-            stderr: Arc::default(),
             remote: Arc::default(),
             is_learned: AtomicBool::new(known.is_some()),
             wanted_at: OnceLock::new(),
@@ -229,11 +226,6 @@ impl Server {
             life.is_disabled |= disable;
         }
         self.end_run().await;
-    }
-
-    /// Last lines of stderr, of all instances.
-    pub fn stderr(&self) -> String {
-        self.stderr.text()
     }
 
     /// A session is over: nobody will ask for its instances again.
