@@ -267,7 +267,7 @@ impl Server {
         until: Instant,
         run: &Run,
     ) -> Result<Up, StartError> {
-        let target = Target::new(&self.settings.id, &self.remote, &self.settings.restart, destination);
+        let target = Target::new(&self.settings, &self.remote, destination, &of.veil);
         let outlet = self.outlet(of);
         let speaker = Speaker { profile: of.told, mark: self.commons.mark.without_files() };
         let dial = Dial { target, bounds: self.bounds(), outlet: Arc::clone(&outlet), speaker, until };
