@@ -70,6 +70,10 @@ impl UpstreamError {
         Self::new(server, Reason::BadAnswer, "answered with something that is no answer")
     }
 
+    pub(super) fn long_answer(server: &ServerId, limit_bytes: usize) -> Self {
+        Self::new(server, Reason::BadAnswer, format!("gave an answer of more than {limit_bytes} bytes, which exceeds limits.line_mb"))
+    }
+
     /// Of calls that had been sent: they may have had effects.
     /// Of a call under way when its server was given up.
     pub(super) fn silent(server: &ServerId) -> Self {
