@@ -141,6 +141,9 @@ pub const CLIENT_INFO_BYTES_MAX: usize = 4 << 10;
 pub const PARK: Duration = Duration::from_secs(10 * 60);
 /// After a server's first question: others that come at once go to the client together.
 pub const PARK_GATHER: Duration = Duration::from_millis(10);
+/// A call that waits this long for a process of its own, a quarter of `timeouts.call` at most, ends a parked call of the same principal that
+/// nobody has come back to for as long: `pool.size` of them would keep all others out for `PARK`. A person may take so long to answer.
+pub const CROWDED: Duration = Duration::from_secs(15);
 /// Calls of one principal that wait for their caller; each holds a connection to its server. This and what else one principal may have are
 /// counted for each process on the local socket by itself, so for all of them together `LOCAL_CONNECTIONS_MAX` times as much, and
 /// once more for those that are gone.
