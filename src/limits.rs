@@ -65,7 +65,9 @@ pub const STOP_TERM: Duration = Duration::from_secs(3);
 pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const BACKOFF_RESET: Duration = Duration::from_secs(60);
-pub const STDERR_RING_BYTES: usize = 256 << 10;
+/// Lines of a process's stderr that are kept for when it ends: an error stands above what runtimes add to it. 7 KiB at most.
+pub const STDERR_LINES_KEPT: usize = 24;
+pub const STDERR_LINE_KEPT_BYTES: usize = 300;
 pub const LIST_WAIT: Duration = Duration::from_secs(2);
 pub const LIST_COALESCE: Duration = Duration::from_millis(150);
 pub const TOOLS_PER_SERVER_MAX: usize = 5000;
@@ -141,6 +143,9 @@ pub const CLIENT_INFO_BYTES_MAX: usize = 4 << 10;
 pub const PARK: Duration = Duration::from_secs(10 * 60);
 /// After a server's first question: others that come at once go to the client together.
 pub const PARK_GATHER: Duration = Duration::from_millis(10);
+/// A call that waits this long for a process of its own, a quarter of `timeouts.call` at most, ends a parked call of the same principal that
+/// nobody has come back to for as long: `pool.size` of them would keep all others out for `PARK`. A person may take so long to answer.
+pub const CROWDED: Duration = Duration::from_secs(15);
 /// Calls of one principal that wait for their caller; each holds a connection to its server. This and what else one principal may have are
 /// counted for each process on the local socket by itself, so for all of them together `LOCAL_CONNECTIONS_MAX` times as much, and
 /// once more for those that are gone.

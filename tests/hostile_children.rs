@@ -199,7 +199,7 @@ async fn servers_that_cannot_start_show_why_and_the_hub_is_ready_all_the_same() 
     check_good(&client).await;
     for (name, error) in [
         ("missing", "cannot be run: '/nowhere/no-such-program': No such file or directory"),
-        ("exits", "exited during the handshake"),
+        ("exits", "exited (status 3) during the handshake: exit-at-start"),
         ("mute", "did not answer the handshake in time"),
         ("nodir", "cannot be run: its cwd '/nowhere/at/all' is no folder"),
     ] {

@@ -331,6 +331,31 @@ async fn one_parked_call_too_many_ends_the_oldest() {
 }
 
 #[tokio::test]
+async fn parked_calls_that_hold_every_process_make_way_for_one_more_oldest_first() {
+    let calls = Calls::new();
+    for (scope, interactive) in [("user", "auto"), ("call", "always")] {
+        let pool = json!({"scope": scope, "size": 2});
+        let server = calls.child("full --era handshake").with("pool", pool).with("interactive", interactive);
+        let hub = hub::new().server("s", server.with("timeouts", json!({"call": 4}))).run();
+        let caller = forms(&hub);
+        let arguments = |n: usize| json!({"message": format!("number {n}?")});
+        let mut parked = Vec::new();
+        for n in 0..4 {
+            parked.push(caller.parked("s.ask_form", &arguments(n)).await);
+        }
+        for (n, (key, state)) in parked.into_iter().enumerate() {
+            let own = name(&format!("{n}"));
+            let answer = caller.retry("s.ask_form", &arguments(n), &state, &json!({key: own})).await;
+            match n {
+                0 | 1 => refused(&answer),
+                _ => assert_eq!(said(&answer), own, "{scope}"),
+            }
+        }
+    }
+    assert_eq!(calls.of("ask_form"), 8, "nothing is called twice");
+}
+
+#[tokio::test]
 async fn a_question_that_its_server_takes_back_is_asked_no_more() {
     let calls = Calls::new();
     let hub = run(&calls, 1);

@@ -28,6 +28,7 @@ mod command;
 pub mod placeholder;
 
 pub mod identity;
+pub mod veil;
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ pub(super) fn mask(entry: Map<String, Value>) -> Map<String, Value> {
 }
 
 fn masked(name: &str, value: Value) -> Value {
-    if matches!(name, "env" | "headers") || SECRETIVE.iter().any(|part| name.to_ascii_lowercase().contains(part)) {
+    if matches!(name, "env" | "headers") || is_secretive(name) {
         return hidden(value);
     }
     match value {
@@ -28,6 +28,12 @@ fn masked(name: &str, value: Value) -> Value {
         Value::String(url) if matches!(name, "url" | "serverUrl" | "httpUrl") => Value::String(without_secrets(&url)),
         other => other,
     }
+}
+
+/// Of a field or variable.
+pub(super) fn is_secretive(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRETIVE.iter().any(|part| name.contains(part))
 }
 
 /// Names stay, values go; `null` says nothing.

@@ -232,7 +232,7 @@ fn take(pipe: &mut Pipe, line: Line, line_bytes_max: usize) {
         Line::Text(bytes) => {
             pipe.take(bytes);
         }
-        Line::TooLong { bytes } => pipe.take_too_long(bytes, line_bytes_max),
+        Line::TooLong { bytes, .. } => pipe.take_too_long(bytes, line_bytes_max),
     }
 }
 

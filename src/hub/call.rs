@@ -11,7 +11,7 @@ use super::{
     aim::{self, Found},
     carried::{Aim, Asker, Call, Kept, roots_for},
     crossing::{Claim, OnWire},
-    random, resume,
+    park, random, resume,
     talk::Talk,
     task::{self, Tasking},
 };
@@ -123,7 +123,7 @@ fn later(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, again: 
                 (aim, server)
             }
         };
-        let mut on_wire = open(&server, &inbound, &aim, again.inputs()).await?;
+        let mut on_wire = open(&hub, &server, &inbound, &aim, again.inputs()).await?;
         let call = Call::new(&hub, &inbound, aim.clone(), permit);
         prepare(&hub, inbound, aim, server, &mut on_wire, again.refusals);
         Ok((call, on_wire))
@@ -147,12 +147,12 @@ impl Again {
 ///
 /// # Errors
 /// What to tell the caller; without id.
-pub(super) async fn open(server: &Arc<Server>, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Result<OnWire, Refusal> {
-    waited(server, inbound, aim, inputs).await.map_err(|error| failed(&error))
+pub(super) async fn open(hub: &Hub, server: &Arc<Server>, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Result<OnWire, Refusal> {
+    waited(hub, server, inbound, aim, inputs).await.map_err(|error| failed(&error))
 }
 
-async fn waited(server: &Arc<Server>, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Result<OnWire, UpstreamError> {
-    let lease = server.lease(&sharer(inbound)).await?;
+async fn waited(hub: &Hub, server: &Arc<Server>, inbound: &Inbound, aim: &Aim, inputs: Inputs<'_>) -> Result<OnWire, UpstreamError> {
+    let lease = park::lease(hub, server, &sharer(inbound)).await?;
     through(&lease, server, inbound, aim, inputs).await
 }
 

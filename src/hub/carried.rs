@@ -364,7 +364,7 @@ impl Kept {
 
     /// Sends the request again, with other inputs. Waits for an instance and for room.
     pub(super) async fn open(&self, inputs: Inputs<'_>) -> Result<OnWire, Refusal> {
-        call::open(&self.server, &self.inbound, &self.aim_now(), inputs).await
+        call::open(&self.hub, &self.server, &self.inbound, &self.aim_now(), inputs).await
     }
 
     /// By what the catalog says now: it may have changed since.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::{Answer, Crossing, Endpoint, Hub, Inbound, Outcome, crossing::Claim};
 use crate::{
     catalog::Kind,
-    limits,
     name::ServerId,
     protocol::{Method, Refusal, code::Code},
     upstream::Server,
@@ -36,13 +35,12 @@ pub(super) fn learning(hub: &Hub, endpoint: &Endpoint) -> Vec<Arc<Server>> {
     }
 }
 
-/// Waits, at most `limits::LIST_WAIT`, until the servers of the endpoint that may be started were asked what they offer. What
-/// comes later is announced as a list change.
+/// Waits until the servers of the endpoint that may be started were asked what they offer, at most `limits::LIST_WAIT` from when the
+/// first list wanted each. What comes later is announced as a list change.
 pub(super) async fn learn(hub: &Hub, endpoint: &Endpoint) {
-    let deadline = tokio::time::Instant::now() + limits::LIST_WAIT;
     for server in learning(hub, endpoint) {
-        if tokio::time::timeout_at(deadline, server.learnt()).await.is_err() {
-            break;
+        if let Some(until) = server.awaited_until() {
+            let _ = tokio::time::timeout_at(until, server.learnt()).await;
         }
     }
 }

@@ -1,13 +1,20 @@
 //! Calls whose handshake server asks a stateless client: each is held by a task of its own while the client comes and goes (MCP
 //! 2026-07-28, multi round-trip requests). What it does is said by `bridge::park`; here it is done.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use dashmap::DashMap;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 
 use super::{
     Answer, Hub, Step,
@@ -24,11 +31,13 @@ use crate::{
         seal::What,
     },
     limits,
+    name::ServerId,
     protocol::{
         Refusal, RequestId, Version,
+        capability::Profile,
         code::{Code, Reason, failure_data},
     },
-    upstream::{Event, Exchange, Question},
+    upstream::{Event, Exchange, Lease, Question, Server, Sharer, UpstreamError},
 };
 
 /// Messages on their way to a client that reads slowly; more of them wait at the server.
@@ -44,8 +53,31 @@ pub(super) struct Parks {
 /// One parked call, as those who come back find it.
 struct Place {
     principal: Arc<Principal>,
+    server: ServerId,
+    /// What the process that it holds was told.
+    profile: Profile,
     arrival: u64,
+    left: Left,
     door: mpsc::Sender<Visit>,
+}
+
+/// Since when no request waits for what a parked call says next.
+#[derive(Clone, Default)]
+struct Left(Arc<Mutex<Option<Instant>>>);
+
+impl Left {
+    fn set(&self, is_left: bool) {
+        let mut since = self.lock();
+        *since = is_left.then(|| since.unwrap_or_else(Instant::now));
+    }
+
+    fn is_longer_than(&self, wait: Duration) -> bool {
+        self.lock().is_some_and(|since| since.elapsed() >= wait)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A request that waits for what the parked call says next.
@@ -89,6 +121,37 @@ impl Parks {
             self.calls.remove(&number);
         }
     }
+
+    /// The oldest call of this principal ends that holds such a process of this server and that nobody has come back to for this long.
+    fn make_way(&self, principal: &str, server: &ServerId, profile: Profile, patience: Duration) {
+        let holds = |place: &Place| **place.principal.id() == *principal && place.server == *server && place.profile == profile;
+        let left = self.calls.iter().filter(|place| holds(place) && place.left.is_longer_than(patience));
+        // Each guard is gone before the removal.
+        let oldest = left.map(|place| (place.arrival, *place.key())).min();
+        if let Some((_, number)) = oldest {
+            tracing::debug!(server = %server, "a parked call that nobody waits for makes way");
+            self.calls.remove(&number);
+        }
+    }
+}
+
+/// As `Server::lease`. Where every process that the caller may have is held by calls of the same principal, the oldest of them that
+/// nobody has come back to for a while gives its own up: questions that were left unanswered must not keep everybody else out
+/// until `limits::PARK` is over.
+///
+/// # Errors
+/// As there.
+pub(super) async fn lease(hub: &Hub, server: &Arc<Server>, sharer: &Sharer) -> Result<Lease, UpstreamError> {
+    let patience = limits::CROWDED.min(server.settings().timeouts.call / 4);
+    let mut leased = pin!(server.lease(sharer));
+    loop {
+        if let Ok(leased) = timeout(patience, &mut leased).await {
+            return leased;
+        }
+        if let Some(profile) = server.in_use(sharer) {
+            hub.parks.make_way(&sharer.principal, &server.settings().id, profile, patience);
+        }
+    }
 }
 
 /// What a parked call is made of.
@@ -110,7 +173,9 @@ pub(super) fn park(parking: Parking) -> Waiter {
     let principal = Arc::clone(kept.principal());
     hub.parks.make_room(&principal);
     let arrival = hub.parks.arrivals.fetch_add(1, Ordering::Relaxed);
-    hub.parks.calls.insert(number, Arc::new(Place { principal, arrival, door }));
+    let left = Left::default();
+    let place = Place { principal, server: kept.server().clone(), profile: on_wire.exchange.profile(), arrival, left: left.clone(), door };
+    hub.parks.calls.insert(number, Arc::new(place));
     let (tell, waiter) = waiter();
     let parked = Task {
         machine: Parked::new(kept.profile, on_wire.version),
@@ -121,6 +186,7 @@ pub(super) fn park(parking: Parking) -> Waiter {
         questions: Vec::new(),
         progress: None,
         visit: Some(Visit { responses: None, call, id, tell }),
+        left,
         visits,
         task,
     };
@@ -164,6 +230,8 @@ struct Task {
     progress: Option<Event>,
     /// Who waits.
     visit: Option<Visit>,
+    /// Since when nobody does.
+    left: Left,
     visits: mpsc::Receiver<Visit>,
     /// The task that the call may become.
     task: Option<Box<Tasking>>,
@@ -249,6 +317,7 @@ impl Task {
     }
 
     async fn wait(&mut self) -> Happened {
+        self.left.set(self.visit.is_none());
         let time = self.machine.timeout().map(Instant::from_std);
         let gone = async {
             match &self.visit {
@@ -336,5 +405,52 @@ impl Task {
                 self.questions.swap_remove(at).answer(response);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::{ServerName, TenantId};
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_oldest_call_that_nobody_came_back_to_makes_way_and_none_of_anybody_else() {
+        const PATIENCE: Duration = Duration::from_secs(9);
+        let server = |name| ServerId { tenant: TenantId::default_tenant(), name: ServerName::new(name).unwrap() };
+        let parks = Parks::default();
+        let [me, other] = ["me", "other"].map(|name| Principal::of_tenant(name, TenantId::default_tenant()));
+        let places = [
+            (&other, "s", Profile::FORM, true),
+            (&me, "t", Profile::FORM, true),
+            (&me, "s", Profile::URL, true),
+            (&me, "s", Profile::FORM, false),
+            (&me, "s", Profile::FORM, true),
+            (&me, "s", Profile::FORM, true),
+        ];
+        for (number, (principal, on, profile, is_left)) in places.into_iter().enumerate() {
+            let left = Left::default();
+            left.set(is_left);
+            let principal = Arc::clone(principal);
+            let place = Place { principal, server: server(on), profile, arrival: number as u64, left, door: mpsc::channel(1).0 };
+            parks.calls.insert(number as u128, Arc::new(place));
+        }
+        let make_way = || {
+            parks.make_way(me.id(), &server("s"), Profile::FORM, PATIENCE);
+            let mut left: Vec<_> = parks.calls.iter().map(|place| *place.key()).collect();
+            left.sort_unstable();
+            left
+        };
+        tokio::time::advance(PATIENCE - Duration::from_millis(1)).await;
+        assert_eq!(make_way(), [0, 1, 2, 3, 4, 5]);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        // Being looked at again does not make it newer.
+        parks.calls.get(&4).unwrap().left.set(true);
+        assert_eq!(make_way(), [0, 1, 2, 3, 5]);
+        parks.calls.get(&5).unwrap().left.set(false);
+        assert_eq!(make_way(), [0, 1, 2, 3, 5]);
+        parks.calls.get(&5).unwrap().left.set(true);
+        assert_eq!(make_way(), [0, 1, 2, 3, 5]);
+        tokio::time::advance(PATIENCE).await;
+        assert_eq!(make_way(), [0, 1, 2, 3]);
     }
 }

@@ -15,6 +15,9 @@ use tokio_rustls::rustls::ClientConfig;
 use super::{NetError, Reach, connect::Connector};
 use crate::limits;
 
+/// Of a redirect, so much is shown.
+const DESTINATION_BYTES_MAX: usize = 200;
+
 /// Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -86,10 +89,16 @@ pub(super) fn host(uri: &Uri) -> String {
     uri.host().unwrap_or_default().to_owned()
 }
 
-/// Only the host: the rest may hold a secret of the server's.
+/// Whole but for user, query and fragment, which may hold a secret of the server's.
 fn destination(location: Option<&str>) -> String {
-    let uri = location.and_then(|location| location.parse::<Uri>().ok());
-    uri.as_ref().and_then(Uri::host).map_or_else(|| "another path of its own".to_owned(), ToOwned::to_owned)
+    let location = location.unwrap_or_default();
+    let address = location.split(['?', '#']).next().unwrap_or_default();
+    let uri = address.parse::<Uri>().ok().filter(|uri| !uri.authority().is_some_and(|authority| authority.as_str().contains('@')));
+    match uri {
+        Some(_) if address.len() <= DESTINATION_BYTES_MAX => address.to_owned(),
+        Some(uri) => uri.host().unwrap_or("a long address").to_owned(),
+        None => "what is no address".to_owned(),
+    }
 }
 
 fn failure(error: &legacy::Error, host: String) -> NetError {
@@ -107,6 +116,28 @@ fn failure(error: &legacy::Error, host: String) -> NetError {
             Some(source) => cause = source,
             // The innermost cause says most.
             None => return NetError::Lost { host, why: cause.to_string() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_is_told_as_it_came_without_what_may_be_secret() {
+        let long = format!("https://h/{}", "x".repeat(DESTINATION_BYTES_MAX));
+        for (location, told) in [
+            (Some("https://h.example:8443/mcp/"), "https://h.example:8443/mcp/"),
+            (Some("https://h.example/x?key=1#y"), "https://h.example/x"),
+            (Some("/other"), "/other"),
+            (Some("https://me:key@h.example/x"), "what is no address"),
+            (Some(long.as_str()), "h"),
+            (Some("no address"), "what is no address"),
+            (Some(""), "what is no address"),
+            (None, "what is no address"),
+        ] {
+            assert_eq!(destination(location), told, "{location:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Why a request had no answer, in words an operator may read. Says nothing of headers, paths or queries.
+//! Why a request had no answer, in words an operator may read. Says nothing of headers or queries, and of the address what `of` says.
 
 use std::{io, sync::Arc};
 
@@ -12,6 +12,7 @@ pub enum NetError {
     Unreachable { host: String, source: Arc<io::Error> },
     #[error("'{host}' cannot be spoken to over TLS: {source}")]
     Tls { host: String, source: Arc<io::Error> },
+    /// `to`: without its query.
     #[error("'{host}' redirects to '{to}'; write that address in its entry if it is the right one")]
     Redirected { host: String, to: String },
     #[error("'{host}' did not begin to answer in time")]
@@ -27,6 +28,21 @@ pub enum NetError {
 }
 
 impl NetError {
+    /// The same, with the address as people have written it, which may be less than it stands for.
+    pub fn of(mut self, address: &str) -> Self {
+        let (Self::Unresolved { host, .. }
+        | Self::Forbidden { host }
+        | Self::Unreachable { host, .. }
+        | Self::Tls { host, .. }
+        | Self::Redirected { host, .. }
+        | Self::Silent { host }
+        | Self::Unsent { host }
+        | Self::Lost { host, .. }
+        | Self::TooLarge { host, .. }) = &mut self;
+        address.clone_into(host);
+        self
+    }
+
     /// The server surely saw nothing of the request.
     pub fn is_unsent(&self) -> bool {
         matches!(self, Self::Unresolved { .. } | Self::Forbidden { .. } | Self::Unreachable { .. } | Self::Tls { .. } | Self::Unsent { .. })

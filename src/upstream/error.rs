@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::{name::ServerId, protocol::code::Reason};
 
-/// Why a call could not be, or was not, carried by a server. Says nothing of paths, environment or output of the server.
+/// Why a call could not be, or was not, carried by a server. Says nothing of its environment, and of
+/// its output no more than why it did not start, without what its placeholders stand for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("server '{}' {what}", server.name)]
 pub struct UpstreamError {
@@ -67,6 +68,10 @@ impl UpstreamError {
 
     pub(super) fn bad_answer(server: &ServerId) -> Self {
         Self::new(server, Reason::BadAnswer, "answered with something that is no answer")
+    }
+
+    pub(super) fn long_answer(server: &ServerId, limit_bytes: usize) -> Self {
+        Self::new(server, Reason::BadAnswer, format!("gave an answer of more than {limit_bytes} bytes, which exceeds limits.line_mb"))
     }
 
     /// Of calls that had been sent: they may have had effects.

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::{UpstreamError, inbox::Inbox, instance::Use, question::Question, wire::Wire};
 use crate::{
     mux::WireId,
-    protocol::{Message, RequestId},
+    protocol::{Message, RequestId, capability::Profile},
 };
 
 /// What a server sends back for a call.
@@ -90,6 +90,11 @@ impl Wants {
 impl Exchange {
     pub(super) fn new(opened: Opened, held: Option<Use>) -> Self {
         Self { opened: Some(opened), last: None, held }
+    }
+
+    /// What the process, or connection, was told that its caller can do.
+    pub fn profile(&self) -> Profile {
+        self.held.as_ref().map_or(Profile::BARE, |held| held.instance().profile)
     }
 
     /// Cancel-safe. Pends for ever after the last event.

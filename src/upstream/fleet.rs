@@ -144,16 +144,16 @@ impl Fleet {
     }
 
     /// Starts, to learn them, the enabled `start: demand` (and boot) servers of this tenant whose offer is neither stored nor learned
-    /// yet and that were not stopped by request, in the background; returns those still being learned for the first time.
-    /// Await `Server::learnt` of each, with a bound.
+    /// yet and that were not stopped by request, in the background; returns those that are being learned for the first time and were not
+    /// waited for long enough. Await `Server::learnt` of each, until `Server::awaited_until`.
     pub fn learn(self: &Arc<Self>, tenant: &TenantId) -> Vec<Arc<Server>> {
         let servers = self.order.iter().filter(|server| server.settings().id.tenant == *tenant);
-        servers.filter(|server| server.learn()).cloned().collect()
+        servers.filter(|server| server.learn() && server.awaited_until().is_some()).cloned().collect()
     }
 
     /// The same for one server.
     pub fn learn_one(&self, id: &ServerId) -> Option<Arc<Server>> {
-        self.server(id).filter(Server::learn)
+        self.server(id).filter(|server| server.learn() && server.awaited_until().is_some())
     }
 
     /// The servers of this tenant of which nobody knows what they offer. Starts nothing.

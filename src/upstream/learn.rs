@@ -61,6 +61,14 @@ impl Server {
         self.tried.cancelled().await;
     }
 
+    /// Until when a list waits for it: `limits::LIST_WAIT` from when the first one wanted it, so that one that takes long to start
+    /// delays no more than the first. `None`: no longer.
+    pub fn awaited_until(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let until = *self.wanted_at.get_or_init(|| now) + limits::LIST_WAIT;
+        (until > now).then_some(until)
+    }
+
     /// Whether its offer is known: stored, or learned.
     pub fn is_known(&self) -> bool {
         self.is_learned.load(Ordering::Acquire)
@@ -94,7 +102,7 @@ impl Server {
                     self.relist_soon(&instance, &life.run);
                 }
             }
-            // Once: after a failed try only a call, a start by request or a change of the entry tries again.
+            // After a failed try the next one comes by itself.
             None if self.tried.is_cancelled() => {}
             None => drop(self.come_patiently(&mut life, &self.unbound())),
         }

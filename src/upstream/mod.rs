@@ -11,8 +11,10 @@
 mod backoff;
 mod calls;
 mod child;
+pub mod crowd;
 pub mod error;
-pub mod exchange;
+mod exchange;
+mod exit;
 mod feed;
 pub mod fleet;
 mod inbox;

@@ -2,18 +2,16 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Server, UpstreamError,
-    child::process::Process,
+    child::{process::Process, stderr::Stderr},
+    exit,
     instance::Instance,
     keepalive::patience,
     server::Run,
-    supervise::{LAST_WORDS, finish_reading, is_current},
+    supervise::{LAST_WORDS, is_current},
 };
 use crate::{config::Start, observe::ServerPhase, protocol::capability::Profile};
 
@@ -37,15 +35,18 @@ enum End {
     Idle,
 }
 
+impl End {
+    fn is_unasked(&self) -> bool {
+        match self {
+            Self::Exited(_) | Self::Broken | Self::Unlinked | Self::Silent(_) => true,
+            Self::Asked | Self::Idle => false,
+        }
+    }
+}
+
 impl Server {
     /// Until it ends, whatever ends it.
-    pub(super) async fn serve(
-        self: Arc<Self>,
-        instance: Arc<Instance>,
-        mut process: Option<Process>,
-        stderr: Option<JoinHandle<()>>,
-        run: Run,
-    ) {
+    pub(super) async fn serve(self: Arc<Self>, instance: Arc<Instance>, mut process: Option<Process>, stderr: Option<Stderr>, run: Run) {
         let link = &instance.link;
         let id = &self.settings.id;
         let mut silent = pin!(self.silent(&instance));
@@ -53,7 +54,7 @@ impl Server {
             tokio::select! {
                 biased;
                 () = instance.stop.cancelled() => break End::Asked,
-                status = exited(&mut process) => break End::Exited(status.map_or_else(|| "exited".into(), describe)),
+                status = exited(&mut process) => break End::Exited(status.map_or_else(|| "exited".into(), exit::of)),
                 () = link.signs().broken() => break if instance.pid.is_some() { End::Broken } else { End::Unlinked },
                 () = self.idle(&instance) => break End::Idle,
                 () = &mut silent => break End::Silent(patience(self.settings.keepalive.unwrap_or_default())),
@@ -62,17 +63,21 @@ impl Server {
         };
         // First: what it may still have to say is for those who have asked, and nobody else shall ask it.
         self.leave(&instance, &end, &run);
+        let mut how = end.to_string();
         match &end {
             End::Exited(_) => {
                 // Its group is dead, so the pipe ends now; an answer written just before counts.
                 let _ = timeout(LAST_WORDS, link.drained()).await;
             }
+            // Its pipe ends a moment before it does.
             End::Broken => {
-                let _ = timeout(LAST_WORDS, exited(&mut process)).await;
+                if let Ok(Some(status)) = timeout(LAST_WORDS, exited(&mut process)).await {
+                    how = exit::of(status);
+                }
             }
             End::Unlinked | End::Silent(_) | End::Asked | End::Idle => {}
         }
-        let error = match end {
+        let error = match &end {
             End::Exited(_) | End::Broken => UpstreamError::exited(id),
             End::Unlinked => link.lost(),
             End::Silent(_) => UpstreamError::silent(id),
@@ -83,9 +88,28 @@ impl Server {
         if let Some(process) = process {
             process.stop(self.settings.timeouts.stop).await;
         }
-        finish_reading(stderr).await;
+        let words = match stderr {
+            Some(stderr) => stderr.last_words(LAST_WORDS).await,
+            None => None,
+        };
         self.life().noise += link.noise();
-        tracing::info!(server = %id, pid = instance.pid, why = %end, "ended");
+        if !end.is_unasked() {
+            tracing::info!(server = %id, pid = instance.pid, why = how, "ended");
+            return;
+        }
+        if let Some(words) = words {
+            how = format!("{how}; last on stderr: {words}");
+        }
+        self.retell(&end, &how);
+        tracing::warn!(server = %id, pid = instance.pid, why = how, "ended");
+    }
+
+    /// What is known only when nothing of it is left, unless something else has gone wrong since.
+    fn retell(&self, end: &End, how: &str) {
+        let mut life = self.life();
+        if life.last_error.as_ref().is_some_and(|told| *told == end.to_string()) {
+            life.last_error = Some(how.to_owned());
+        }
     }
 
     /// Out of the pool; comes back if it went by itself.
@@ -96,22 +120,19 @@ impl Server {
         }
         let slot = life.pool.remove(instance);
         self.publish(&life);
-        let (Some(slot), End::Exited(_) | End::Broken | End::Unlinked | End::Silent(_)) = (slot, end) else {
+        let Some(slot) = slot.filter(|_| end.is_unasked()) else {
             life.pool.tidy(&self.settings.restart);
             self.emit(&life, ServerPhase::Stopped);
             return;
         };
-        life.last_error = Some(match end {
-            End::Exited(how) => how.clone(),
-            other => other.to_string(),
-        });
+        life.last_error = Some(end.to_string());
         life.is_crashed = true;
         let share = life.pool.share_mut(&slot);
         share.backoff.lived(&self.settings.restart, instance.ready_at.elapsed());
         let (wait, may_retry) = share.backoff.fail(&self.settings.restart, Instant::now());
         // Others of the same sharer are still there, and grow again by need.
         let is_needed = share.instances.is_empty() && share.coming.is_none();
-        let is_wanted = !instance.is_for_one && !instance.stop.is_cancelled();
+        let is_wanted = (!instance.is_for_one || self.is_to_be_learned(&slot)) && !instance.stop.is_cancelled();
         if is_needed && may_retry && is_wanted && self.admit(&life).is_ok() {
             self.launch(&mut life, &slot, Some(wait), true);
         }
@@ -148,15 +169,5 @@ async fn exited(process: &mut Option<Process>) -> Option<std::process::ExitStatu
     match process {
         Some(process) => process.exited().await,
         None => std::future::pending().await,
-    }
-}
-
-/// "exited with status 3", "was killed by signal 9".
-fn describe(status: std::process::ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt;
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with status {code}"),
-        (None, Some(signal)) => format!("was killed by signal {signal}"),
-        (None, None) => "exited".to_owned(),
     }
 }

@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -21,7 +21,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     State, Status, UpstreamError, Usable,
-    child::stderr::Ring,
     fleet::Commons,
     pool::{Failed, Key, Pool, Ready, Slot},
     remote,
@@ -52,11 +51,12 @@ pub struct Server {
     /// What is to be logged, for those who said so.
     levels: Mutex<HashMap<Key, Level>>,
     pub(super) life: Mutex<Life>,
-    pub(super) stderr: Arc<Ring>,
     /// What connections to a remote server share.
     pub(super) remote: Arc<remote::target::Common>,
     /// Its offer is known: stored, or sent as `Learned`.
     pub(super) is_learned: AtomicBool,
+    /// When it was first to be learned because somebody wanted a list.
+    pub(super) wanted_at: OnceLock<Instant>,
     /// The first try to learn it has ended.
     pub(super) tried: CancellationToken,
     /// One listing at a time; when the last good one was begun.
@@ -136,9 +136,9 @@ impl Server {
             came: Notify::new(),
             levels: Mutex::default(),
             life: Mutex::new(life),
-            stderr: Arc::default(),
             remote: Arc::default(),
             is_learned: AtomicBool::new(known.is_some()),
+            wanted_at: OnceLock::new(),
             tried: CancellationToken::new(),
             listing: tokio::sync::Mutex::default(),
             relisting: Mutex::default(),
@@ -226,11 +226,6 @@ impl Server {
             life.is_disabled |= disable;
         }
         self.end_run().await;
-    }
-
-    /// Last lines of stderr, of all instances.
-    pub fn stderr(&self) -> String {
-        self.stderr.text()
     }
 
     /// A session is over: nobody will ask for its instances again.
@@ -328,8 +323,8 @@ impl Server {
             if let Some(left) = left.filter(|left| *left > PATIENCE || share.coming.is_none()) {
                 let id = &self.settings.id;
                 let error = match share.coming {
-                    Some(_) => UpstreamError::new(id, Reason::Crashed, "failed and will be tried again soon"),
-                    None => self.last_failure(life),
+                    Some(_) if self.is_known() => UpstreamError::new(id, Reason::Crashed, "failed and will be tried again soon"),
+                    _ => self.last_failure(life),
                 };
                 return Err(error.retry_after(left));
             }

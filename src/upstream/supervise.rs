@@ -15,19 +15,21 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{OwnedSemaphorePermit, broadcast},
-    task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
 
 use super::{
     Server, UpstreamError, Whose,
+    backoff::Backoff,
     child::{
         link::{Bounds, Link},
         probe::{First, GreetError, Greeting, Speaker, greet},
         process::{Pipes, Process},
-        stderr, unrun,
+        stderr::Stderr,
+        unrun,
     },
+    exit,
     instance::{Born, Instance},
     news::Outlet,
     pool::{Coming, Failed, Key, Slot},
@@ -41,9 +43,10 @@ use super::{
 use crate::{
     bridge::question,
     config::{
-        Scope, ServerSettings,
+        Scope, ServerSettings, Start,
         placeholder::{self, Program, Resolved},
         remote::Destination,
+        veil::Veil,
     },
     observe::ServerPhase,
     protocol::{Era, Version, capability::Profile},
@@ -56,7 +59,7 @@ struct Up {
     /// None of a remote server.
     process: Option<Process>,
     born: Born,
-    stderr: Option<JoinHandle<()>>,
+    stderr: Option<Stderr>,
 }
 
 /// What is started, for whom.
@@ -66,12 +69,14 @@ struct Of<'a> {
     profile: Profile,
     /// What the server is told: roots that are configured stand in for those that nobody has.
     told: Profile,
+    /// What is said of it is said without this.
+    veil: Veil,
 }
 
 impl<'a> Of<'a> {
-    fn new(slot: &'a Slot, profile: Profile, settings: &ServerSettings) -> Self {
+    fn new(slot: &'a Slot, profile: Profile, settings: &ServerSettings, veil: Veil) -> Self {
         let told = if settings.roots.is_empty() { profile } else { profile.with(Profile::ROOTS) };
-        Self { slot, profile, told }
+        Self { slot, profile, told, veil }
     }
 
     fn born(&self, link: Wire, pid: Option<u32>, greeting: Greeting, outlet: Arc<Outlet>) -> Born {
@@ -87,8 +92,8 @@ enum StartError {
     Placeholder(#[from] placeholder::PlaceholderError),
     #[error("cannot be run: {0}")]
     Spawn(String),
-    #[error("{0}")]
-    Greet(#[from] GreetError),
+    #[error("{told}")]
+    Greet { error: GreetError, told: String },
     #[error("{0}")]
     Connect(#[from] ConnectError),
     #[error("was stopped while it started")]
@@ -98,7 +103,7 @@ enum StartError {
 impl StartError {
     /// The next try would come to the same.
     fn is_for_good(&self) -> bool {
-        matches!(self, Self::Greet(GreetError::Itself) | Self::Connect(ConnectError::Itself))
+        matches!(self, Self::Greet { error: GreetError::Itself, .. } | Self::Connect(ConnectError::Itself))
     }
 }
 
@@ -171,7 +176,7 @@ impl Server {
             let (next, may_retry) = self.note_failure(&mut life, &slot, &error);
             let share = life.pool.share_mut(&slot);
             if let Some(coming) = &mut share.coming {
-                let is_next = keeps_trying && may_retry;
+                let is_next = (keeps_trying || self.is_to_be_learned(&slot)) && may_retry;
                 let error = start_failed(&self.settings.id, &error.to_string()).retry_after(next);
                 coming.due = is_next.then(|| Instant::now() + next);
                 // Nobody may be waiting for it.
@@ -226,13 +231,14 @@ impl Server {
             () = run.stop.cancelled() => return Err(StartError::Stopped),
             resolved = self.resolve() => resolved?,
         };
-        let of = Of::new(slot, profile, &self.settings);
+        let (resolved, veil) = resolved;
+        let of = Of::new(slot, profile, &self.settings, veil);
         let known = self.life().era.take().map(Version::era);
         let up = match (&resolved, known) {
             (Resolved::Remote(destination), known) => self.connect(&of, destination, known, until, run).await,
             // What is known may be out of date: a new release of the server.
             (Resolved::Program(program), Some(era)) => match self.try_up(&of, program, first_of(era), until, run).await {
-                Err(StartError::Greet(_)) if Instant::now() < until => self.probe(&of, program, until, run).await,
+                Err(StartError::Greet { .. }) if Instant::now() < until => self.probe(&of, program, until, run).await,
                 up => up,
             },
             (Resolved::Program(program), None) => self.probe(&of, program, until, run).await,
@@ -243,13 +249,13 @@ impl Server {
     }
 
     /// Commands may be run for it.
-    async fn resolve(&self) -> Result<Resolved, StartError> {
+    async fn resolve(&self) -> Result<(Resolved, Veil), StartError> {
         #[cfg(test)]
         if self.commons.stage.get().is_some() {
-            return Ok(placeholder::resolve(&self.settings)?);
+            return Ok(placeholder::resolve_veiled(&self.settings)?);
         }
         let settings = Arc::clone(&self.settings);
-        let resolved = tokio::task::spawn_blocking(move || placeholder::resolve(&settings)).await;
+        let resolved = tokio::task::spawn_blocking(move || placeholder::resolve_veiled(&settings)).await;
         Ok(resolved.map_err(|error| StartError::Spawn(error.to_string()))??)
     }
 
@@ -261,7 +267,7 @@ impl Server {
         until: Instant,
         run: &Run,
     ) -> Result<Up, StartError> {
-        let target = Target::new(&self.settings.id, &self.remote, &self.settings.restart, destination);
+        let target = Target::new(&self.settings, &self.remote, destination, &of.veil);
         let outlet = self.outlet(of);
         let speaker = Speaker { profile: of.told, mark: self.commons.mark.without_files() };
         let dial = Dial { target, bounds: self.bounds(), outlet: Arc::clone(&outlet), speaker, until };
@@ -288,7 +294,7 @@ impl Server {
     async fn probe(&self, of: &Of<'_>, program: &Program, until: Instant, run: &Run) -> Result<Up, StartError> {
         match self.try_up(of, program, First::Discover, until, run).await {
             // Some of the handshake era end themselves on any other first word.
-            Err(StartError::Greet(GreetError::Gone)) => self.try_up(of, program, First::Initialize, until, run).await,
+            Err(StartError::Greet { error: GreetError::Gone, .. }) => self.try_up(of, program, First::Initialize, until, run).await,
             up => up,
         }
     }
@@ -319,16 +325,15 @@ impl Server {
         run: &Run,
     ) -> Result<Up, StartError> {
         let id = self.settings.id.clone();
-        let (ring, server) = (Arc::clone(&self.stderr), id.clone());
-        let stderr = run.tasks.spawn(async move { stderr::drain(pipes.stderr, &ring, &server).await });
+        let stderr = Stderr::read(pipes.stderr, &id, &of.veil, &run.tasks);
         let outlet = self.outlet(of);
         let link = Link::start(&id, self.bounds(), Arc::clone(&outlet), pipes.stdout, pipes.stdin, &run.tasks);
         let speaker = Speaker { profile: of.told, mark: self.commons.mark.clone() };
         let mut up = Starting { process: Some(process), link, stderr };
         let greeted = tokio::select! {
             biased;
-            () = run.stop.cancelled() => Err(StartError::Stopped),
-            greeted = up.greet(first, &speaker, until) => greeted.map_err(StartError::Greet),
+            () = run.stop.cancelled() => Err(None),
+            greeted = up.greet(first, &speaker, until) => greeted.map_err(Some),
         };
         match (greeted, up.process.take()) {
             (Ok(greeting), Some(process)) => {
@@ -337,11 +342,24 @@ impl Server {
             }
             (greeted, process) => {
                 up.link.close(&UpstreamError::gone(&id));
-                if let Some(process) = process {
+                let error = greeted.err().flatten();
+                let mut status = None;
+                if let Some(mut process) = process {
+                    if error == Some(GreetError::Gone) {
+                        // A pipe ends a moment before its process.
+                        status = timeout(LAST_WORDS, process.exited()).await.ok().flatten();
+                    }
                     process.kill_and_wait().await;
                 }
-                finish_reading(Some(up.stderr)).await;
-                Err(greeted.err().unwrap_or(StartError::Stopped))
+                let words = up.stderr.last_words(LAST_WORDS).await;
+                let Some(error) = error else { return Err(StartError::Stopped) };
+                let how = if error == GreetError::Gone { exit::in_handshake(status) } else { error.to_string() };
+                // What a hub has to say of itself is its whole log.
+                let told = match words.filter(|_| error != GreetError::Itself) {
+                    Some(words) => format!("{how}: {words}"),
+                    None => how,
+                };
+                Err(StartError::Greet { error, told })
             }
         }
     }
@@ -394,12 +412,24 @@ impl Server {
         self.relisting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// In the background.
+    /// In the background. Where nothing is known of the server yet, again and again until it says what it offers: nobody calls what is
+    /// not listed.
     pub(super) fn list(self: &Arc<Self>, life: &Life, instance: &Arc<Instance>) {
         let (server, instance) = (Arc::clone(self), Arc::clone(instance));
         life.run.tasks.spawn(async move {
-            let _ = server.learn_from(&instance).await;
+            let mut backoff = Backoff::default();
+            while server.learn_from(&instance).await.is_err() && !server.is_known() {
+                let (wait, may_retry) = backoff.fail(&server.settings.restart, Instant::now());
+                if !may_retry || timeout(wait, instance.link.signs().closed()).await.is_ok() {
+                    return;
+                }
+            }
         });
+    }
+
+    /// An instance on its way for nobody in particular is the one through which the server is learned.
+    pub(super) fn is_to_be_learned(&self, slot: &Slot) -> bool {
+        *slot == self.unbound() && self.settings.start != Start::Manual && !self.is_known()
     }
 }
 
@@ -416,7 +446,7 @@ enum Begun {
 struct Starting {
     process: Option<Process>,
     link: Link,
-    stderr: JoinHandle<()>,
+    stderr: Stderr,
 }
 
 impl Starting {
@@ -455,12 +485,4 @@ fn is_forgotten(life: &Life, slot: &Slot) -> bool {
 /// No stop by request came since.
 pub(super) fn is_current(life: &Life, run: &Run) -> bool {
     TaskTracker::ptr_eq(&life.run.tasks, &run.tasks)
-}
-
-/// The process is gone, but somebody who left its group may hold its stderr open for ever.
-pub(super) async fn finish_reading(stderr: Option<JoinHandle<()>>) {
-    let Some(mut stderr) = stderr else { return };
-    if timeout(LAST_WORDS, &mut stderr).await.is_err() {
-        stderr.abort();
-    }
 }

@@ -35,6 +35,7 @@
 //! | `--batch K` | 64 | most requests that `shuffle` collects |
 //! | `--huge BYTES` | 209715200 | |
 //! | `--no-tools 1` | | declares no tools |
+//! | `--unlisted-until FILE` | | `tools/list` fails until that file is there |
 //! | `--loop-cursor 1` | | pages never end: the same cursor again and again |
 //! | `--prompts N`, `--resources N`, `--templates N` | 2, 2, 1 | under `full`: `prompt0`…, `file:///r0`…, `file:///t0/{name}`… |
 //! | `--no-subscribe 1`, `--no-templates 1`, `--no-listen 1`, `--no-completion 1` | | these methods do not exist |
@@ -350,6 +351,9 @@ impl Server {
                 json!({"supportedVersions": [STATELESS], "capabilities": capabilities, "instructions": "do as told"})
             }
             "ping" => json!({}),
+            "tools/list" if self.script.text("unlisted-until").is_some_and(|file| !std::path::Path::new(file).exists()) => {
+                return error(out, id, -32603, "not yet", Value::Null);
+            }
             "tools/list" => self.list(&params),
             _ => match self.offer.request(&self.script, method, &params) {
                 Some(answer) => answer,

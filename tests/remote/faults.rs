@@ -23,10 +23,20 @@ async fn answers_that_are_none_fail_their_call_and_no_other() {
             ("empty", json!({}), Reason::BadAnswer, "no answer"),
             ("broken", json!({}), Reason::BadAnswer, "no answer"),
             ("cut", json!({}), Reason::ServerExited, "broke off"),
-            ("redirect", json!({"to": "http://elsewhere.example/x?secret=1"}), Reason::BadAnswer, "'elsewhere.example'"),
-            ("redirect", json!({"to": "/other"}), Reason::BadAnswer, "another path"),
+            (
+                "redirect",
+                json!({"to": "http://elsewhere.example/x?secret=1"}),
+                Reason::BadAnswer,
+                "redirects to 'http://elsewhere.example/x'",
+            ),
+            ("redirect", json!({"to": "/other"}), Reason::BadAnswer, "redirects to '/other'"),
             ("huge", json!({"bytes": 17 << 20}), Reason::BadAnswer, "more than 16777216 bytes"),
-            ("status", json!({"code": 401}), Reason::Unauthorized, "needs authorization"),
+            (
+                "status",
+                json!({"code": 401}),
+                Reason::Unauthorized,
+                "needs authorization: it answered with HTTP 401; what it wants belongs into \"headers\"",
+            ),
             ("status", json!({"code": 403}), Reason::Unauthorized, "needs authorization"),
             ("status", json!({"code": 418}), Reason::BadAnswer, "HTTP 418"),
             ("status", json!({"code": 500}), Reason::BadAnswer, "HTTP 500"),
@@ -44,6 +54,25 @@ async fn answers_that_are_none_fail_their_call_and_no_other() {
         }
         let error = last(call(&lease, "status", json!({"code": 503, "retry_after": 7}))).await.unwrap_err();
         assert_eq!((error.reason, error.retry_after_ms), (Reason::Busy, Some(7000)));
+    }
+}
+
+#[tokio::test]
+async fn an_address_is_told_as_it_is_written_and_never_what_it_stands_for() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let script = Script::new(Speaks::Stateless).run().await;
+    let there = script.url();
+    let (origin, _) = there.rsplit_once('/').unwrap();
+    for (url, told) in [
+        ("http://${TOKEN}.invalid/x?key=${TOKEN}".to_owned(), "'http://${TOKEN}.invalid/x?***' cannot be resolved: ".to_owned()),
+        (format!("http://127.0.0.1:{closed}/${{TOKEN}}"), format!("'http://127.0.0.1:{closed}/${{TOKEN}}' cannot be connected to: ")),
+        (format!("{origin}/redirect/${{TOKEN}}"), format!("'{origin}/redirect/${{TOKEN}}' redirects to '/elsewhere/***'; ")),
+    ] {
+        let scene = scene_with(&url, json!({}));
+        let error = scene.error().await.to_string();
+        assert!(error.contains(&told) && !error.contains("s3cr3t"), "{url}: {error}");
+        let shown = scene.server().status().last_error.unwrap();
+        assert!(shown.contains(&told) && !shown.contains("s3cr3t"), "{url}: {shown}");
     }
 }
 

@@ -307,6 +307,9 @@ impl State {
         if self.script.authorization.is_some_and(|needed| authorization != Some(needed)) {
             return status(401);
         }
+        if let Some(rest) = head.uri.path().strip_prefix("/redirect") {
+            return Response::builder().status(307).header(LOCATION, format!("/elsewhere{rest}")).body(full(Bytes::new())).unwrap();
+        }
         match (self.script.speaks, head.method) {
             (Speaks::Legacy, Method::GET) => self.legacy_stream(),
             (Speaks::Legacy, Method::POST) if head.uri.path() == "/messages" => self.legacy_post(head.uri.query(), body).await,

@@ -1,9 +1,13 @@
 //! What clients see: lists that change, lists in pages, and names in every form.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use mcp_hub::limits::LIST_WAIT;
 use serde_json::{Value, json};
 
 use crate::{
@@ -68,6 +72,18 @@ async fn a_burst_of_changes_is_told_once_to_each_session_that_can_see_it() {
         assert_eq!(session.send("DELETE", path, &[id], "").await.status, 204);
         assert_eq!(within(events.next()).await, None);
     }
+}
+
+#[tokio::test]
+async fn a_server_that_takes_long_to_start_delays_only_the_first_lists() {
+    let hub = hub::new().server("slow", server::child("deaf")).server("quick", server::child("")).run();
+    let client = client::stateless(&hub);
+    assert!(client.tools().await.contains(&"quick.echo".to_owned()));
+    let begun = Instant::now();
+    assert!(client.tools().await.contains(&"quick.echo".to_owned()));
+    let unknown = client.ask("tools/call", json!({"name": "nobodys", "arguments": {}})).await.json();
+    assert_eq!(unknown["error"]["code"], -32602, "{unknown}");
+    assert!(begun.elapsed() < LIST_WAIT, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

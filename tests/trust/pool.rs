@@ -177,18 +177,52 @@ async fn what_an_earlier_run_learned_is_listed_before_anything_runs() {
 }
 
 #[tokio::test]
-async fn a_list_tries_a_server_that_cannot_start_only_once_and_shows_why() {
-    let mut hub = hub::new().server("exits", server::child("exit-at-start")).run();
+async fn why_a_server_ended_is_told_with_its_status_and_last_words_and_without_secrets() {
+    let secretive = |script: &str| server::program("sh", &["-c", script, "sh"]).with("env", json!({"GIVEN": "${SEKRIT}"}));
+    let hub = hub::new()
+        .server("early", secretive("echo \"error: no $GIVEN\" >&2; exit 4").with("restart", json!({"wait": 30})))
+        .server("late", server::child("").with("restart", json!({"wait": 30})))
+        .variable("SEKRIT", "zq9secretzq9");
+    let mut hub = hub.run();
+    let rest = client::rest(&hub);
+    rest.get("/api/servers").await;
+    let told = "exited (status 4) during the handshake: error: no ***";
+    let failed = hub.line(|line| line["message"] == "start failed");
+    assert_eq!((&failed["type"], &failed["data"]["error"]), (&json!("warn"), &json!(told)));
+    let early = shown(&rest, "early").await;
+    assert_eq!((&early["error"], &early["last_error"]), (&json!(told), &json!(told)));
+
+    let client = client::stateless(&hub);
+    client.ask("tools/call", json!({"name": "late.crash", "arguments": {"status": 7}})).await;
+    let told = "exited with status 7; last on stderr: crash, as asked";
+    let ended = hub.line(|line| line["message"] == "ended");
+    assert_eq!((&ended["type"], &ended["data"]["why"]), (&json!("warn"), &json!(told)));
+    assert_eq!(shown(&rest, "late").await["last_error"], told);
+    assert!(!rest.get("/api/health").await.json().to_string().contains("zq9"));
+}
+
+#[tokio::test]
+async fn a_list_does_not_wait_again_for_a_server_that_cannot_start_and_shows_why_and_when_it_is_tried_again() {
+    let mut hub = hub::new().server("exits", server::child("exit-at-start").with("restart", json!({"wait": 30}))).run();
     let rest = client::rest(&hub);
     rest.get("/api/servers").await;
     hub.line(|line| line["message"] == "start failed");
     for _ in 0..3 {
         let listed = rest.get("/api/servers").await.json();
         let shown = &listed["servers"][0];
-        assert_eq!((&shown["state"], &shown["error"]), (&json!("CRASHED"), &json!("exited during the handshake")), "{shown}");
+        assert_eq!(
+            (&shown["state"], &shown["error"]),
+            (&json!("CRASHED"), &json!("exited (status 3) during the handshake: exit-at-start")),
+            "{shown}"
+        );
+        assert_eq!((&shown["status"], &shown["retry"]["attempts"]), (&json!("connecting"), &json!(1)), "{shown}");
     }
     let body = json!({"server_name": "exits", "tool": "echo"}).to_string();
     let refused = rest.post("/api/servers/tools", &[], &body).await;
     assert_eq!((refused.status, &refused.json()["data"]["reason"]), (503, &json!("start_failed")));
-    assert!(refused.json()["error"].as_str().unwrap().contains("exited during the handshake"), "{:?}", refused.body);
+    assert!(
+        refused.json()["error"].as_str().unwrap().contains("exited (status 3) during the handshake: exit-at-start"),
+        "{:?}",
+        refused.body
+    );
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use mcp_hub::{
     limits::Limits,
     name::TenantId,
-    observe::Bus,
+    observe::{Bus, ServerPhase},
     protocol::{Version, code::Reason},
     upstream::{Fleet, State, Usable},
 };
@@ -113,6 +113,51 @@ async fn a_server_that_cannot_be_learned_does_not_hold_up_lists_for_ever() {
     assert_eq!(learning.len(), 1);
     tokio::time::timeout(PATIENCE, learning[0].learnt()).await.unwrap();
     assert!(scene.fleet.learn(&tenant).is_empty());
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_fails_when_it_is_first_learned_is_tried_until_it_says_what_it_offers() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("up");
+    let starts_late = json!({"command": "sh", "args": ["-c", "[ -e \"$0\" ] || exit 1; exec \"$1\"", file, scripted()]});
+    let lists_late = json!({"args": ["--unlisted-until", file]});
+    for (what, mut fields) in [("starts", starts_late), ("lists", lists_late)] {
+        for scope in ["shared", "user", "session", "call"] {
+            let _ = std::fs::remove_file(&file);
+            fields["pool"] = json!({"scope": scope});
+            fields["restart"] = json!({"wait": 0.01, "wait_max": 0.02});
+            let mut scene = one("", fields.clone());
+            let tenant = TenantId::default_tenant();
+            let learning = scene.fleet.learn(&tenant);
+            tokio::time::timeout(PATIENCE, learning[0].learnt()).await.unwrap();
+            if what == "starts" {
+                for _ in 0..5 {
+                    scene.happens(ServerPhase::Failed).await;
+                }
+            }
+            assert!(scene.fleet.learn(&tenant).is_empty() && !scene.server("s").is_known(), "{what} {scope}");
+            std::fs::write(&file, "").unwrap();
+            assert!(names(&scene.learned().await).contains(&"echo".to_owned()), "{what} {scope}");
+            scene.end().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_learned_yet_says_when_it_is_tried_again_and_tells_callers_why() {
+    let mut scene = one("exit-at-start", json!({"restart": {"wait": 30}}));
+    scene.fleet.learn(&TenantId::default_tenant());
+    scene.happens(ServerPhase::Failed).await;
+    let server = scene.server("s");
+    let status = server.status();
+    assert_eq!((status.state, status.usable), (State::Crashed, Usable::Connecting));
+    assert_eq!(status.retry.map(|(attempts, _)| attempts), Some(1));
+    let refused = server.know().await.unwrap_err();
+    assert_eq!(refused.reason, Reason::StartFailed);
+    assert!(refused.retry_after_ms.is_some_and(|millis| millis > 20_000), "{refused:?}");
+    server.stop(false).await;
+    assert_eq!((server.status().state, server.status().retry), (State::Stopped, None));
     scene.end().await;
 }
 

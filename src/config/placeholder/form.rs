@@ -4,7 +4,7 @@ use super::{
     Leaning, PlaceholderError, failed,
     file::{TEXT_BYTES_MAX, read_text},
     resolver::Resolver,
-    scope::passed_on,
+    scope::{Layer, is_passed_on, passed_on},
 };
 use crate::config::{command::output, document::Place, shown::MASK};
 
@@ -57,7 +57,7 @@ impl Resolver<'_> {
                 let file = self.in_folder(&file);
                 let text = read_text(&file).map_err(|why| failed(format!("${{{body}}}: {why}")))?;
                 self.trail.push(format!("file {path}"));
-                Ok(text.trim().to_owned())
+                Ok(self.secret(text.trim().to_owned()))
             }
             Some(("input", id)) => {
                 let resolved = self.expand(id.trim(), place, depth)?;
@@ -81,7 +81,8 @@ impl Resolver<'_> {
         }
         let environment = &self.scope.world.environment;
         let vars = if self.scope.hub_visible { environment.vars.clone() } else { passed_on(environment).collect() };
-        output(&line, &vars, &environment.cwd, TEXT_BYTES_MAX).map_err(|why| failed(format!("${{cmd:…}} {why}")))
+        let printed = output(&line, &vars, &environment.cwd, TEXT_BYTES_MAX).map_err(|why| failed(format!("${{cmd:…}} {why}")))?;
+        Ok(self.secret(printed))
     }
 
     /// `written`: the id as the file has it, which is what people may see.
@@ -96,7 +97,7 @@ impl Resolver<'_> {
         let variable = format!("INPUT_{}", id.to_uppercase().replace('-', "_"));
         if let Some((value, layer)) = self.find(&variable, depth)? {
             self.trail.push(format!("input {written} from {layer}"));
-            return Ok(value);
+            return Ok(self.secret(value));
         }
         match scope.inputs.get(id) {
             Some(given) => {
@@ -114,7 +115,8 @@ impl Resolver<'_> {
         match (self.find(&name, depth)?, default) {
             (Some((value, layer)), default) if !value.is_empty() || default.is_none() => {
                 self.trail.push(format!("{written} from {layer}"));
-                Ok(value)
+                let is_common = layer == Layer::Predefined || (layer == Layer::Hub && is_passed_on(&name));
+                Ok(if is_common { value } else { self.secret(value) })
             }
             (_, Some(default)) => {
                 self.trail.push(format!("{written} from its default"));

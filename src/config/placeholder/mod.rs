@@ -17,7 +17,7 @@ use self::{
     resolver::Resolver,
     scope::{Layer, passed_on},
 };
-use super::{Launch, Problem, ServerSettings, document::Place, problem::Severity, remote::Destination, settings::Builtin};
+use super::{Launch, Problem, ServerSettings, document::Place, problem::Severity, remote::Destination, settings::Builtin, veil::Veil};
 
 /// A launch with every placeholder resolved.
 #[derive(Clone, Debug)]
@@ -82,13 +82,19 @@ pub(super) struct Leaning {
 
 /// As [`explain`], and adds to `leaning`. What cannot be resolved is told as a text.
 pub(super) fn outcome(server: &ServerSettings, leaning: &mut Leaning) -> Result<(Resolved, Vec<Origin>), String> {
-    assemble(server, false, leaning).map_err(|unresolved| unresolved.error.to_string())
+    assemble(server, false, leaning).map(|(resolved, origins, _)| (resolved, origins)).map_err(|unresolved| unresolved.error.to_string())
 }
 
 /// Resolves the entry for one start. May run `${cmd:}` (up to 30 s): call on a blocking thread. `Launch::Builtin` resolves to this
 /// program with `demo NAME`.
 pub fn resolve(server: &ServerSettings) -> Result<Resolved, PlaceholderError> {
-    assemble(server, true, &mut Leaning::default()).map(|(resolved, _)| resolved).map_err(|unresolved| unresolved.error)
+    resolve_veiled(server).map(|(resolved, _)| resolved)
+}
+
+/// The same, and what must be taken out of all that is said of it: what its placeholders stand for, but for what every child is given;
+/// variables of the configuration that are named like secrets, of `envFile` and of `MCP_HUB_ENV`.
+pub fn resolve_veiled(server: &ServerSettings) -> Result<(Resolved, Veil), PlaceholderError> {
+    assemble(server, true, &mut Leaning::default()).map(|(resolved, _, veil)| (resolved, veil)).map_err(|unresolved| unresolved.error)
 }
 
 /// Resolves the entry as `resolve` does, but runs no command; `${cmd:}` stands for `***`. Also says where each variable came from.
@@ -96,7 +102,8 @@ pub fn resolve(server: &ServerSettings) -> Result<Resolved, PlaceholderError> {
 /// # Errors
 /// What cannot be resolved, and where it stands. A warning for an entry that is switched off: it may lack what it would need.
 pub fn explain(server: &ServerSettings) -> Result<(Resolved, Vec<Origin>), Box<Problem>> {
-    assemble(server, false, &mut Leaning::default()).map_err(|Unresolved { error, place }| {
+    let assembled = assemble(server, false, &mut Leaning::default());
+    assembled.map(|(resolved, origins, _)| (resolved, origins)).map_err(|Unresolved { error, place }| {
         let is_known = !place.source.path.as_os_str().is_empty();
         Box::new(Problem {
             severity: if server.enabled { Severity::Entry } else { Severity::Warning },
@@ -116,22 +123,35 @@ struct Unresolved {
     place: Place,
 }
 
-fn assemble(server: &ServerSettings, run_commands: bool, leaning: &mut Leaning) -> Result<(Resolved, Vec<Origin>), Unresolved> {
+fn assemble(server: &ServerSettings, run_commands: bool, leaning: &mut Leaning) -> Result<(Resolved, Vec<Origin>, Veil), Unresolved> {
     if let Some(error) = &server.error {
         return Err(Unresolved { error: failed(error.clone()), place: server.scope.place.clone() });
     }
     match &server.launch {
-        Launch::Builtin(builtin) => Ok(demo(*builtin, &server.scope)),
+        Launch::Builtin(builtin) => {
+            let (resolved, origins) = demo(*builtin, &server.scope);
+            Ok((resolved, origins, Veil::default()))
+        }
         Launch::Remote(remote) => {
             let mut resolver = Resolver::new(&server.scope, &remote.env, run_commands, leaning);
             let destination = resolver.destination(remote);
-            destination.map_err(|error| Unresolved { error, place: resolver.at })
+            finish(resolver, destination)
         }
         Launch::Command { command, args, env, env_file, cwd } => {
             let mut resolver = Resolver::new(&server.scope, env, run_commands, leaning);
             let launch = resolver.launch(command, args, env_file.as_deref(), cwd.as_deref());
-            launch.map_err(|error| Unresolved { error, place: resolver.at })
+            finish(resolver, launch)
         }
+    }
+}
+
+fn finish(
+    resolver: Resolver<'_>,
+    outcome: Result<(Resolved, Vec<Origin>), PlaceholderError>,
+) -> Result<(Resolved, Vec<Origin>, Veil), Unresolved> {
+    match outcome {
+        Ok((resolved, origins)) => Ok((resolved, origins, resolver.veil())),
+        Err(error) => Err(Unresolved { error, place: resolver.at }),
     }
 }
 

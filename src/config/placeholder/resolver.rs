@@ -7,13 +7,14 @@ use hyper::header::HeaderMap;
 use super::{
     Leaning, Origin, PlaceholderError, Program, Resolved, failed,
     file::read_env_file,
-    scope::{Given, Layer, Scope, passed_on, predefined},
+    scope::{Given, Layer, Scope, is_passed_on, passed_on, predefined},
 };
 use crate::config::{
     Remote,
     document::Place,
     remote::{self, Destination},
-    shown::MASK,
+    shown::{MASK, is_secretive},
+    veil::Veil,
 };
 
 pub(super) struct Resolver<'a> {
@@ -30,6 +31,8 @@ pub(super) struct Resolver<'a> {
     pub(super) trail: Vec<String>,
     /// Where the text stands that is being resolved: after an error, the one that it is in.
     pub(super) at: Place,
+    /// What was resolved and nobody may see.
+    secrets: Vec<String>,
 }
 
 impl<'a> Resolver<'a> {
@@ -44,7 +47,20 @@ impl<'a> Resolver<'a> {
             within: Vec::new(),
             trail: Vec::new(),
             at: scope.place.clone(),
+            secrets: Vec::new(),
         }
+    }
+
+    /// Keeps a value from being shown.
+    pub(super) fn secret(&mut self, value: String) -> String {
+        self.secrets.push(value.clone());
+        value
+    }
+
+    pub(super) fn veil(&self) -> Veil {
+        let added = self.scope.world.added.values().filter(|_| self.scope.hub_visible);
+        let secrets = self.secrets.iter().chain(self.env_file.values()).chain(added);
+        Veil::new(secrets.map(String::as_str))
     }
 
     pub(super) fn launch(
@@ -131,6 +147,7 @@ impl<'a> Resolver<'a> {
         literal(Layer::EnvFile, &self.env_file);
         for (name, given) in scope.tenant_env.iter() {
             let value = self.value_of(Layer::Tenant, name, given, 0)?;
+            let value = if is_secretive(name) { self.secret(value) } else { value };
             child.insert(name.clone(), (value, self.story(Layer::Tenant)));
         }
         for (name, text) in self.env {
@@ -139,11 +156,13 @@ impl<'a> Resolver<'a> {
                 Some(text) => {
                     let given = self.of_entry(text);
                     let value = self.value_of(Layer::Entry, name, &given, 0)?;
+                    let value = if is_secretive(name) { self.secret(value) } else { value };
                     child.insert(name.clone(), (value, self.story(Layer::Entry)));
                 }
                 // What is visible under that name is what the layers below gave, or the hub's own.
                 None => {
                     if let Some((value, layer)) = self.find(name, 0)? {
+                        let value = if is_passed_on(name) { value } else { self.secret(value) };
                         child.insert(name.clone(), (value, self.story(layer)));
                     }
                 }

@@ -82,8 +82,11 @@ impl fmt::Display for Layer {
 }
 
 pub(super) fn passed_on(environment: &Environment) -> impl Iterator<Item = (String, String)> {
-    let may = |name: &str| PASSED_ON.contains(&name) || name.starts_with("LC_");
-    environment.vars.iter().filter(move |(name, _)| may(name)).map(|(name, value)| (name.clone(), value.clone()))
+    environment.vars.iter().filter(|(name, _)| is_passed_on(name)).map(|(name, value)| (name.clone(), value.clone()))
+}
+
+pub(super) fn is_passed_on(name: &str) -> bool {
+    PASSED_ON.contains(&name) || name.starts_with("LC_")
 }
 
 /// What editors define.

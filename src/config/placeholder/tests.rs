@@ -307,6 +307,21 @@ fn only_a_hub_that_serves_nobody_else_may_reach_its_own_machine_unasked() {
 }
 
 #[test]
+fn what_placeholders_stand_for_is_taken_out_of_what_is_said_but_not_what_every_child_is_given() {
+    let hub = Hub::new(&[("SEKRIT", "of-the-hub"), ("HOME", "/home/me"), ("OTHER", "untouched")]);
+    let said = "of-the-hub of-a-file printed dotted literal /home/me untouched given x y named-so inner";
+    fs::write(hub.folder.path().join("secret"), "of-a-file\n").unwrap();
+    let fields = r#""command": "c", "envFile": "dot.env", "args": ["${HOME}", "-${SEKRIT}-", "${file:secret}", "${cmd: echo printed}", "${GIVEN}"],
+        "env": {"GIVEN": "given", "PLAIN": "literal", "API_TOKEN": "named-so"}"#;
+    let servers = hub.servers(&format!(r#"{{"mcpServers": {{"s": {{{fields}}}}}}}"#));
+    let (_, veil) = resolve_veiled(&servers[0]).unwrap();
+    assert_eq!(veil.over(said), "*** *** *** *** literal /home/me untouched *** x y *** inner");
+    let servers = hub.servers(r#"{"mcpServers": {"r": {"url": "https://${SEKRIT}.example/", "headers": {"A": "Bearer ${OTHER}"}}}}"#);
+    let (_, veil) = resolve_veiled(&servers[0]).unwrap();
+    assert_eq!(veil.over(said), "*** of-a-file printed dotted literal /home/me *** given x y named-so inner");
+}
+
+#[test]
 fn a_bad_entry_does_not_start() {
     let servers = hub().servers(r#"{"mcpServers": {"m": {"command": "c", "args": 1}}}"#);
     assert!(matches!(resolve(&servers[0]), Err(PlaceholderError::Failed { .. })));

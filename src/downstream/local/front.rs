@@ -217,7 +217,7 @@ where
             let line = if self.at_end { self.framer.finish(&mut self.buffer) } else { self.framer.next(&mut self.buffer) };
             match line {
                 Some(Line::Text(line)) => self.ledger.client_said(line, &mut self.out),
-                Some(Line::TooLong { bytes }) => {
+                Some(Line::TooLong { bytes, .. }) => {
                     self.out.client.push_body(pipe::too_long(bytes, self.line_bytes_max).to_body());
                     self.out.client.push(&b"\n"[..]);
                 }

@@ -27,7 +27,7 @@ use super::{
     call::{self, failed, sharer},
     carried::{Aim, Call, Kept},
     crossing::Claim,
-    random, seal,
+    park, random, seal,
     talk::Talk,
 };
 use crate::{
@@ -170,7 +170,7 @@ impl Held {
             return Ok(held);
         }
         let server = hub.fleet.server(&named.server).ok_or_else(unknown)?;
-        let lease = server.lease(&sharer(inbound)).await.map_err(|error| failed(&error))?;
+        let lease = park::lease(hub, &server, &sharer(inbound)).await.map_err(|error| failed(&error))?;
         Ok(Self::hold(hub, held::Whose::of(inbound, &named.server, &named.public), &named.id, lease, limits::TASK_KEPT))
     }
 }

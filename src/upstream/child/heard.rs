@@ -32,6 +32,13 @@ impl Shared {
         }
     }
 
+    /// The line with the answer to this call was dropped.
+    pub(super) fn handle_long_answer(&self, wire: WireId) {
+        if let Some(waiter) = self.take(wire) {
+            waiter.end(Event::Failed(UpstreamError::long_answer(&self.server, self.bounds.line_bytes)));
+        }
+    }
+
     pub(super) fn handle_progress(&self, wire: WireId, message: Message) {
         let now = Instant::now();
         let inbox = self.lock().calls.progress(wire, now);

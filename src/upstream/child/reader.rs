@@ -77,9 +77,12 @@ pub(super) async fn run(shared: Arc<Shared>, mut output: impl AsyncRead + Unpin,
 fn handle_line(shared: &Arc<Shared>, line: Line) {
     match line {
         Line::Text(bytes) => handle_text(shared, bytes),
-        Line::TooLong { bytes } => {
+        Line::TooLong { bytes, ends } => {
             shared.counts.long_lines.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(server = %shared.server, bytes, limit = shared.bounds.line_bytes, "line too long, dropped");
+            if let Some(wire) = ends.answers().and_then(WireId::parse) {
+                shared.handle_long_answer(wire);
+            }
         }
     }
 }

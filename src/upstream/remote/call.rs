@@ -100,7 +100,7 @@ pub(super) async fn converse(
     head: Head<'_>,
     session: &Session,
 ) -> Result<Answered, Fault> {
-    let response = shared.dial.target.client.send(shared.dial.target.post(line, head)).await?;
+    let response = shared.dial.target.send(shared.dial.target.post(line, head)).await?;
     let status = response.status();
     let new_session = session_of(response.headers());
     if !status.is_server_error() {
@@ -132,7 +132,7 @@ pub(super) async fn tell(shared: &Arc<Shared>, line: Bytes) {
     let session = shared.session.load_full();
     let len = line.trim_ascii_end().len();
     let request = shared.dial.target.post(line.slice(..len), shared.head(&session, None));
-    match shared.dial.target.client.send_within(request, limits::REMOTE_ACKNOWLEDGE).await {
+    match shared.dial.target.send_within(request, limits::REMOTE_ACKNOWLEDGE).await {
         Ok(response) => {
             let status = response.status();
             if !status.is_success() {
@@ -196,7 +196,7 @@ async fn follow(shared: &Arc<Shared>, wire: WireId, events: &mut Events, session
             tries += 1;
             sleep(events.wait()).await;
             let request = shared.dial.target.get(shared.head(session, None), events.last_id.as_deref());
-            match shared.dial.target.client.send_within(request, limits::REMOTE_ACKNOWLEDGE).await {
+            match shared.dial.target.send_within(request, limits::REMOTE_ACKNOWLEDGE).await {
                 Ok(response) if response.status() == StatusCode::OK && media(response.headers()) == Media::Stream => {
                     events.resume(body(shared, response));
                     tries = 0;
@@ -260,7 +260,7 @@ fn id_of(message: &Message) -> Option<WireId> {
 }
 
 pub(super) fn body(shared: &Shared, response: Response<Incoming>) -> Stream {
-    Stream::new(response.into_body(), shared.dial.target.host())
+    Stream::new(response.into_body(), shared.dial.target.address())
 }
 
 /// What a body is said to hold.

@@ -18,7 +18,7 @@ use crate::{
 pub(in crate::upstream) enum Fault {
     #[error("{0}")]
     Net(#[from] NetError),
-    #[error("needs authorization: it answered with HTTP {}", .0.as_u16())]
+    #[error("needs authorization: it answered with HTTP {}; what it wants belongs into \"headers\" of its entry", .0.as_u16())]
     Unauthorized(StatusCode),
     #[error("takes no more requests for now (HTTP {})", status.as_u16())]
     Busy { status: StatusCode, retry_after: Option<Duration> },

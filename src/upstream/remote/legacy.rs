@@ -41,13 +41,13 @@ const PIPE_BYTES: usize = 64 << 10;
 pub(super) async fn connect(dial: &Dial, tasks: &TaskTracker) -> Result<(Wire, Greeting), String> {
     let Dial { target, bounds, outlet, speaker, until } = dial;
     let request = target.get(Head::default(), None);
-    let response = target.client.send_within(request, limits::REMOTE_ACKNOWLEDGE).await.map_err(|error| error.to_string())?;
+    let response = target.send_within(request, limits::REMOTE_ACKNOWLEDGE).await.map_err(|error| error.to_string())?;
     let status = response.status();
     let media = response.headers().get(CONTENT_TYPE).map(|media| String::from_utf8_lossy(media.as_bytes()).to_ascii_lowercase());
     if status != StatusCode::OK || !media.is_some_and(|media| media.starts_with("text/event-stream")) {
         return Err(format!("offers no stream (HTTP {})", status.as_u16()));
     }
-    let mut events = Events::new(Stream::new(response.into_body(), target.host()), bounds.line_bytes);
+    let mut events = Events::new(Stream::new(response.into_body(), target.address()), bounds.line_bytes);
     let first = timeout(limits::REMOTE_ACKNOWLEDGE, events.next()).await;
     let Ok(Ok(Some(first))) = first else { return Err("named no endpoint".into()) };
     let endpoint = match first.event.as_deref() {
@@ -156,9 +156,9 @@ impl Carrier {
     /// The id of the request that the server did not take.
     async fn post(&self, line: Bytes, id: Option<Bytes>) -> Option<Bytes> {
         let request = self.target.post_to(&self.endpoint, line, Head::default());
-        match self.target.client.send_within(request, limits::REMOTE_ACKNOWLEDGE).await {
+        match self.target.send_within(request, limits::REMOTE_ACKNOWLEDGE).await {
             Ok(response) if response.status().is_success() => {
-                let body = Stream::new(response.into_body(), self.target.host()).all(limits::REFUSAL_BYTES_MAX);
+                let body = Stream::new(response.into_body(), self.target.address()).all(limits::REFUSAL_BYTES_MAX);
                 let _ = timeout(limits::STREAM_END, body).await;
                 None
             }

@@ -93,7 +93,7 @@ pub(super) async fn end(shared: &Shared) {
     session.ended.cancel();
     if session.id.is_some() {
         let request = shared.dial.target.delete(shared.head(&session, None));
-        let _ = shared.dial.target.client.send_within(request, limits::LEAVE).await;
+        let _ = shared.dial.target.send_within(request, limits::LEAVE).await;
     }
 }
 
@@ -117,7 +117,7 @@ async fn listen(shared: &Arc<Shared>, session: &Arc<Session>) {
     let mut was_open = false;
     loop {
         let request = shared.dial.target.get(shared.head(session, None), last_id.as_deref());
-        match shared.dial.target.client.send_within(request, limits::REMOTE_ACKNOWLEDGE).await {
+        match shared.dial.target.send_within(request, limits::REMOTE_ACKNOWLEDGE).await {
             Ok(response) if response.status() == StatusCode::OK && media(response.headers()) == Media::Stream => {
                 if was_open && last_id.is_none() {
                     // What was said in between is lost.

@@ -8,7 +8,8 @@ use std::{
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Method, Request, Uri,
+    Method, Request, Response, Uri,
+    body::Incoming,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
 };
 use tokio::time::Instant;
@@ -16,11 +17,12 @@ use tokio::time::Instant;
 use super::{breaker::Breaker, fault::Fault};
 use crate::{
     config::{
-        Restart,
+        Launch, Restart, ServerSettings,
         remote::{Destination, Transport},
+        veil::Veil,
     },
     name::ServerId,
-    net::{Client, Reach},
+    net::{Client, NetError, Reach},
     observe::wire::{Leg, Peer},
     protocol::Version,
 };
@@ -81,7 +83,10 @@ impl Common {
 pub(in crate::upstream) struct Target {
     pub(super) server: ServerId,
     pub(super) common: Arc<Common>,
-    pub(super) client: Client,
+    client: Client,
+    /// As the entry has it.
+    address: Arc<str>,
+    veil: Veil,
     pub(super) url: Uri,
     pub(super) transport: Transport,
     restart: Restart,
@@ -99,7 +104,12 @@ pub(super) struct Head<'a> {
 }
 
 impl Target {
-    pub(in crate::upstream) fn new(server: &ServerId, common: &Arc<Common>, restart: &Restart, destination: &Destination) -> Self {
+    /// `veil`: over what the destination was resolved from.
+    pub(in crate::upstream) fn new(settings: &ServerSettings, common: &Arc<Common>, destination: &Destination, veil: &Veil) -> Self {
+        let address = match &settings.launch {
+            Launch::Remote(remote) => remote.shown_url(),
+            Launch::Command { .. } | Launch::Builtin(_) => String::new(),
+        };
         let reach = match destination {
             Destination { allow_private: true, .. } => Reach::Private,
             Destination { allow_loopback: true, .. } => Reach::Loopback,
@@ -108,20 +118,47 @@ impl Target {
         let mut headers = destination.headers.clone();
         headers.entry(USER_AGENT).or_insert(AGENT);
         Self {
-            server: server.clone(),
+            server: settings.id.clone(),
             common: Arc::clone(common),
             client: common.client(reach),
+            address: address.into(),
+            veil: veil.clone(),
             url: destination.url.clone(),
             transport: destination.transport,
-            restart: restart.clone(),
+            restart: settings.restart.clone(),
             headers,
-            wire: Leg::new(Peer::Server, server.name.as_str()),
+            wire: Leg::new(Peer::Server, settings.id.name.as_str()),
         }
     }
 
-    /// For people.
-    pub(super) fn host(&self) -> &str {
-        self.url.host().unwrap_or_default()
+    /// For people: placeholders are not resolved.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// As `Client::send`; errors name the address as the entry has it.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, NetError> {
+        self.client.send(request).await.map_err(|error| self.told(error))
+    }
+
+    /// The same of `Client::send_within`.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn send_within(&self, request: Request<Full<Bytes>>, wait: Duration) -> Result<Response<Incoming>, NetError> {
+        self.client.send_within(request, wait).await.map_err(|error| self.told(error))
+    }
+
+    fn told(&self, error: NetError) -> NetError {
+        let mut error = error.of(&self.address);
+        // Many redirect to themselves in another form.
+        if let NetError::Redirected { to, .. } = &mut error {
+            *to = self.veil.over(to).into_owned();
+        }
+        error
     }
 
     pub(super) fn post(&self, body: Bytes, head: Head<'_>) -> Request<Full<Bytes>> {
