@@ -23,7 +23,6 @@ use crate::{
         round,
         seal::What,
     },
-    limits,
     protocol::{
         Refusal, RequestId, Version,
         code::{Code, Reason, failure_data},
@@ -82,9 +81,9 @@ impl Parks {
     }
 
     /// The oldest make room: who parks more than it may is known not to come back for all.
-    fn make_room(&self, principal: &Arc<Principal>) {
+    fn make_room(&self, principal: &Arc<Principal>, limit: usize) {
         let kept = self.calls.iter().map(|place| (place.arrival, Arc::clone(&place.principal), *place.key()));
-        for number in surplus(principal, limits::PARKED_PER_PRINCIPAL_MAX, kept) {
+        for number in surplus(principal, limit, kept) {
             // Without its place the task finds its door closed, and ends.
             self.calls.remove(&number);
         }
@@ -108,12 +107,12 @@ pub(super) fn park(parking: Parking) -> Waiter {
     let (door, visits) = mpsc::channel(1);
     let number = u128::from_ne_bytes(random());
     let principal = Arc::clone(kept.principal());
-    hub.parks.make_room(&principal);
+    hub.parks.make_room(&principal, hub.limits.parked_per_principal);
     let arrival = hub.parks.arrivals.fetch_add(1, Ordering::Relaxed);
     hub.parks.calls.insert(number, Arc::new(Place { principal, arrival, door }));
     let (tell, waiter) = waiter();
     let parked = Task {
-        machine: Parked::new(kept.profile, on_wire.version),
+        machine: Parked::new(kept.profile, on_wire.version, hub.limits.parked_ttl),
         number,
         kept,
         exchange: on_wire.exchange,
@@ -221,7 +220,7 @@ impl Task {
             Next::Wait => true,
             Next::Ask => {
                 let what = What::Park { call: self.number, instance: self.kept.hub().instance };
-                let state = self.kept.seal(what, limits::PARK);
+                let state = self.kept.seal(what, self.kept.hub().limits.parked_ttl);
                 if let Some(visit) = self.visit.take() {
                     let body = round::input_required(&visit.id, &self.machine.requests(), Some(&state));
                     if visit.tell.send(Step::Answer(Answer::ok(body))).await.is_err() {
