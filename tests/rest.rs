@@ -221,6 +221,7 @@ async fn servers_and_tenants_are_started_and_stopped() {
 async fn every_refusal_has_its_class_status_and_one_body() {
     let (_hub, rest) = learned().await;
     ask(&rest, "/api/servers/stop", json!({"server_name": "echo"})).await;
+    ask(&rest, "/api/servers/stop?disable=true", json!({"server_name": "acme:own"})).await;
     let call = |server: &str, tool: &str| json!({"server_name": server, "tool": tool}).to_string();
     let json_type = ("content-type", "application/json");
     let text_type = ("content-type", "text/plain");
@@ -250,6 +251,8 @@ async fn every_refusal_has_its_class_status_and_one_body() {
         ("POST", "/api/servers/tools", json_type, &call("echo", "echo_tool"), 503, "SERVER_ERROR", ""),
         ("POST", "/api/tools/echo.echo_tool", json_type, "{}", 503, "SERVER_ERROR", ""),
         ("POST", "/api/servers/tools", json_type, &call("off", "echo_tool"), 503, "SERVER_ERROR", ""),
+        ("POST", "/api/servers/tools", json_type, &call("acme:own", "echo_tool"), 503, "SERVER_ERROR", ""),
+        ("GET", "/t/acme/own/mcp/tools", json_type, "", 503, "SERVER_ERROR", ""),
         ("POST", "/api/servers/tools", json_type, &call("byhand", "echo_tool"), 503, "SERVER_ERROR", ""),
         ("POST", "/api/servers/tools", json_type, &call("broken", "x"), 503, "SERVER_ERROR", ""),
         ("POST", "/api/servers/start", json_type, r#"{"server_name":"broken"}"#, 503, "SERVER_ERROR", ""),
@@ -265,6 +268,42 @@ async fn every_refusal_has_its_class_status_and_one_body() {
     let large = format!(r#"{{"server_name":"{}"}}"#, "x".repeat(5 << 20));
     let answer = rest.post("/api/servers/info", &[], &large).await;
     assert_eq!((answer.status, answer.json()["code"].as_str()), (413, Some("VALIDATION_ERROR")));
+}
+
+#[tokio::test]
+async fn a_disabled_server_says_so_and_why_whoever_disabled_it() {
+    let wrong = demo("echo").with("enabled", true).with("disabled", true);
+    let hub = hub::new().server("asked", demo("echo")).server("off", demo("echo").with("enabled", false)).server("wrong", wrong).run();
+    let rest = client::rest(&hub);
+    assert_eq!(ask(&rest, "/api/servers/start", json!({"server_name": "asked"})).await.0, 200);
+    assert_eq!(ask(&rest, "/api/servers/stop?disable=true", json!({"server_name": "asked"})).await.0, 200);
+    for (name, says, starts) in [
+        ("asked", "Server 'asked' was disabled by request; start it first", true),
+        ("off", "Server 'off' is disabled in its file; set \"enabled\": true there", false),
+        ("wrong", "Server 'wrong' is disabled: \"enabled\" and \"disabled\" contradict each other; remove one", false),
+    ] {
+        let own = json!({"server_name": name, "tool": "echo_tool", "uri": "a:b", "prompt": "p"});
+        let mut answers = Vec::new();
+        for path in ["/api/servers/tools", "/api/servers/resources", "/api/servers/prompts", "/api/servers/refresh"] {
+            answers.push((path.to_owned(), ask(&rest, path, own.clone()).await));
+        }
+        let (call, tools) = (format!("/{name}/mcp/call"), format!("/{name}/mcp/tools"));
+        answers.push((call.clone(), ask(&rest, &call, own.clone()).await));
+        answers.push((tools.clone(), get(&rest, &tools).await));
+        let started = ask(&rest, "/api/servers/start", own).await;
+        match starts {
+            true => assert_eq!(started.0, 200, "{started:?}"),
+            false => answers.push(("/api/servers/start".into(), started)),
+        }
+        for (path, (status, answer)) in answers {
+            assert_eq!(
+                (status, &answer["code"], &answer["data"]["reason"]),
+                (503, &json!("SERVER_ERROR"), &json!("disabled")),
+                "{path}: {answer}"
+            );
+            assert_eq!(answer["message"], says, "{path}");
+        }
+    }
 }
 
 #[tokio::test]
