@@ -185,6 +185,24 @@ async fn what_exists_is_shown_in_the_published_shapes() {
 }
 
 #[tokio::test]
+async fn health_counts_all_that_servers_offer() {
+    let offers = |words: &str| server::child(&format!("full --era handshake {words}"));
+    let hub = hub::new()
+        .server("one", offers("--prompts 2 --resources 3 --templates 1"))
+        .tenant_server("acme", "two", offers("--prompts 1 --resources 0 --templates 4"))
+        .run();
+    let rest = client::rest(&hub);
+    for server in ["one", "acme:two"] {
+        assert_eq!(ask(&rest, "/api/servers/start", json!({"server_name": server})).await.0, 200, "{server}");
+    }
+    let counts = get(&rest, "/api/health").await.1["mcpEndpoint"].clone();
+    let tools = get(&rest, "/api/tools").await.1["total_tools"].as_u64().unwrap();
+    assert!(tools > 0);
+    assert_eq!(counts["registeredCapabilities"], json!({"tools": tools, "resources": 3, "resourceTemplates": 5, "prompts": 3}));
+    assert_eq!(counts["totalCapabilities"], tools + 11);
+}
+
+#[tokio::test]
 async fn servers_and_tenants_are_started_and_stopped() {
     let (_hub, rest) = learned().await;
     let (status, answer) = ask(&rest, "/api/servers/start", json!({"server_name": "byhand"})).await;
