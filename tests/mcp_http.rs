@@ -206,6 +206,10 @@ async fn addresses_that_do_not_exist_and_verbs_they_do_not_take_say_so() {
         ("/default:own/mcp", 200),
         ("/%6Fwn/mcp", 200),
         ("/mcp?names=loud", 400),
+        ("/mcp?group=research", 400),
+        ("/own/mcp?group=", 400),
+        ("/mcp?mode=search", 400),
+        ("/mcp?server=own", 400),
         ("/other/mcp", 404),
         ("/own%2Fx/mcp", 404),
         ("/%FF/mcp", 404),
@@ -218,8 +222,9 @@ async fn addresses_that_do_not_exist_and_verbs_they_do_not_take_say_so() {
     ] {
         let answer = client.send("POST", path, &headers, &body).await;
         assert_eq!(answer.status, status, "{path}");
-        if status == 404 {
-            assert_eq!(answer.json()["code"], "NOT_FOUND", "{path}");
+        let code = [(400, json!("VALIDATION_ERROR")), (404, json!("NOT_FOUND"))].into_iter().find(|(of, _)| *of == status);
+        if let Some((_, code)) = code {
+            assert_eq!(answer.json()["code"], code, "{path}");
         }
     }
     let foreign = client.send("POST", "/mcp", &[headers[0], headers[1], headers[2], headers[3], ("x-tenant-id", "nobody")], &body).await;
