@@ -203,6 +203,54 @@ async fn health_counts_all_that_servers_offer() {
 }
 
 #[tokio::test]
+async fn every_list_comes_in_pages_when_it_is_asked_to() {
+    let (_hub, rest) = learned().await;
+    // The key of what a list shows, in order.
+    let shown = |list: &str, answer: &Value| -> Vec<String> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        match list {
+            "/api/servers" => answer["servers"].as_array().unwrap().iter().map(|server| text(&server["server_id"])).collect(),
+            "/api/tenants" => answer["tenants"].as_object().unwrap().keys().cloned().collect(),
+            "/math/mcp/tools" => answer["tools"].as_array().unwrap().iter().map(|tool| text(&tool["name"])).collect(),
+            _ => answer["all_tools"].as_array().unwrap().iter().map(text).collect(),
+        }
+    };
+    for (list, total) in
+        [("/api/servers", 7), ("/api/tenants", 2), ("/api/tools", 6), ("/api/tenants/acme/tools", 4), ("/math/mcp/tools", 2)]
+    {
+        let whole = get(&rest, list).await.1;
+        assert_eq!((shown(list, &whole).len(), &whole["next_cursor"]), (total, &Value::Null), "{list}");
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let (status, page) = get(&rest, &format!("{list}?limit=1{cursor}")).await;
+            assert_eq!((status, shown(list, &page).len()), (200, 1), "{list}{cursor}: {page}");
+            seen.extend(shown(list, &page));
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, shown(list, &whole), "{list}");
+        let foreign = get(&rest, "/api/tenants?limit=1").await.1["next_cursor"].as_str().unwrap().to_owned();
+        for (wrong, field) in
+            [("limit=0", "limit"), ("limit=x", "limit"), ("cursor=zz", "cursor"), (&format!("cursor={foreign}"), "cursor")]
+        {
+            let (status, answer) = get(&rest, &format!("{list}?{wrong}")).await;
+            if list != "/api/tenants" || !wrong.ends_with(&foreign) {
+                assert_eq!(
+                    (status, &answer["code"], &answer["data"]["field"]),
+                    (400, &json!("VALIDATION_ERROR"), &json!(field)),
+                    "{list}?{wrong}"
+                );
+            }
+        }
+    }
+    let (_, page) = get(&rest, "/api/tools?limit=3").await;
+    assert_eq!(page["tools_by_server"]["default:math"], json!(["math.add_tool"]), "as much of each server as the page shows");
+    assert_eq!(page["total_tools"], 8);
+}
+
+#[tokio::test]
 async fn servers_and_tenants_are_started_and_stopped() {
     let (_hub, rest) = learned().await;
     let (status, answer) = ask(&rest, "/api/servers/start", json!({"server_name": "byhand"})).await;
