@@ -350,6 +350,38 @@ async fn an_id_is_answered_as_it_was_written() {
 }
 
 #[tokio::test]
+async fn a_progress_token_is_a_string_or_an_integer_in_either_era() {
+    let hub = hub::new().server("own", support::server::child("").with("start", "boot")).run();
+    let (stateless, session) = (client::stateless(&hub), client::session(&hub, "2025-11-25").await);
+    for (token, good) in [
+        ("1", true),
+        ("-7", true),
+        (r#""1.5""#, true),
+        (r#""""#, true),
+        ("1.5", false),
+        ("1e3", false),
+        ("null", false),
+        ("{}", false),
+        ("[1]", false),
+        ("true", false),
+    ] {
+        let token: Value = serde_json::from_str(token).unwrap();
+        for (client, status) in [(&stateless, 400), (&session, 200)] {
+            for (method, params) in [("tools/list", json!({})), ("tools/call", json!({"name": "own.echo", "arguments": {"text": "x"}}))] {
+                let mut params = params;
+                params["_meta"] = json!({"progressToken": token});
+                let answer = client.ask(method, params).await;
+                if good {
+                    assert!(answer.status == 200 && answer.json()["result"].is_object(), "{token} {method}");
+                } else {
+                    assert_eq!((answer.status, &answer.json()["error"]["code"]), (status, &json!(-32602)), "{token} {method}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stateless_request_with_a_faulty_envelope_or_header_is_told_which() {
     let hub = hub::new().server("own", support::server::child("")).run();
     let version = ("mcp-protocol-version", "2026-07-28");
