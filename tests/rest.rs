@@ -128,6 +128,31 @@ async fn the_log_is_kept_on_disk_as_json_lines_whatever_the_console_shows() {
 }
 
 #[tokio::test]
+async fn a_hub_that_can_keep_nothing_serves_all_the_same_and_one_that_must_says_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = dir.path().join("a file");
+    std::fs::write(&taken, "").unwrap();
+    let folder = taken.join("data");
+    let mut hub = hub::new().server("echo", demo("echo")).variable("XDG_DATA_HOME", folder.to_str().unwrap());
+    hub = hub.variable("XDG_STATE_HOME", taken.join("state").to_str().unwrap());
+    let mut hub = hub.run();
+    let (status, answer) = ask(&client::rest(&hub), "/api/tools/echo.echo_tool", json!({"message": "hi"})).await;
+    assert_eq!((status, &answer["result"]["structuredContent"]), (200, &json!({"result": "hi"})));
+    hub.signal(rustix::process::Signal::TERM);
+    assert!(hub.wait().success());
+
+    let mut command =
+        hub::new().variable("XDG_STATE_HOME", taken.to_str().unwrap()).command(dir.path(), &["--port", "0", "--host", "0.0.0.0"]);
+    let output = command.output().unwrap();
+    let mut lines = std::str::from_utf8(&output.stderr).unwrap().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let said = lines.find(|line| line["code"] == "HUB_ERROR").unwrap();
+    assert!(!output.status.success());
+    let key = taken.join("mcp-hub/first-key").display().to_string();
+    assert_eq!((&said["code"], &said["data"]["path"]), (&json!("HUB_ERROR"), &json!(key)));
+    assert!(said["message"].as_str().unwrap().contains("XDG_STATE_HOME"), "{said}");
+}
+
+#[tokio::test]
 async fn a_tenants_last_activity_follows_its_calls() {
     let (_hub, rest) = learned().await;
     let active = async |tenant: &str| get(&rest, &format!("/api/tenants/{tenant}")).await.1["last_activity"].as_str().unwrap().to_owned();
