@@ -1,6 +1,10 @@
 //! Files in, settings and problems out.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     Launch, ServerSettings, Settings,
@@ -493,6 +497,32 @@ fn no_secret_is_shown_or_printed() {
         .read(&["s.json"])
         .unwrap();
     assert!(!said(&bad).concat().contains(secret), "nor in messages");
+}
+
+#[test]
+fn every_field_of_the_reference_is_read() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/README.md")).unwrap();
+    let mut fields = 0;
+    for line in page.lines().filter(|line| line.starts_with("| `")) {
+        let mut cells = line.split(" | ").map(|cell| cell.trim_start_matches("| ").trim_matches('`'));
+        let (field, value) = (cells.next().unwrap(), cells.next().unwrap_or_default());
+        let is_one = |text: &str| text.chars().all(|letter| letter.is_ascii_alphabetic() || matches!(letter, '.' | '_'));
+        if !is_one(field) || serde_json::from_str::<serde_json::Value>(value).is_err() {
+            continue;
+        }
+        let nested = field.rsplit('.').fold(value.to_owned(), |value, name| format!("{{{name:?}: {value}}}"));
+        let is_hubs = ["gateway.", "orchestrator.", "limits.", "logging."].iter().any(|section| field.starts_with(section));
+        let text = match nested.strip_prefix('{') {
+            Some(_) if is_hubs => nested,
+            Some(rest) => format!(r#"{{"mcpServers": {{"s": {{"command": "x", {rest}}}}}"#),
+            None => panic!("{field}"),
+        };
+        let folder = Folder::new(&[("s.json", &text)]);
+        let settings = folder.read(&["s.json"]).unwrap_or_else(|problems| panic!("{field}: {problems:?}"));
+        assert!(settings.problems.is_empty(), "{field}: {:?}", said(&settings));
+        fields += 1;
+    }
+    assert!(fields > 50, "{fields}");
 }
 
 #[test]
