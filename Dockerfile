@@ -8,9 +8,16 @@ COPY benches benches
 COPY tests tests
 RUN cargo build --locked --release --bin mcp-hub
 
+# Debian's own Node is older than several published servers need.
+FROM node:22-bookworm-slim AS node
+
 FROM debian:bookworm-slim
-RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates curl git nodejs npm python3 python3-pip tini \
+COPY --from=node /usr/local/bin/node /usr/local/bin/node
+COPY --from=node /usr/local/lib/node_modules /usr/local/lib/node_modules
+RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm \
+ && ln -s ../lib/node_modules/npm/bin/npx-cli.js /usr/local/bin/npx \
+ && apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates curl git libatomic1 python3 python3-pip tini \
  && pip install --no-cache-dir --break-system-packages uv \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 10001 hub

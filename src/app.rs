@@ -11,7 +11,7 @@ pub use stdio::{Sharing, log_format, serve_stdio};
 
 use std::{
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -25,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::{Gate, Principal, first_key},
+    bridge::seal::Sealer,
     catalog::{Catalog, Names},
     config::{Identity, Settings, settings::Serves},
     control::{Control, Keeper},
@@ -58,6 +59,11 @@ impl Place {
     pub fn log(&self) -> PathBuf {
         self.state.join("logs/mcp-hub.log")
     }
+
+    /// The key that callers from beyond this machine need.
+    fn first_key(&self) -> PathBuf {
+        self.state.join("first-key")
+    }
 }
 
 /// The parts of a hub that every door stands on.
@@ -70,15 +76,14 @@ struct Core {
 }
 
 impl Core {
-    /// Reads what was kept; starts nothing.
+    /// Reads what was kept; starts nothing. Fails only without random numbers.
     fn build(settings: Settings, place: &Place) -> std::io::Result<Self> {
         let settings = Arc::new(settings);
         let bus = Bus::default();
         let mut cursor_key = [0; 32];
         getrandom::fill(&mut cursor_key).map_err(std::io::Error::other)?;
         let catalog = Arc::new(Catalog::new(limits::LIST_TTL_MS, cursor_key));
-        let store = Store::open(place.data.clone())?;
-        let sealer = sealing::sealer(&store)?;
+        let (store, sealer) = kept(&place.data)?;
         let keeper = Keeper::load(&settings, store, Arc::clone(&catalog), bus.clone());
         let known = |server: &_| keeper.known(server);
         let fleet = Fleet::new(&settings, settings.limits.clone(), bus.clone(), keeper.learned(), known);
@@ -116,6 +121,19 @@ impl Core {
     }
 }
 
+/// What outlives the hub below `folder`. Where that cannot be used the hub does without: lists are learned anew at each start, and
+/// states that clients hold are good for as long as this process runs.
+fn kept(folder: &Path) -> std::io::Result<(Store, Sealer)> {
+    let opened = Store::open(folder.to_owned()).and_then(|store| Ok((sealing::sealer(&store)?, store)));
+    opened.map(|(sealer, store)| (store, sealer)).or_else(|error| {
+        let folder = folder.display();
+        tracing::warn!(%folder, %error, "nothing can be kept in {folder}; make it writable, or set XDG_DATA_HOME to a folder that is");
+        let nowhere = Store::nowhere();
+        let sealer = sealing::sealer(&nowhere)?;
+        Ok((nowhere, sealer))
+    })
+}
+
 /// `mcp-hub serve`, to its end. `sharing`: the local socket for processes of `mcp-hub stdio`.
 pub fn serve(settings: Settings, place: &Place, allow_unauthenticated: bool, sharing: &Sharing, log: &mut Log) -> ExitCode {
     let bound = match bind(&settings) {
@@ -128,7 +146,9 @@ pub fn serve(settings: Settings, place: &Place, allow_unauthenticated: bool, sha
     let gate = match gate(&settings, place, allow_unauthenticated) {
         Ok(gate) => gate,
         Err(error) => {
-            fail("HUB_ERROR", &format!("the first key cannot be kept: {error}"), json!({}));
+            let path = place.first_key().display().to_string();
+            let remedy = "make its folder writable, or set XDG_STATE_HOME to one that is";
+            fail("HUB_ERROR", &format!("the first key cannot be kept in {path}: {error}; {remedy}"), json!({"path": path}));
             return ExitCode::FAILURE;
         }
     };
@@ -150,7 +170,7 @@ async fn run(
     let core = match Core::build(settings, place) {
         Ok(core) => core,
         Err(error) => {
-            fail("HUB_ERROR", &format!("the store cannot be opened: {error}"), json!({}));
+            fail("HUB_ERROR", &format!("the system gives no random numbers: {error}"), json!({}));
             return ExitCode::FAILURE;
         }
     };
@@ -259,7 +279,7 @@ fn gate(settings: &Settings, place: &Place, allow_unauthenticated: bool) -> std:
     if !outside {
         return Ok(Gate::new(None, false));
     }
-    let first = first_key::load_or_make(&place.state.join("first-key"))?;
+    let first = first_key::load_or_make(&place.first_key())?;
     if first.is_new {
         eprintln!("Callers from beyond this machine need this key, shown only now: {}", first.key);
     }

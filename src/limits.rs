@@ -11,6 +11,12 @@ pub struct Limits {
     pub queue: usize,
     pub session_idle: Duration,
     pub in_flight_per_principal: usize,
+    /// How long a call whose server asked something waits for its caller to come back, and how long a person may take to answer.
+    pub parked_ttl: Duration,
+    /// Calls of one principal that wait for their caller; each holds a connection to its server. The oldest makes room for one more.
+    pub parked_per_principal: usize,
+    /// Streams of changes (`subscriptions/listen`) open at once for one principal; one more is refused.
+    pub listens_per_principal: usize,
 }
 impl Default for Limits {
     fn default() -> Self {
@@ -20,6 +26,9 @@ impl Default for Limits {
             queue: 1024,
             session_idle: Duration::from_secs(30 * 60),
             in_flight_per_principal: 256,
+            parked_ttl: Duration::from_secs(10 * 60),
+            parked_per_principal: 16,
+            listens_per_principal: 32,
         }
     }
 }
@@ -139,17 +148,16 @@ pub const MAIL_BYTES_MAX: usize = 1 << 20;
 pub const SESSION_QUESTIONS_MAX: usize = 64;
 /// What a client says of itself; a longer text is forgotten.
 pub const CLIENT_INFO_BYTES_MAX: usize = 4 << 10;
-/// How long a call whose server asked something waits for its caller to come back, and how long a person may take to answer.
-pub const PARK: Duration = Duration::from_secs(10 * 60);
 /// After a server's first question: others that come at once go to the client together.
 pub const PARK_GATHER: Duration = Duration::from_millis(10);
 /// A call that waits this long for a process of its own, a quarter of `timeouts.call` at most, ends a parked call of the same principal that
-/// nobody has come back to for as long: `pool.size` of them would keep all others out for `PARK`. A person may take so long to answer.
+/// nobody has come back to for as long: `pool.size` of them would keep all others out for `parked_ttl`. A person may take so long to answer.
 pub const CROWDED: Duration = Duration::from_secs(15);
-/// Calls of one principal that wait for their caller; each holds a connection to its server. This and what else one principal may have are
-/// counted for each process on the local socket by itself, so for all of them together `LOCAL_CONNECTIONS_MAX` times as much, and
-/// once more for those that are gone.
-pub const PARKED_PER_PRINCIPAL_MAX: usize = 16;
+/// The most that a configuration may allow one principal to park, and to have open as streams of changes. This and what else one
+/// principal may have are counted for each process on the local socket by itself, so for all of them together `LOCAL_CONNECTIONS_MAX`
+/// times as much, and once more for those that are gone.
+pub const PARKED_MAX: usize = 1024;
+pub const LISTENS_MAX: usize = 512;
 /// Questions of one call that wait for an answer; one more is refused.
 pub const QUESTIONS_MAX: usize = 16;
 /// Questions in the whole life of one call; a server that asks on is refused.
@@ -183,8 +191,6 @@ pub const TASKS_HELD_PER_PRINCIPAL_MAX: usize = 64;
 pub const TASK_ID_LIVES: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Elicitations by URL that servers reported as finished, newest; a request may wait for one of them.
 pub const FINISHED_PAGES_MAX: usize = 256;
-/// Streams of changes (`subscriptions/listen`) open at once for one principal; one more is refused.
-pub const LISTENS_PER_PRINCIPAL_MAX: usize = 32;
 /// Resources that one session, or one stream of changes, watches.
 pub const WATCHED_MAX: usize = 256;
 /// Changes that wait for a listener that reads slowly; the newest are lost.
@@ -241,7 +247,7 @@ pub const LOCAL_LOOK: Duration = Duration::from_millis(5);
 /// Requests without an answer of one client of a local connection; with so many nothing more is read from it. More than a hub takes at
 /// once and holds open as streams of changes, so that a hub's own bounds come first.
 pub const LOCAL_OPEN_MAX: usize = 1024;
-const _: () = assert!(LOCAL_OPEN_MAX > PIPE_CALLS_MAX + LISTENS_PER_PRINCIPAL_MAX + PIPE_REFUSALS_MAX + PIPE_QUEUE);
+const _: () = assert!(LOCAL_OPEN_MAX > PIPE_CALLS_MAX + LISTENS_MAX + PIPE_REFUSALS_MAX + PIPE_QUEUE);
 /// Requests, in bytes, that wait until a hub that ends has answered the earlier ones.
 pub const LOCAL_HELD_BYTES_MAX: usize = 1 << 20;
 /// Hubs in a row that went away before they lasted so long, and then a process is a hub of its own.

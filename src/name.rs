@@ -23,8 +23,11 @@ name!(/** A tenant. */ TenantId);
 name!(/** A server within its tenant. */ ServerName);
 
 impl TenantId {
+    /// Of callers who name none.
+    pub const DEFAULT: &str = "default";
+
     pub fn default_tenant() -> Self {
-        Self("default".into())
+        Self(Self::DEFAULT.into())
     }
 }
 

@@ -1,5 +1,5 @@
-//! What the hub costs in memory: at rest, per running server, per idle connection. The figures are printed (`--nocapture`) and only
-//! held to generous bounds, since debug builds and allocators differ; a release build is what counts.
+//! What the hub costs in memory: at rest, per running server, per idle connection. The figures are printed (`--nocapture`). A release
+//! build is held to what the hub promises, a debug build to bounds that only show a leak.
 
 mod support;
 
@@ -14,6 +14,12 @@ const RUNNING: usize = 50;
 const CONNECTIONS: usize = 2000;
 /// Another number by `MCP_HUB_TEST_SESSIONS`.
 const SESSIONS: usize = 1000;
+
+/// In KiB: at rest, for each running server, for each idle connection, for each session with a stream. Promised are 20 MB, 100 KB, 20 KiB.
+#[cfg(not(debug_assertions))]
+const BOUNDS: (u64, u64, f64, f64) = (20_000_000 >> 10, 100_000 >> 10, 20.0, 10.0);
+#[cfg(debug_assertions)]
+const BOUNDS: (u64, u64, f64, f64) = (48 << 10, 128, 28.0, 10.0);
 
 /// One after the other: what is measured is what stays, not what a storm of starts needs.
 async fn start(hub: &Hub, names: impl Iterator<Item = usize>) {
@@ -57,9 +63,10 @@ async fn memory_at_rest_per_server_and_per_connection() {
     eprintln!("at rest with {SERVERS} configured servers: {rest} KiB");
     eprintln!("per running server: {per_server} KiB ({RUNNING} servers: {some} to {running} KiB)");
     eprintln!("per idle connection: {per_connection:.1} KiB ({CONNECTIONS} connections: {few} to {many} KiB)");
-    assert!(rest < 48 << 10, "at rest: {rest} KiB");
-    assert!(per_server < 128, "per running server: {per_server} KiB");
-    assert!(per_connection < 28.0, "per idle connection: {per_connection} KiB");
+    let (rest_max, server_max, connection_max, _) = BOUNDS;
+    assert!(rest < rest_max, "at rest: {rest} KiB");
+    assert!(per_server < server_max, "per running server: {per_server} KiB");
+    assert!(per_connection < connection_max, "per idle connection: {per_connection} KiB");
     drop((_first, _idle));
     assert!(hub.terminate().success());
 }
@@ -114,5 +121,5 @@ async fn memory_per_session_with_a_stream() {
     let per_session = many.saturating_sub(few) as f64 / sessions as f64;
     eprintln!("per session with a stream: {per_session:.2} KiB ({sessions} sessions: {few} to {many} KiB)");
     eprintln!("a list meanwhile: {listed:?}; all told of a change: {told:?}, then {after} KiB");
-    assert!(per_session < 10.0, "per session: {per_session} KiB");
+    assert!(per_session < BOUNDS.3, "per session: {per_session} KiB");
 }

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mcp_hub::limits;
+use mcp_hub::limits::{self, Limits};
 use serde_json::{Value, json};
 use support::{
     hub::{self, Builder},
@@ -413,7 +413,7 @@ async fn what_one_editor_has_under_way_is_not_counted_for_another() {
     let mut others = [editor(dir.path(), &builder), editor(dir.path(), &builder)];
     for (count, greedy) in [&mut others[0], &mut first].into_iter().enumerate() {
         assert_eq!(server_of(greedy).await, pid);
-        for id in 0..limits::LISTENS_PER_PRINCIPAL_MAX {
+        for id in 0..Limits::default().listens_per_principal {
             listen(greedy, &format!("listen {id}")).await;
         }
         greedy.say(&call("a", "never", json!({})));
@@ -438,7 +438,7 @@ async fn what_one_editor_has_under_way_is_not_counted_for_another() {
 
 #[tokio::test]
 async fn calls_that_wait_for_an_editor_give_way_to_none_of_another() {
-    let (dir, most) = (tempfile::tempdir().unwrap(), limits::PARKED_PER_PRINCIPAL_MAX);
+    let (dir, most) = (tempfile::tempdir().unwrap(), Limits::default().parked_per_principal);
     let server = server::child("full --era handshake").with("pool", json!({"scope": "user", "size": most + 2}));
     let builder = hub::new().server("s", server);
     let ask = |id: usize, more: Value| {

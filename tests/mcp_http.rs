@@ -206,6 +206,10 @@ async fn addresses_that_do_not_exist_and_verbs_they_do_not_take_say_so() {
         ("/default:own/mcp", 200),
         ("/%6Fwn/mcp", 200),
         ("/mcp?names=loud", 400),
+        ("/mcp?group=research", 400),
+        ("/own/mcp?group=", 400),
+        ("/mcp?mode=search", 400),
+        ("/mcp?server=own", 400),
         ("/other/mcp", 404),
         ("/own%2Fx/mcp", 404),
         ("/%FF/mcp", 404),
@@ -218,8 +222,9 @@ async fn addresses_that_do_not_exist_and_verbs_they_do_not_take_say_so() {
     ] {
         let answer = client.send("POST", path, &headers, &body).await;
         assert_eq!(answer.status, status, "{path}");
-        if status == 404 {
-            assert_eq!(answer.json()["code"], "NOT_FOUND", "{path}");
+        let code = [(400, json!("VALIDATION_ERROR")), (404, json!("NOT_FOUND"))].into_iter().find(|(of, _)| *of == status);
+        if let Some((_, code)) = code {
+            assert_eq!(answer.json()["code"], code, "{path}");
         }
     }
     let foreign = client.send("POST", "/mcp", &[headers[0], headers[1], headers[2], headers[3], ("x-tenant-id", "nobody")], &body).await;
@@ -340,6 +345,38 @@ async fn an_id_is_answered_as_it_was_written() {
             let text = std::str::from_utf8(&answer.body).unwrap();
             assert_eq!(answer.status, status);
             assert!(text.contains(&format!(r#""id":{id},"#)), "{id}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_progress_token_is_a_string_or_an_integer_in_either_era() {
+    let hub = hub::new().server("own", support::server::child("").with("start", "boot")).run();
+    let (stateless, session) = (client::stateless(&hub), client::session(&hub, "2025-11-25").await);
+    for (token, good) in [
+        ("1", true),
+        ("-7", true),
+        (r#""1.5""#, true),
+        (r#""""#, true),
+        ("1.5", false),
+        ("1e3", false),
+        ("null", false),
+        ("{}", false),
+        ("[1]", false),
+        ("true", false),
+    ] {
+        let token: Value = serde_json::from_str(token).unwrap();
+        for (client, status) in [(&stateless, 400), (&session, 200)] {
+            for (method, params) in [("tools/list", json!({})), ("tools/call", json!({"name": "own.echo", "arguments": {"text": "x"}}))] {
+                let mut params = params;
+                params["_meta"] = json!({"progressToken": token});
+                let answer = client.ask(method, params).await;
+                if good {
+                    assert!(answer.status == 200 && answer.json()["result"].is_object(), "{token} {method}");
+                } else {
+                    assert_eq!((answer.status, &answer.json()["error"]["code"]), (status, &json!(-32602)), "{token} {method}");
+                }
+            }
         }
     }
 }

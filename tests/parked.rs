@@ -356,6 +356,37 @@ async fn parked_calls_that_hold_every_process_make_way_for_one_more_oldest_first
 }
 
 #[tokio::test]
+async fn a_call_that_nobody_comes_back_to_in_time_is_ended_at_its_server() {
+    let calls = Calls::new();
+    let hub = hub::new().server("s", pool(&calls, 1)).setting("limits", json!({"parked_ttl": 0.2})).run();
+    let caller = forms(&hub);
+    let nothing = json!({});
+    let (key, state) = caller.parked("s.ask_form", &nothing).await;
+    // Its question is closed, and the call with it.
+    assert_eq!(text(&caller.call("s.await", &json!({"name": "cancel", "count": 1})).await), "1");
+    refused(&caller.retry("s.ask_form", &nothing, &state, &json!({key: name("too late")})).await);
+    assert_eq!(calls.of("ask_form"), 1);
+}
+
+#[tokio::test]
+async fn a_configuration_says_how_many_calls_may_be_parked_and_how_many_streams_be_open() {
+    let calls = Calls::new();
+    let hub = hub::new().server("s", pool(&calls, 2)).setting("limits", json!({"parked": 1, "listens": 1})).run();
+    let caller = forms(&hub);
+    let arguments = |n: usize| json!({"message": format!("number {n}?")});
+    let (key, state) = caller.parked("s.ask_form", &arguments(0)).await;
+    let (own, newer) = caller.parked("s.ask_form", &arguments(1)).await;
+    refused(&caller.retry("s.ask_form", &arguments(0), &state, &json!({key: name("too late")})).await);
+    assert_eq!(said(&caller.retry("s.ask_form", &arguments(1), &newer, &json!({own: name("Ann")})).await), name("Ann"));
+
+    let filter = json!({"notifications": {"toolsListChanged": true}});
+    let mut open = events::post(&hub, "/mcp", &caller.client, &json!("one"), "subscriptions/listen", filter.clone()).await;
+    assert_eq!(open.message().await.0["method"], "notifications/subscriptions/acknowledged");
+    let refused = caller.client.ask("subscriptions/listen", filter).await;
+    assert_eq!((refused.status, &refused.json()["error"]["data"]["limit"]), (429, &json!(1)));
+}
+
+#[tokio::test]
 async fn a_question_that_its_server_takes_back_is_asked_no_more() {
     let calls = Calls::new();
     let hub = run(&calls, 1);

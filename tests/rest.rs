@@ -128,6 +128,31 @@ async fn the_log_is_kept_on_disk_as_json_lines_whatever_the_console_shows() {
 }
 
 #[tokio::test]
+async fn a_hub_that_can_keep_nothing_serves_all_the_same_and_one_that_must_says_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = dir.path().join("a file");
+    std::fs::write(&taken, "").unwrap();
+    let folder = taken.join("data");
+    let mut hub = hub::new().server("echo", demo("echo")).variable("XDG_DATA_HOME", folder.to_str().unwrap());
+    hub = hub.variable("XDG_STATE_HOME", taken.join("state").to_str().unwrap());
+    let mut hub = hub.run();
+    let (status, answer) = ask(&client::rest(&hub), "/api/tools/echo.echo_tool", json!({"message": "hi"})).await;
+    assert_eq!((status, &answer["result"]["structuredContent"]), (200, &json!({"result": "hi"})));
+    hub.signal(rustix::process::Signal::TERM);
+    assert!(hub.wait().success());
+
+    let mut command =
+        hub::new().variable("XDG_STATE_HOME", taken.to_str().unwrap()).command(dir.path(), &["--port", "0", "--host", "0.0.0.0"]);
+    let output = command.output().unwrap();
+    let mut lines = std::str::from_utf8(&output.stderr).unwrap().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let said = lines.find(|line| line["code"] == "HUB_ERROR").unwrap();
+    assert!(!output.status.success());
+    let key = taken.join("mcp-hub/first-key").display().to_string();
+    assert_eq!((&said["code"], &said["data"]["path"]), (&json!("HUB_ERROR"), &json!(key)));
+    assert!(said["message"].as_str().unwrap().contains("XDG_STATE_HOME"), "{said}");
+}
+
+#[tokio::test]
 async fn a_tenants_last_activity_follows_its_calls() {
     let (_hub, rest) = learned().await;
     let active = async |tenant: &str| get(&rest, &format!("/api/tenants/{tenant}")).await.1["last_activity"].as_str().unwrap().to_owned();
@@ -185,6 +210,72 @@ async fn what_exists_is_shown_in_the_published_shapes() {
 }
 
 #[tokio::test]
+async fn health_counts_all_that_servers_offer() {
+    let offers = |words: &str| server::child(&format!("full --era handshake {words}"));
+    let hub = hub::new()
+        .server("one", offers("--prompts 2 --resources 3 --templates 1"))
+        .tenant_server("acme", "two", offers("--prompts 1 --resources 0 --templates 4"))
+        .run();
+    let rest = client::rest(&hub);
+    for server in ["one", "acme:two"] {
+        assert_eq!(ask(&rest, "/api/servers/start", json!({"server_name": server})).await.0, 200, "{server}");
+    }
+    let counts = get(&rest, "/api/health").await.1["mcpEndpoint"].clone();
+    let tools = get(&rest, "/api/tools").await.1["total_tools"].as_u64().unwrap();
+    assert!(tools > 0);
+    assert_eq!(counts["registeredCapabilities"], json!({"tools": tools, "resources": 3, "resourceTemplates": 5, "prompts": 3}));
+    assert_eq!(counts["totalCapabilities"], tools + 11);
+}
+
+#[tokio::test]
+async fn every_list_comes_in_pages_when_it_is_asked_to() {
+    let (_hub, rest) = learned().await;
+    // The key of what a list shows, in order.
+    let shown = |list: &str, answer: &Value| -> Vec<String> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        match list {
+            "/api/servers" => answer["servers"].as_array().unwrap().iter().map(|server| text(&server["server_id"])).collect(),
+            "/api/tenants" => answer["tenants"].as_object().unwrap().keys().cloned().collect(),
+            "/math/mcp/tools" => answer["tools"].as_array().unwrap().iter().map(|tool| text(&tool["name"])).collect(),
+            _ => answer["all_tools"].as_array().unwrap().iter().map(text).collect(),
+        }
+    };
+    for (list, total) in
+        [("/api/servers", 7), ("/api/tenants", 2), ("/api/tools", 6), ("/api/tenants/acme/tools", 4), ("/math/mcp/tools", 2)]
+    {
+        let whole = get(&rest, list).await.1;
+        assert_eq!((shown(list, &whole).len(), &whole["next_cursor"]), (total, &Value::Null), "{list}");
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let (status, page) = get(&rest, &format!("{list}?limit=1{cursor}")).await;
+            assert_eq!((status, shown(list, &page).len()), (200, 1), "{list}{cursor}: {page}");
+            seen.extend(shown(list, &page));
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, shown(list, &whole), "{list}");
+        let foreign = get(&rest, "/api/tenants?limit=1").await.1["next_cursor"].as_str().unwrap().to_owned();
+        for (wrong, field) in
+            [("limit=0", "limit"), ("limit=x", "limit"), ("cursor=zz", "cursor"), (&format!("cursor={foreign}"), "cursor")]
+        {
+            let (status, answer) = get(&rest, &format!("{list}?{wrong}")).await;
+            if list != "/api/tenants" || !wrong.ends_with(&foreign) {
+                assert_eq!(
+                    (status, &answer["code"], &answer["data"]["field"]),
+                    (400, &json!("VALIDATION_ERROR"), &json!(field)),
+                    "{list}?{wrong}"
+                );
+            }
+        }
+    }
+    let (_, page) = get(&rest, "/api/tools?limit=3").await;
+    assert_eq!(page["tools_by_server"]["default:math"], json!(["math.add_tool"]), "as much of each server as the page shows");
+    assert_eq!(page["total_tools"], 8);
+}
+
+#[tokio::test]
 async fn servers_and_tenants_are_started_and_stopped() {
     let (_hub, rest) = learned().await;
     let (status, answer) = ask(&rest, "/api/servers/start", json!({"server_name": "byhand"})).await;
@@ -221,6 +312,7 @@ async fn servers_and_tenants_are_started_and_stopped() {
 async fn every_refusal_has_its_class_status_and_one_body() {
     let (_hub, rest) = learned().await;
     ask(&rest, "/api/servers/stop", json!({"server_name": "echo"})).await;
+    ask(&rest, "/api/servers/stop?disable=true", json!({"server_name": "acme:own"})).await;
     let call = |server: &str, tool: &str| json!({"server_name": server, "tool": tool}).to_string();
     let json_type = ("content-type", "application/json");
     let text_type = ("content-type", "text/plain");
@@ -250,6 +342,8 @@ async fn every_refusal_has_its_class_status_and_one_body() {
         ("POST", "/api/servers/tools", json_type, &call("echo", "echo_tool"), 503, "SERVER_ERROR", ""),
         ("POST", "/api/tools/echo.echo_tool", json_type, "{}", 503, "SERVER_ERROR", ""),
         ("POST", "/api/servers/tools", json_type, &call("off", "echo_tool"), 503, "SERVER_ERROR", ""),
+        ("POST", "/api/servers/tools", json_type, &call("acme:own", "echo_tool"), 503, "SERVER_ERROR", ""),
+        ("GET", "/t/acme/own/mcp/tools", json_type, "", 503, "SERVER_ERROR", ""),
         ("POST", "/api/servers/tools", json_type, &call("byhand", "echo_tool"), 503, "SERVER_ERROR", ""),
         ("POST", "/api/servers/tools", json_type, &call("broken", "x"), 503, "SERVER_ERROR", ""),
         ("POST", "/api/servers/start", json_type, r#"{"server_name":"broken"}"#, 503, "SERVER_ERROR", ""),
@@ -265,6 +359,42 @@ async fn every_refusal_has_its_class_status_and_one_body() {
     let large = format!(r#"{{"server_name":"{}"}}"#, "x".repeat(5 << 20));
     let answer = rest.post("/api/servers/info", &[], &large).await;
     assert_eq!((answer.status, answer.json()["code"].as_str()), (413, Some("VALIDATION_ERROR")));
+}
+
+#[tokio::test]
+async fn a_disabled_server_says_so_and_why_whoever_disabled_it() {
+    let wrong = demo("echo").with("enabled", true).with("disabled", true);
+    let hub = hub::new().server("asked", demo("echo")).server("off", demo("echo").with("enabled", false)).server("wrong", wrong).run();
+    let rest = client::rest(&hub);
+    assert_eq!(ask(&rest, "/api/servers/start", json!({"server_name": "asked"})).await.0, 200);
+    assert_eq!(ask(&rest, "/api/servers/stop?disable=true", json!({"server_name": "asked"})).await.0, 200);
+    for (name, says, starts) in [
+        ("asked", "Server 'asked' was disabled by request; start it first", true),
+        ("off", "Server 'off' is disabled in its file; set \"enabled\": true there", false),
+        ("wrong", "Server 'wrong' is disabled: \"enabled\" and \"disabled\" contradict each other; remove one", false),
+    ] {
+        let own = json!({"server_name": name, "tool": "echo_tool", "uri": "a:b", "prompt": "p"});
+        let mut answers = Vec::new();
+        for path in ["/api/servers/tools", "/api/servers/resources", "/api/servers/prompts", "/api/servers/refresh"] {
+            answers.push((path.to_owned(), ask(&rest, path, own.clone()).await));
+        }
+        let (call, tools) = (format!("/{name}/mcp/call"), format!("/{name}/mcp/tools"));
+        answers.push((call.clone(), ask(&rest, &call, own.clone()).await));
+        answers.push((tools.clone(), get(&rest, &tools).await));
+        let started = ask(&rest, "/api/servers/start", own).await;
+        match starts {
+            true => assert_eq!(started.0, 200, "{started:?}"),
+            false => answers.push(("/api/servers/start".into(), started)),
+        }
+        for (path, (status, answer)) in answers {
+            assert_eq!(
+                (status, &answer["code"], &answer["data"]["reason"]),
+                (503, &json!("SERVER_ERROR"), &json!("disabled")),
+                "{path}: {answer}"
+            );
+            assert_eq!(answer["message"], says, "{path}");
+        }
+    }
 }
 
 #[tokio::test]

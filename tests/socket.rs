@@ -52,6 +52,8 @@ async fn whatever_can_be_refused_is_refused_before_the_upgrade() {
         ("/ws/mcp?server=acme:other", with(&[offer]), 101),
         ("/ws/mcp?server=other", with(&[offer]), 404),
         ("/ws/mcp?names=long", with(&[offer]), 400),
+        ("/ws/mcp?group=research", with(&[offer]), 400),
+        ("/ws/mcp?mode=search", with(&[offer]), 400),
         ("/ws/app/demo/default", with(&[]), 101),
         ("/ws/app/demo/acme", with(&[]), 101),
         ("/ws/app/demo/nobody", with(&[]), 404),

@@ -127,10 +127,11 @@ where
 
 /// `None`: what is wrong has been told.
 fn build(settings: Settings, place: &Place, endpoint: &Endpoint) -> Option<Core> {
+    let tenants: Vec<_> = settings.tenants.iter().map(|tenant| tenant.id.to_string()).collect();
     let core = match Core::build(settings, place) {
         Ok(core) => core,
         Err(error) => {
-            fail("HUB_ERROR", &format!("the store cannot be opened: {error}"), json!({}));
+            fail("HUB_ERROR", &format!("the system gives no random numbers: {error}"), json!({}));
             return None;
         }
     };
@@ -138,7 +139,12 @@ fn build(settings: Settings, place: &Place, endpoint: &Endpoint) -> Option<Core>
         return Some(core);
     }
     let server = endpoint.server.as_ref().map_or_else(String::new, |server| format!(" with a server '{server}'"));
-    fail("CLI_ARGS_ERROR", &format!("there is no tenant '{}'{server} in the configuration", endpoint.tenant), json!({}));
+    let there = if tenants.contains(&endpoint.tenant.to_string()) {
+        String::new()
+    } else {
+        format!("; name one with --tenant: {}", tenants.join(", "))
+    };
+    fail("CLI_ARGS_ERROR", &format!("there is no tenant '{}'{server} in the configuration{there}", endpoint.tenant), json!({}));
     None
 }
 

@@ -19,6 +19,8 @@ use crate::{
 };
 
 const OPERATIONS_MAX: usize = 2048;
+/// Of a client that is asked.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Runs `data`, three bytes an operation, against a parked call and a shim. Whatever comes in whatever order: a server's question gets
 /// exactly one response, or is pending, or was withdrawn; keys and numbers are never used again; a call is answered once; what is kept
@@ -80,7 +82,7 @@ struct Park {
 impl Park {
     fn new() -> Self {
         Self {
-            call: Parked::new(profile(), Version::V2025_06_18),
+            call: Parked::new(profile(), Version::V2025_06_18, PATIENCE),
             now: start(),
             next_id: 0,
             pending: BTreeMap::new(),
@@ -229,7 +231,7 @@ struct Rounds {
 impl Rounds {
     fn new() -> Self {
         Self {
-            shim: Shim::new(Version::V2025_11_25, profile(), None),
+            shim: Shim::new(Version::V2025_11_25, profile(), None, PATIENCE),
             now: start(),
             given: BTreeSet::new(),
             waiting: BTreeSet::new(),

@@ -14,7 +14,7 @@
 //! A question has one response: the client's, a refusal at once, or the one that closes it. One that its server withdraws has none.
 //! Bounded: `limits::QUESTIONS_MAX` at once, `QUESTIONS_PER_CALL_MAX` in all, `QUESTION_BYTES_MAX` kept.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -57,6 +57,8 @@ pub struct Parked<T> {
     /// What the client declared on its request.
     client: Profile,
     server: Version,
+    /// For the client to come back.
+    patience: Duration,
     /// In the order they were asked.
     pending: Vec<Pending>,
     /// In bytes, over all pending.
@@ -88,9 +90,10 @@ struct Pending {
 
 impl<T> Parked<T> {
     /// A call that its first request waits for. `client`: declared on that request; `server`: spoken on its connection.
-    pub fn new(client: Profile, server: Version) -> Self {
+    /// `patience`: how long its client may take to come back.
+    pub fn new(client: Profile, server: Version, patience: Duration) -> Self {
         let state = State::Awaited { ask_at: None };
-        Self { client, server, pending: Vec::new(), kept: 0, asked_so_far: 0, state, outcome: None }
+        Self { client, server, patience, pending: Vec::new(), kept: 0, asked_so_far: 0, state, outcome: None }
     }
 
     /// The server asks. A reply refuses it at once: the client did not declare such things, it is malformed, or it is one too many.
@@ -192,7 +195,7 @@ impl<T> Parked<T> {
                     Step::Answer(outcome)
                 }
                 None if ask_at.is_some_and(|at| at <= now) => {
-                    self.state = State::Parked { until: now + limits::PARK };
+                    self.state = State::Parked { until: now + self.patience };
                     Step::Ask
                 }
                 None => Step::Wait,

@@ -100,6 +100,7 @@ pub struct Shim {
     numbers: u32,
     open: Vec<Open>,
     state: Option<String>,
+    patience: Duration,
     /// When whoever has not answered will not.
     until: Option<Instant>,
 }
@@ -115,9 +116,9 @@ struct Open {
 }
 
 impl Shim {
-    /// For one request of a session. `roots`: raw JSON, of one that has none of its own.
-    pub fn new(client: Version, profile: Profile, roots: Option<String>) -> Self {
-        Self { client, profile, roots, rounds: 0, numbers: 0, open: Vec::new(), state: None, until: None }
+    /// For one request of a session. `roots`: raw JSON, of one that has none of its own. `patience`: for its answers.
+    pub fn new(client: Version, profile: Profile, roots: Option<String>, patience: Duration) -> Self {
+        Self { client, profile, roots, patience, rounds: 0, numbers: 0, open: Vec::new(), state: None, until: None }
     }
 
     /// The server's answer is `input_required`. `mint`: ids for elicitations by URL (2025-11-25), each unguessable and new.
@@ -168,7 +169,7 @@ impl Shim {
         if questions.is_empty() {
             return Ok(self.next(Vec::new()));
         }
-        self.until = Some(now + limits::PARK);
+        self.until = Some(now + self.patience);
         Ok(Step::Ask(questions))
     }
 

@@ -251,7 +251,12 @@ pub struct Exit {
 }
 
 /// `parse` for given arguments (the program's name first) and environment.
-pub fn parse_from(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, vars: &BTreeMap<String, String>) -> Result<Cli, Exit> {
+pub fn parse_from(args: impl IntoIterator<Item = impl Into<OsString>>, vars: &BTreeMap<String, String>) -> Result<Cli, Exit> {
+    let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    // clap takes the words behind `help` for commands.
+    if args.get(1).is_some_and(|word| word == "help") {
+        args.retain(|word| word != "--help" && word != "-h");
+    }
     let words = Words::command().try_get_matches_from(args).and_then(|matches| Words::from_arg_matches(&matches));
     let words = words.map_err(|error| refusal(&error, vars))?;
     let mut command = match words.command {
@@ -397,6 +402,20 @@ mod tests {
         assert_eq!(parse("demo math").unwrap(), Command::Demo(DemoArgs { server: Demo::Math }));
         let Command::Check(check) = parse("check a.json -c b.json").unwrap() else { panic!() };
         assert_eq!((check.paths, check.files.config), (vec![PathBuf::from("a.json")], vec![PathBuf::from("b.json")]));
+    }
+
+    #[test]
+    fn help_is_had_in_every_form() {
+        let whole = parse("--help").unwrap_err();
+        assert_eq!(whole.code, 0);
+        for line in ["help", "-h", "help --help", "help -h"] {
+            let exit = parse(line).unwrap_err();
+            assert_eq!((exit.code, exit.stderr.as_str()), (0, ""), "{line}");
+            assert!(exit.stdout.contains("Usage: mcp-hub"), "{line}");
+        }
+        for line in ["help call", "help call --help", "call --help"] {
+            assert!(parse(line).unwrap_err().stdout.contains("SERVER.TOOL"), "{line}");
+        }
     }
 
     #[test]

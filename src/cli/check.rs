@@ -3,14 +3,14 @@
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use super::args::CheckArgs;
 use crate::config::{
     Launch, Problem, ServerSettings, Settings,
-    placeholder::explain,
+    placeholder::{Origin, Program, Resolved, explain},
     problem::{Severity, in_file_order},
     read::{Environment, Overrides, read},
 };
@@ -33,7 +33,7 @@ pub fn report(args: &CheckArgs, environment: &Environment) -> (String, bool) {
     let mut report = Report::default();
     let problems = match read(&files, environment, &overrides) {
         Ok(mut settings) => {
-            let unresolved = report.settings(&settings);
+            let unresolved = report.settings(&settings, &environment.cwd);
             settings.problems.extend(unresolved);
             in_file_order(&mut settings.problems, &settings.files);
             settings.problems
@@ -41,8 +41,18 @@ pub fn report(args: &CheckArgs, environment: &Environment) -> (String, bool) {
         Err(problems) => problems,
     };
     report.problems(&problems);
-    let _ = writeln!(report.text, "{} servers, {} errors, {} warnings", report.servers, report.errors, report.warnings);
+    let _ = writeln!(
+        report.text,
+        "{}, {}, {}",
+        count(report.servers, "server"),
+        count(report.errors, "error"),
+        count(report.warnings, "warning")
+    );
     (report.text, report.errors == 0)
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 #[derive(Default)]
@@ -56,7 +66,7 @@ struct Report {
 // Writing to a String cannot fail.
 impl Report {
     /// Returns what is wrong with placeholders, which `read` leaves alone.
-    fn settings(&mut self, settings: &Settings) -> Vec<Problem> {
+    fn settings(&mut self, settings: &Settings, folder: &Path) -> Vec<Problem> {
         if settings.files.is_empty() {
             self.text.push_str("no configuration file: zero servers\n");
         }
@@ -72,22 +82,24 @@ impl Report {
         for tenant in &settings.tenants {
             let _ = writeln!(self.text, "\ntenant {}{}", tenant.id, if tenant.enabled { "" } else { " (disabled)" });
             for server in &tenant.servers {
-                problems.extend(self.server(server).err().map(|problem| *problem));
+                problems.extend(self.server(server, folder).err().map(|problem| *problem));
             }
         }
         self.text.push('\n');
         problems
     }
 
-    fn server(&mut self, server: &ServerSettings) -> Result<(), Box<Problem>> {
+    fn server(&mut self, server: &ServerSettings, folder: &Path) -> Result<(), Box<Problem>> {
         self.servers += 1;
         let state = if server.enabled { server.start.as_str() } else { "disabled" };
         let _ = writeln!(self.text, "  {} [{state}] {}", server.id.name, command_line(server));
         // A bad entry is among the problems already.
         if server.error.is_none() {
-            for origin in explain(server)?.1 {
+            let (resolved, origins) = explain(server)?;
+            for origin in origins.iter().filter(|origin| is_own(server, origin)) {
                 let _ = writeln!(self.text, "      {} = ***  ({})", origin.variable, origin.from);
             }
+            no_folder(server, &resolved, folder)?;
         }
         Ok(())
     }
@@ -110,6 +122,26 @@ impl Report {
             let _ = writeln!(self.text, "{}{word}: {}", told.get(..place).unwrap_or_default(), problem.message);
         }
     }
+}
+
+/// What every child gets of the hub's environment is shown only where the entry names it.
+fn is_own(server: &ServerSettings, origin: &Origin) -> bool {
+    let named = match &server.launch {
+        Launch::Command { env, .. } => env.contains_key(&origin.variable),
+        Launch::Builtin(_) | Launch::Remote(_) => false,
+    };
+    named || !origin.is_passed_on()
+}
+
+/// A working folder that is not there: the start would fail. A relative one is below `folder`, the hub's own.
+fn no_folder(server: &ServerSettings, resolved: &Resolved, folder: &Path) -> Result<(), Box<Problem>> {
+    let (Launch::Command { cwd: Some(written), .. }, Resolved::Program(Program { cwd: Some(cwd), .. })) = (&server.launch, resolved) else {
+        return Ok(());
+    };
+    if folder.join(cwd).is_dir() {
+        return Ok(());
+    }
+    Err(Box::new(server.problem(written, format!("cwd '{written}' is no folder; make it, or correct it"))))
 }
 
 /// How the entry starts, placeholders as written.
@@ -149,16 +181,16 @@ mod tests {
         assert_eq!(
             said,
             "file s.json\nlistens on 127.0.0.1:8080\n\ntenant default\n  gh [demand] npx -y \"a b\"\n      N = ***  (entry)\n      \
-             PATH = ***  (hub environment)\n      TOKEN = ***  (entry, GH from hub environment)\n  demo [demand] builtin echo\n      \
-             PATH = ***  (hub environment)\n  off [disabled] x ${NONE}\n\n\
-             s.json:2:46: tenant default, server off: warning: Variable 'NONE' not found\n3 servers, 0 errors, 1 warnings\n"
+             TOKEN = ***  (entry, GH from hub environment)\n  demo [demand] builtin echo\n  \
+             off [disabled] x ${NONE}\n\n\
+             s.json:2:46: tenant default, server off: warning: Variable 'NONE' not found\n3 servers, 0 errors, 1 warning\n"
         );
     }
 
     #[test]
     fn each_problem_has_its_place_and_errors_fail_the_check() {
         let (said, sound) = check(
-            "{\"mcpServers\": {\n \"a\": {\"command\": 1},\n \"b\": {\"command\": \"${NONE}\", \"colour\": 2},\n \"c\": {\"command\": \"x\", \"envFile\": \"no.env\"}}}",
+            "{\"mcpServers\": {\n \"a\": {\"command\": 1},\n \"b\": {\"command\": \"${NONE}\", \"colour\": 2},\n \"c\": {\"command\": \"x\", \"envFile\": \"no.env\"},\n \"d\": {\"command\": \"x\", \"cwd\": \"gone/${GH}\"}}}",
         );
         assert!(!sound);
         for line in [
@@ -166,7 +198,8 @@ mod tests {
             "s.json:3:19: tenant default, server b: error: Variable 'NONE' not found\n\
              s.json:3:30: tenant default, server b: warning: unknown field \"colour\"; correct or remove it\n\
              s.json:4:35: tenant default, server c: error: envFile 'no.env': No such file or directory (os error 2)\n",
-            "3 servers, 3 errors, 1 warnings\n",
+            "s.json:5:31: tenant default, server d: error: cwd 'gone/${GH}' is no folder; make it, or correct it\n",
+            "4 servers, 4 errors, 1 warning\n",
         ] {
             assert!(said.contains(line), "{line}\n{said}");
         }
@@ -190,6 +223,18 @@ mod tests {
         }
         let (_, sound) = check(r#"{"tenants": {"a": {"servers": {"fs": {"command": "x"}}}, "b": {"servers": {"FS": {"command": "x"}}}}}"#);
         assert!(sound, "tenants share no URIs");
+    }
+
+    #[test]
+    fn the_files_that_are_shipped_are_sound() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let environment = Environment { cwd: root.to_owned(), exe: "/bin/mcp-hub".into(), ..Environment::default() };
+        let environment = Environment { vars: [("HOME".to_owned(), "/home/me".to_owned())].into(), ..environment };
+        let examples = std::fs::read_dir(root.join("config/examples")).unwrap().map(|file| file.unwrap().path());
+        for path in examples.chain([root.join("config/servers.json")]) {
+            let (said, sound) = report(&CheckArgs { files: FileArgs::default(), paths: vec![path] }, &environment);
+            assert!(sound, "{said}");
+        }
     }
 
     #[test]

@@ -122,7 +122,11 @@ impl Client {
         if status.is_success() {
             return Ok(Reply { raw, json });
         }
-        let message = json.get("message").and_then(Value::as_str).map_or_else(|| format!("the hub answered {status}"), str::to_owned);
+        let message = match (status, &self.key) {
+            (StatusCode::UNAUTHORIZED, None) => "the hub asks for a key; give it with --key or in MCP_HUB_KEY".to_owned(),
+            (StatusCode::UNAUTHORIZED, Some(_)) => "the hub does not know the key that --key or MCP_HUB_KEY gives".to_owned(),
+            _ => json.get("message").and_then(Value::as_str).map_or_else(|| format!("the hub answered {status}"), str::to_owned),
+        };
         Err(Failure::Refused { status, message, raw })
     }
 }
@@ -243,6 +247,12 @@ mod tests {
         let failure = Client::new(&args(&url)).unwrap().get("/").await.unwrap_err();
         assert_eq!(failure.to_string(), "Server 'x' not found");
         assert!(matches!(failure, Failure::Refused { status: StatusCode::NOT_FOUND, raw, .. } if raw == body));
+        for (key, line) in [(None, "asks for a key; give it with --key or in MCP_HUB_KEY"), (Some("k"), "does not know the key")] {
+            let url = one_answer(401, |_| r#"{"message":"send Authorization: Bearer"}"#.into()).await;
+            let args = RestArgs { key: key.map(str::to_owned), ..args(&url) };
+            let failure = Client::new(&args).unwrap().get("/").await.unwrap_err().to_string();
+            assert!(failure.contains(line), "{failure}");
+        }
         let url = one_answer(200, |_| "<html>".into()).await;
         assert!(matches!(Client::new(&args(&url)).unwrap().get("/").await, Err(Failure::NotJson)));
     }

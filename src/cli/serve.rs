@@ -145,7 +145,7 @@ fn warn(problems: &[Problem]) {
 }
 
 fn data(problem: &Problem) -> serde_json::Value {
-    json!({"file": problem.file, "line": problem.line, "column": problem.column, "tenant": problem.tenant, "server": problem.server})
+    json!({"file": problem.file, "line": problem.line, "column": problem.column, "tenant_id": problem.tenant, "server": problem.server})
 }
 
 fn fail(code: &str, message: &str) -> ExitCode {

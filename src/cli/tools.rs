@@ -8,7 +8,10 @@ use super::{
     args::{ToolsAction, ToolsArgs},
     client::{Client, Failure, Output, finish, table},
 };
-use crate::catalog::{Names, name::publish};
+use crate::{
+    catalog::{Names, name::publish},
+    name::TenantId,
+};
 
 /// So much of a description fits on a line.
 const DESCRIPTION_CHARS: usize = 80;
@@ -39,8 +42,16 @@ async fn tools(args: &ToolsArgs) -> Result<Output, Failure> {
 
 /// By its name, or with its tenant before it.
 fn is_known(servers: &Value, name: &str) -> bool {
-    let mut servers = servers["servers"].as_array().into_iter().flatten();
-    servers.any(|server| text(server, "name") == name || text(server, "server_id") == name)
+    servers["servers"].as_array().into_iter().flatten().any(|server| is_server(server, name))
+}
+
+/// By its full id, or by its name alone in tenant `default`: as everywhere, who names no tenant means that one.
+fn is_server(server: &Value, name: &str) -> bool {
+    text(server, "server_id") == name || is_default(server) && text(server, "name") == name
+}
+
+fn is_default(server: &Value) -> bool {
+    text(server, "tenant_id") == TenantId::DEFAULT
 }
 
 /// A tool with the name it is called by.
@@ -85,10 +96,10 @@ impl Tool<'_> {
     fn is(&self, action: ToolsAction, wanted: Option<&str>) -> bool {
         let Some(wanted) = wanted else { return true };
         match action {
-            ToolsAction::List => self.server["name"] == wanted || self.server["server_id"] == wanted,
+            ToolsAction::List => is_server(self.server, wanted),
             ToolsAction::Info => {
                 let of_tenant = wanted.split_once(':').filter(|(tenant, _)| *tenant == text(self.server, "tenant_id"));
-                self.is_called(wanted) || of_tenant.is_some_and(|(_, name)| self.is_called(name))
+                is_default(self.server) && self.is_called(wanted) || of_tenant.is_some_and(|(_, name)| self.is_called(name))
             }
         }
     }
@@ -120,7 +131,7 @@ fn list(tools: &[Tool<'_>]) -> String {
         .iter()
         .map(|tool| {
             let name = match text(tool.server, "tenant_id") {
-                "default" => tool.public.clone(),
+                TenantId::DEFAULT => tool.public.clone(),
                 tenant => format!("{tenant}:{}", tool.public),
             };
             [name, shortened(text(tool.definition, "description"))]
@@ -173,7 +184,7 @@ mod tests {
     #[test]
     fn a_server_is_known_by_either_of_its_names() {
         let (_, servers) = answers();
-        for (name, known) in [("fs", true), ("acme:fs", true), ("other:fs", false), ("fs.read", false)] {
+        for (name, known) in [("fs", true), ("acme:fs", true), ("other:fs", false), ("default:fs", true), ("fs.read", false)] {
             assert_eq!(is_known(&servers, name), known, "{name}");
         }
     }
@@ -183,14 +194,14 @@ mod tests {
         let (names, servers) = answers();
         for (action, wanted, want) in [
             (ToolsAction::List, None, 3),
-            (ToolsAction::List, Some("fs"), 3),
+            (ToolsAction::List, Some("fs"), 2),
             (ToolsAction::List, Some("acme:fs"), 1),
             (ToolsAction::List, Some("x"), 0),
-            (ToolsAction::Info, Some("fs.read"), 2),
+            (ToolsAction::Info, Some("fs.read"), 1),
             (ToolsAction::Info, Some("acme:fs.read"), 1),
             (ToolsAction::Info, Some("fs__odd_name"), 1),
             (ToolsAction::Info, Some("fs.odd name"), 1),
-            (ToolsAction::Info, Some("fs__read"), 2),
+            (ToolsAction::Info, Some("fs__read"), 1),
             (ToolsAction::Info, Some("acme:fs__read"), 1),
             (ToolsAction::Info, Some("fs__odd_name_e2b30085"), 1),
             (ToolsAction::Info, Some("other:fs.read"), 0),

@@ -20,7 +20,7 @@ pub(super) struct Entry {
     pub(super) written: String,
     /// `None`: of no file.
     pub(super) place: Option<Place>,
-    /// Where its texts stand that may turn out wrong when it starts: those with placeholders, and `envFile`. Of equal ones the first.
+    /// Where its texts stand that may turn out wrong when it starts: those with placeholders, `envFile` and `cwd`. Of equal ones the first.
     pub(super) texts: BTreeMap<String, Place>,
     /// From a file with `tenants`, whose format has defaults of its own.
     pub(super) native: bool,
@@ -247,7 +247,7 @@ impl Draft {
 fn late_texts(field: &Field<'_>, notes: &Notes<'_>) -> BTreeMap<String, Place> {
     let mut found = BTreeMap::new();
     texts(field.value, &mut |name, text, at| {
-        if (name == "envFile" || text.contains("${")) && !found.contains_key(text) {
+        if (matches!(name, "envFile" | "cwd") || text.contains("${")) && !found.contains_key(text) {
             found.insert(text.to_owned(), notes.place(at));
         }
     });

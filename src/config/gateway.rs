@@ -8,7 +8,7 @@ use super::{
     settings::{Gateway, Listener, Serves},
     value::{Fault, Field},
 };
-use crate::limits::Limits;
+use crate::limits::{LISTENS_MAX, Limits, PARKED_MAX};
 
 /// The hub's own sections, of all files so far. In each object the later file's key wins.
 #[derive(Default)]
@@ -81,7 +81,13 @@ impl Hub {
                 "queue" => set(&mut limits.queue, notes.keep(field.whole(1, 1 << 16)).map(|queue| queue as usize)),
                 "session_idle" => set(&mut limits.session_idle, notes.keep(field.some_seconds())),
                 "in_flight" => set(&mut limits.in_flight_per_principal, notes.keep(field.whole(1, 1 << 20)).map(|calls| calls as usize)),
-                "parked_ttl" | "parked" | "listens" => notes.later(field.at, &field.label),
+                "parked_ttl" => set(&mut limits.parked_ttl, notes.keep(field.some_seconds())),
+                "parked" => {
+                    set(&mut limits.parked_per_principal, notes.keep(field.whole(1, PARKED_MAX as u64)).map(|calls| calls as usize))
+                }
+                "listens" => {
+                    set(&mut limits.listens_per_principal, notes.keep(field.whole(1, LISTENS_MAX as u64)).map(|streams| streams as usize));
+                }
                 _ => notes.unknown(field.at, &field.label),
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use super::{Problem, Remote, placeholder, shown::MASK};
+use super::{Problem, Remote, document::Place, placeholder, problem::Severity, shown::MASK};
 use crate::{
     limits::{BACKOFF_MAX, BACKOFF_MIN, BACKOFF_RESET, Limits},
     name::{ServerId, TenantId},
@@ -261,6 +261,23 @@ impl Default for Timeouts {
             call: Duration::from_secs(60),
             call_max: Duration::from_secs(1800),
             stop: Duration::from_secs(5),
+        }
+    }
+}
+
+impl ServerSettings {
+    /// Something wrong with a text of the entry, told where that stands. A warning for an entry that is switched off.
+    pub fn problem(&self, text: &str, message: String) -> Problem {
+        let Place { source, line, column } = self.scope.texts.get(text).unwrap_or(&self.scope.place);
+        let is_known = !source.path.as_os_str().is_empty();
+        Problem {
+            severity: if self.enabled { Severity::Entry } else { Severity::Warning },
+            file: is_known.then(|| source.path.clone()),
+            line: is_known.then_some(*line),
+            column: is_known.then_some(*column),
+            tenant: Some(self.id.tenant.to_string()),
+            server: Some(self.id.name.to_string()),
+            message,
         }
     }
 }

@@ -1,6 +1,10 @@
 //! Files in, settings and problems out.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     Launch, ServerSettings, Settings,
@@ -196,7 +200,7 @@ fn what_would_restrict_is_never_ignored() {
 #[test]
 fn later_and_unknown_fields_warn_once_and_strictly_fail() {
     let text = r#"{"mcpServers": {"x": {"command": "a", "oauth": {}, "colour": 1, "x-mine": 1, "trust": true, "autoApprove": []}},
-        "store": {}, "nonsense": 1, "version": "1", "gateway": {"prot": 1}, "limits": {"parked": 3}}"#;
+        "store": {}, "nonsense": 1, "version": "1", "gateway": {"prot": 1, "trusted_proxies": []}}"#;
     let folder = Folder::new(&[("s.json", text)]);
     let lenient = folder.read(&["s.json"]).unwrap();
     assert!(lenient.problems.iter().all(|problem| problem.severity == Severity::Warning));
@@ -208,7 +212,7 @@ fn later_and_unknown_fields_warn_once_and_strictly_fail() {
             "s.json:2:9: \"store\" needs a later version and has no effect yet",
             "s.json:2:22: unknown field \"nonsense\"; correct or remove it",
             "s.json:2:65: unknown field \"gateway.prot\"; correct or remove it",
-            "s.json:2:88: \"limits.parked\" needs a later version and has no effect yet",
+            "s.json:2:76: \"gateway.trusted_proxies\" needs a later version and has no effect yet",
         ]
     );
     assert!(server(&lenient, "default:x").enabled);
@@ -264,7 +268,7 @@ fn the_hubs_own_sections_are_read() {
              "listeners": [{"port": 3, "serves": ["ops"], "names": "dotted"}, {"host": "::1", "port": 1}], "hosts": ["hub"],
              "threads": 2, "cors": {"origins": ["https://a"]}, "public_url": "https://hub.example"},
             "orchestrator": {"auto_start": true, "max_retries": 5, "startup_timeout": 7.5, "parallel_starts": 2, "watch": false},
-            "limits": {"body_mb": 1, "line_mb": 2, "queue": 3, "session_idle": 4, "in_flight": 5},
+            "limits": {"body_mb": 1, "line_mb": 2, "queue": 3, "session_idle": 4, "in_flight": 5, "parked_ttl": 0.5, "parked": 6, "listens": 7},
             "logging": {"level": "WARNING", "format": "%(message)s"},
             "mcpServers": {"a": {"command": "a"}}}"#,
     );
@@ -282,6 +286,8 @@ fn the_hubs_own_sections_are_read() {
     );
     assert_eq!((settings.limits.body_bytes, settings.limits.line_bytes, settings.limits.queue), (1 << 20, 2 << 20, 3));
     assert_eq!((settings.limits.session_idle, settings.limits.in_flight_per_principal), (Duration::from_secs(4), 5));
+    let limits = &settings.limits;
+    assert_eq!((limits.parked_ttl, limits.parked_per_principal, limits.listens_per_principal), (Duration::from_millis(500), 6, 7));
     assert_eq!((settings.log_level.as_str(), settings.log_text, settings.parallel_starts), ("warn", true, 2));
     let a = server(&settings, "default:a");
     assert_eq!((a.start, a.restart.max_retries, a.timeouts.start), (Start::Boot, Some(5), Duration::from_millis(7500)));
@@ -491,6 +497,32 @@ fn no_secret_is_shown_or_printed() {
         .read(&["s.json"])
         .unwrap();
     assert!(!said(&bad).concat().contains(secret), "nor in messages");
+}
+
+#[test]
+fn every_field_of_the_reference_is_read() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/README.md")).unwrap();
+    let mut fields = 0;
+    for line in page.lines().filter(|line| line.starts_with("| `")) {
+        let mut cells = line.split(" | ").map(|cell| cell.trim_start_matches("| ").trim_matches('`'));
+        let (field, value) = (cells.next().unwrap(), cells.next().unwrap_or_default());
+        let is_one = |text: &str| text.chars().all(|letter| letter.is_ascii_alphabetic() || matches!(letter, '.' | '_'));
+        if !is_one(field) || serde_json::from_str::<serde_json::Value>(value).is_err() {
+            continue;
+        }
+        let nested = field.rsplit('.').fold(value.to_owned(), |value, name| format!("{{{name:?}: {value}}}"));
+        let is_hubs = ["gateway.", "orchestrator.", "limits.", "logging."].iter().any(|section| field.starts_with(section));
+        let text = match nested.strip_prefix('{') {
+            Some(_) if is_hubs => nested,
+            Some(rest) => format!(r#"{{"mcpServers": {{"s": {{"command": "x", {rest}}}}}"#),
+            None => panic!("{field}"),
+        };
+        let folder = Folder::new(&[("s.json", &text)]);
+        let settings = folder.read(&["s.json"]).unwrap_or_else(|problems| panic!("{field}: {problems:?}"));
+        assert!(settings.problems.is_empty(), "{field}: {:?}", said(&settings));
+        fields += 1;
+    }
+    assert!(fields > 50, "{fields}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
     /// Unknown, or beyond the caller's reach: the two must not differ by a byte.
-    #[error("Tenant '{name}' not found")]
+    #[error("{}", tenant_not_found(.name))]
     UnknownTenant { name: String },
     /// Likewise.
     #[error("Server '{name}' not found")]
@@ -66,6 +66,12 @@ impl ControlError {
     }
 }
 
+/// The same for an unknown tenant and for one out of reach. Who named none is told how to.
+pub fn tenant_not_found(name: &str) -> String {
+    let hint = if name == TenantId::DEFAULT { "; name one: /t/{tenant}/mcp, ?tenant_id=, X-Tenant-Id, or tenant:server" } else { "" };
+    format!("Tenant '{name}' not found{hint}")
+}
+
 fn not_found(kind: &str, name: &str) -> Value {
     json!({"origin": "hub", "kind": kind, "name": name})
 }
@@ -86,6 +92,8 @@ mod tests {
         let tenant = ControlError::UnknownTenant { name: "acme".into() };
         assert_eq!((tenant.code(), tenant.status(), tenant.to_string().as_str()), ("NOT_FOUND", 404, "Tenant 'acme' not found"));
         assert_eq!(tenant.data()["kind"], "tenant");
+        let default = ControlError::UnknownTenant { name: "default".into() }.to_string();
+        assert!(default.starts_with("Tenant 'default' not found; ") && default.contains("?tenant_id="), "{default}");
         let server = ControlError::UnknownServer { name: "x".into() };
         assert_eq!((server.code(), server.status(), server.to_string().as_str()), ("NOT_FOUND", 404, "Server 'x' not found"));
         assert_eq!((&server.data()["kind"], &server.data()["name"]), (&json!("server"), &json!("x")));

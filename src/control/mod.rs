@@ -13,7 +13,7 @@ pub mod verbs;
 
 use std::{sync::Arc, time::SystemTime};
 
-pub use error::{ControlError, sentence};
+pub use error::{ControlError, sentence, tenant_not_found};
 pub use keep::Keeper;
 pub use server::ServerView;
 pub use tenant::{TenantStart, TenantView};

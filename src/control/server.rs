@@ -108,6 +108,18 @@ impl ServerView {
     pub fn tools(&self) -> usize {
         self.capabilities.tools.items().len()
     }
+
+    pub fn resources(&self) -> usize {
+        self.capabilities.resources.items().len()
+    }
+
+    pub fn resource_templates(&self) -> usize {
+        self.capabilities.resource_templates.items().len()
+    }
+
+    pub fn prompts(&self) -> usize {
+        self.capabilities.prompts.items().len()
+    }
 }
 
 const fn word(usable: Usable) -> &'static str {

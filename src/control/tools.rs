@@ -74,15 +74,12 @@ impl Control {
     /// # Errors
     /// The server is unknown, stopped, disabled, or could not be started.
     pub async fn offer(&self, principal: &Principal, id: &ServerId) -> Result<Arc<Offer>, ControlError> {
-        let (settings, server) = self.find(principal, id)?;
+        let (_, server) = self.find(principal, id)?;
+        let server = server.ok_or_else(|| ControlError::unknown_server(id))?;
+        server.check_enabled()?;
         if let Some(offer) = self.catalog.offer(id) {
             return Ok(offer);
         }
-        if let Some(error) = &settings.error {
-            return Err(unusable(id, Reason::Disabled, &format!("is disabled: {error}")));
-        }
-        let server = server.filter(|_| settings.enabled);
-        let server = server.ok_or_else(|| unusable(id, Reason::Disabled, "is disabled in its file; set \"enabled\": true there"))?;
         server.know().await?;
         self.catalog.offer(id).ok_or_else(|| unusable(id, Reason::BadAnswer, "did not list its tools"))
     }

@@ -1,7 +1,11 @@
 //! What a door answers: a response whose body is nothing, a message in a few shared pieces, or a stream.
 
 use super::pulse::InService;
-use crate::{observe::wire::Leg, protocol::Body};
+use crate::{
+    control::{sentence, tenant_not_found},
+    observe::wire::Leg,
+    protocol::Body,
+};
 use bytes::Bytes;
 use futures_util::Stream;
 use hyper::{
@@ -228,11 +232,10 @@ pub fn error(status: StatusCode, code: &str, message: &str, data: impl Serialize
 
 /// Unknown things of all kinds, and those out of the caller's reach: `kind` is "tenant", "server", "route" …
 pub fn not_found(kind: &str, name: &str) -> Reply {
-    let mut what = kind.to_owned();
-    if let Some(first) = what.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    let message = format!("{what} '{name}' not found");
+    let message = match kind {
+        "tenant" => tenant_not_found(name),
+        _ => sentence(&format!("{kind} '{name}' not found")),
+    };
     error(StatusCode::NOT_FOUND, class::NOT_FOUND, &message, serde_json::json!({"origin": "hub", "kind": kind, "name": name}))
 }
 

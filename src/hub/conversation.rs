@@ -29,7 +29,6 @@ use crate::{
         shim::{Failure, Number, Shim, Step as Round},
         task::Known,
     },
-    limits,
     protocol::{
         Body, Era, Message, Refusal, RequestId, Version,
         code::{Code, Reason},
@@ -200,7 +199,8 @@ impl Conversation {
         match forwarded {
             Ok(body) => {
                 self.out.push_back(body);
-                self.open.push(Open { asked, until: Instant::now() + limits::PARK, from: From::Server(question, kind, server) });
+                let until = Instant::now() + self.kept.hub().limits.parked_ttl;
+                self.open.push(Open { asked, until, from: From::Server(question, kind, server) });
             }
             Err(refusal) => refuse(question, refusal),
         }
@@ -218,7 +218,7 @@ impl Conversation {
     /// A stateless server asks, by the result of a call or by the state of a task.
     fn input_required(&mut self, answer: &Message, task: &mut Option<Box<Tasking>>, call: &Call, id: &RequestId) {
         let kept = Arc::clone(&self.kept);
-        let shim = self.rounds.get_or_insert_with(|| Shim::new(call.client, kept.profile, kept.roots()));
+        let shim = self.rounds.get_or_insert_with(|| Shim::new(call.client, kept.profile, kept.roots(), kept.hub().limits.parked_ttl));
         let publish = kept.publisher();
         match shim.handle_input_required(answer, publish.as_deref(), &mut || hex::encode(random::<16>()), Instant::now().into_std()) {
             Ok(step) => self.step(step, task, call, id),
@@ -264,7 +264,7 @@ impl Conversation {
                         return self.end(Turn::Step(Step::Answer(call.refused(refusal, id))));
                     };
                     self.out.push_back(question.to_body(asked.id()));
-                    let until = Instant::now() + limits::PARK;
+                    let until = Instant::now() + self.kept.hub().limits.parked_ttl;
                     self.open.push(Open { asked, until, from: From::Round(question.number) });
                 }
             }

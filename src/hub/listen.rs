@@ -42,7 +42,7 @@ pub(super) fn listen(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
         Ok(filter) => filter,
         Err(refusal) => return refuse(&inbound, refusal),
     };
-    let limit = limits::LISTENS_PER_PRINCIPAL_MAX;
+    let limit = hub.limits.listens_per_principal;
     let Some(permit) = Permit::take(&inbound.principal, Use::Listen, limit) else {
         let refusal = Refusal::new(Code::Internal, 429, format!("{limit} streams of changes are open already; close one"))
             .with_data(format!(r#"{{"origin":"hub","reason":"quota","retryable":true,"limit":{limit}}}"#));

@@ -41,7 +41,7 @@ use crate::{
     limits::{self, Limits},
     name::{ServerId, TenantId},
     observe::Bus,
-    protocol::{Era, Kind, Message, Method, RequestId, Version, capability::Profile},
+    protocol::{Era, Kind, Message, Method, Refusal, RequestId, Version, capability::Profile, code::Code},
     random::{State, bytes as random},
     upstream::Fleet,
 };
@@ -146,6 +146,10 @@ impl Hub {
 
     fn request(self: &Arc<Self>, inbound: Inbound) -> Outcome {
         use Era::{Handshake, Stateless};
+        if inbound.message.scan().meta.is_progress_token_wrong {
+            let refusal = Refusal::new(Code::InvalidParams, 400, "params._meta.progressToken must be a string or an integer");
+            return call::refuse(&inbound, refusal);
+        }
         match (inbound.message.method(), inbound.client.era()) {
             (Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::Complete, _) => call::call(self, inbound),
             (Method::ToolsList | Method::PromptsList | Method::ResourcesList | Method::ResourcesTemplatesList, _) => {

@@ -13,7 +13,6 @@ use crate::{
         park::completed_elicitation,
         question::{self, Asked, Kind},
     },
-    limits,
     name::ServerId,
     protocol::{Message, Method, Refusal, Version, code::Code},
     upstream::{News, NewsDesk, Question, Sharer, What, Whose},
@@ -159,7 +158,7 @@ impl Open {
     pub(super) async fn see_through(mut self, hub: &Hub) {
         let said = tokio::select! {
             biased;
-            said = timeout(limits::PARK, self.asked.answer()) => said.ok().flatten(),
+            said = timeout(hub.limits.parked_ttl, self.asked.answer()) => said.ok().flatten(),
             () = hub.stop.cancelled() => None,
         };
         let response = match said {

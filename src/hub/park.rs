@@ -114,9 +114,9 @@ impl Parks {
     }
 
     /// The oldest make room: who parks more than it may is known not to come back for all.
-    fn make_room(&self, principal: &Arc<Principal>) {
+    fn make_room(&self, principal: &Arc<Principal>, limit: usize) {
         let kept = self.calls.iter().map(|place| (place.arrival, Arc::clone(&place.principal), *place.key()));
-        for number in surplus(principal, limits::PARKED_PER_PRINCIPAL_MAX, kept) {
+        for number in surplus(principal, limit, kept) {
             // Without its place the task finds its door closed, and ends.
             self.calls.remove(&number);
         }
@@ -137,7 +137,7 @@ impl Parks {
 
 /// As `Server::lease`. Where every process that the caller may have is held by calls of the same principal, the oldest of them that
 /// nobody has come back to for a while gives its own up: questions that were left unanswered must not keep everybody else out
-/// until `limits::PARK` is over.
+/// until their time is over.
 ///
 /// # Errors
 /// As there.
@@ -171,14 +171,14 @@ pub(super) fn park(parking: Parking) -> Waiter {
     let (door, visits) = mpsc::channel(1);
     let number = u128::from_ne_bytes(random());
     let principal = Arc::clone(kept.principal());
-    hub.parks.make_room(&principal);
+    hub.parks.make_room(&principal, hub.limits.parked_per_principal);
     let arrival = hub.parks.arrivals.fetch_add(1, Ordering::Relaxed);
     let left = Left::default();
     let place = Place { principal, server: kept.server().clone(), profile: on_wire.exchange.profile(), arrival, left: left.clone(), door };
     hub.parks.calls.insert(number, Arc::new(place));
     let (tell, waiter) = waiter();
     let parked = Task {
-        machine: Parked::new(kept.profile, on_wire.version),
+        machine: Parked::new(kept.profile, on_wire.version, hub.limits.parked_ttl),
         number,
         kept,
         exchange: on_wire.exchange,
@@ -289,7 +289,7 @@ impl Task {
             Next::Wait => true,
             Next::Ask => {
                 let what = What::Park { call: self.number, instance: self.kept.hub().instance };
-                let state = self.kept.seal(what, limits::PARK);
+                let state = self.kept.seal(what, self.kept.hub().limits.parked_ttl);
                 if let Some(visit) = self.visit.take() {
                     let body = round::input_required(&visit.id, &self.machine.requests(), Some(&state));
                     if visit.tell.send(Step::Answer(Answer::ok(body))).await.is_err() {

@@ -19,7 +19,6 @@ use crate::{
         round::{self, Retry},
         seal::{Binding, What},
     },
-    limits,
     protocol::{Era, Refusal},
 };
 
@@ -105,7 +104,7 @@ fn reissue(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, neede
         Ok(Verdict::Ask(needed)) => {
             let requests = needed.requests();
             let binding = Binding { principal: inbound.principal.id(), request: digest(&inbound) };
-            let state = seal::state(hub, What::Reissue(needed), "", limits::PARK, &binding);
+            let state = seal::state(hub, What::Reissue(needed), "", hub.limits.parked_ttl, &binding);
             Outcome::Now(Answer::ok(round::input_required(&id, &requests, Some(&state))))
         }
         Ok(Verdict::Declined(text)) => match round::failed(inbound.message.method(), &id, Era::Stateless, &text, None) {

@@ -21,7 +21,6 @@ use crate::{
         round::{self, InputRequired, Outcome},
         seal::What,
     },
-    limits,
     protocol::{Era, Kind, Message, Refusal, RequestId, Version},
     upstream::{Event, Exchange, Question},
 };
@@ -218,6 +217,6 @@ fn relay(kept: &Kept, answer: &Message, id: &RequestId) -> Result<Answer, Refusa
 /// `input_required` for pages that a user has to open before the server takes the request.
 fn reissue(kept: &Kept, needed: Needed, id: &RequestId) -> Answer {
     let requests = needed.requests();
-    let state = kept.seal(What::Reissue(needed), limits::PARK);
+    let state = kept.seal(What::Reissue(needed), kept.hub().limits.parked_ttl);
     Answer::ok(round::input_required(id, &requests, Some(&state)))
 }

@@ -21,7 +21,8 @@ const TEMPORARY: &str = "~";
 /// A folder of small files, each written whole (temporary file, rename). Readable by its owner only.
 #[derive(Clone, Debug)]
 pub struct Store {
-    dir: PathBuf,
+    /// `None`: nothing is kept.
+    dir: Option<PathBuf>,
 }
 
 impl Store {
@@ -32,7 +33,12 @@ impl Store {
     pub fn open(dir: PathBuf) -> io::Result<Self> {
         folder(&dir)?;
         chmod(&dir, Mode::RWXU)?;
-        Ok(Self { dir })
+        Ok(Self { dir: Some(dir) })
+    }
+
+    /// One that keeps nothing: every key is empty, whatever was put there.
+    pub const fn nowhere() -> Self {
+        Self { dir: None }
     }
 
     /// `room` is a folder (`catalogs`), `key` any text (hashed into a file name when it is not plain). `None` when there is nothing.
@@ -40,7 +46,8 @@ impl Store {
     /// # Errors
     /// The file cannot be read, or is larger than 64 MiB.
     pub fn get(&self, room: &str, key: &str) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(self.path(room, key)) {
+        let Some(path) = self.path(room, key) else { return Ok(None) };
+        let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -62,9 +69,9 @@ impl Store {
         if bytes.len() as u64 > FILE_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a value to store is larger than 64 MiB"));
         }
-        let path = self.path(room, key);
+        let Some(path) = self.path(room, key) else { return Ok(()) };
         let temporary = temporary(&path);
-        folder(&self.dir.join(file_name(room)))?;
+        path.parent().map_or(Ok(()), folder)?;
         write_whole(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path)).inspect_err(|_| {
             let _ = fs::remove_file(&temporary);
         })
@@ -75,14 +82,15 @@ impl Store {
     /// # Errors
     /// The file cannot be removed.
     pub fn delete(&self, room: &str, key: &str) -> io::Result<()> {
-        match fs::remove_file(self.path(room, key)) {
+        let Some(path) = self.path(room, key) else { return Ok(()) };
+        match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 
-    fn path(&self, room: &str, key: &str) -> PathBuf {
-        self.dir.join(file_name(room)).join(file_name(key))
+    fn path(&self, room: &str, key: &str) -> Option<PathBuf> {
+        Some(self.dir.as_ref()?.join(file_name(room)).join(file_name(key)))
     }
 }
 

@@ -26,10 +26,6 @@ impl UpstreamError {
         self
     }
 
-    pub(super) fn disabled(server: &ServerId) -> Self {
-        Self::new(server, Reason::Disabled, "is disabled")
-    }
-
     pub(super) fn stopped(server: &ServerId) -> Self {
         Self::new(server, Reason::Stopped, "is stopped; start it first")
     }

@@ -72,8 +72,9 @@ impl Question {
 
 /// The progress token that a server gave its question (raw JSON), if it is one.
 pub(super) fn progress_token(question: &Message) -> Option<String> {
-    let token = question.token(question.scan().meta.progress_token?.value);
-    let is_one = matches!(token.first()?, b'"' | b'-' | b'0'..=b'9') && token.len() <= TOKEN_BYTES_MAX;
+    let meta = &question.scan().meta;
+    let token = question.token(meta.progress_token?.value);
+    let is_one = !meta.is_progress_token_wrong && token.len() <= TOKEN_BYTES_MAX;
     String::from_utf8(token.to_vec()).ok().filter(|_| is_one)
 }
 

@@ -304,12 +304,29 @@ impl Server {
             return Err(UpstreamError::shutting_down(id));
         }
         if life.is_disabled {
-            return Err(UpstreamError::disabled(id));
+            return Err(self.disabled());
         }
         if life.is_held || (self.settings.start == Start::Manual && !life.is_wanted) {
             return Err(UpstreamError::stopped(id));
         }
         Ok(())
+    }
+
+    /// Whether it may be used at all, running or not.
+    ///
+    /// # Errors
+    /// It is disabled: why, and what enables it.
+    pub fn check_enabled(&self) -> Result<(), UpstreamError> {
+        if self.life().is_disabled { Err(self.disabled()) } else { Ok(()) }
+    }
+
+    fn disabled(&self) -> UpstreamError {
+        let why = match &self.settings.error {
+            Some(error) => format!("is disabled: {error}"),
+            None if !self.is_enabled => "is disabled in its file; set \"enabled\": true there".to_owned(),
+            None => "was disabled by request; start it first".to_owned(),
+        };
+        UpstreamError::new(&self.settings.id, Reason::Disabled, why)
     }
 
     /// Joins or begins a start; refuses while the next try is further away than anybody likes to wait.

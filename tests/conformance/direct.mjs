@@ -12,7 +12,7 @@ const PORT = Number(process.env.PORT ?? 3801);
 const servers = {
   legacy: [['legacy-server.mjs'], ['0.1-2025-06-18', '0.1-2025-11-25', '2025-03-26', '2025-06-18', '2025-11-25']],
   modern: [['modern-server.mjs'], ['2026-07-28']],
-  dual: [['modern-server.mjs', '--dual'], ['2025-11-25', '2026-07-28']],
+  dual: [['modern-server.mjs', '--dual'], ['2025-03-26', '2025-06-18', '2025-11-25', '2026-07-28']],
   skills: [['skills-server.mjs'], ['skills']],
 };
 

@@ -2,6 +2,7 @@ use super::*;
 use crate::protocol::Method;
 use std::time::Duration;
 
+const PATIENCE: Duration = Duration::from_secs(600);
 const FORM: &str = r#"{"message":"m","requestedSchema":{"type":"object","properties":{}}}"#;
 const YES: &str = r#"{"action":"accept","content":{}}"#;
 
@@ -27,7 +28,7 @@ fn id(token: &'static str) -> RequestId {
 }
 
 fn parked() -> Parked<&'static str> {
-    Parked::new(Profile::FORM.with(Profile::ROOTS).with(Profile::SAMPLING), Version::V2025_11_25)
+    Parked::new(Profile::FORM.with(Profile::ROOTS).with(Profile::SAMPLING), Version::V2025_11_25, PATIENCE)
 }
 
 fn responses(replies: Vec<Reply>) -> Vec<String> {
@@ -130,9 +131,9 @@ fn nobody_coming_back_closes_every_question_in_its_own_words() {
     call.handle_question(&message(sampling.into()), None, start);
     let asked_at = start + limits::PARK_GATHER;
     assert_eq!(call.poll(asked_at), Step::Ask);
-    assert_eq!(call.timeout(), Some(asked_at + limits::PARK));
-    assert_eq!(call.poll(asked_at + limits::PARK - Duration::from_millis(1)), Step::Wait);
-    let Step::Expired(replies) = call.poll(asked_at + limits::PARK) else { panic!("it is late") };
+    assert_eq!(call.timeout(), Some(asked_at + PATIENCE));
+    assert_eq!(call.poll(asked_at + PATIENCE - Duration::from_millis(1)), Step::Wait);
+    let Step::Expired(replies) = call.poll(asked_at + PATIENCE) else { panic!("it is late") };
     assert_eq!(
         responses(replies),
         [
@@ -162,7 +163,7 @@ fn a_withdrawn_question_is_neither_asked_nor_answered() {
 
 #[test]
 fn what_the_client_did_not_declare_is_refused_at_once() {
-    let (mut call, start) = (Parked::<()>::new(Profile::FORM, Version::V2025_11_25), now());
+    let (mut call, start) = (Parked::<()>::new(Profile::FORM, Version::V2025_11_25, PATIENCE), now());
     let reply = call.handle_question(&roots(r#""r""#), None, start).unwrap();
     assert_eq!((reply.question, call.timeout()), (id("\"r\""), None));
     assert_eq!(

@@ -2,6 +2,8 @@ use super::*;
 use crate::protocol::code::Code;
 use bytes::Bytes;
 
+const PATIENCE: Duration = Duration::from_secs(600);
+
 const FORM: &str =
     r#"{"method":"elicitation/create","params":{"mode":"form","message":"m","requestedSchema":{"type":"object","properties":{}}}}"#;
 const URL: &str = r#"{"method":"elicitation/create","params":{"mode":"url","message":"m","url":"https://a.example"}}"#;
@@ -25,7 +27,7 @@ struct Talk {
 impl Talk {
     fn new(client: Version) -> Self {
         let profile = [Profile::ROOTS, Profile::SAMPLING, Profile::FORM, Profile::URL].into_iter().fold(Profile::BARE, Profile::with);
-        Self { shim: Shim::new(client, profile, None), minted: 0 }
+        Self { shim: Shim::new(client, profile, None, PATIENCE), minted: 0 }
     }
 
     fn required(&mut self, members: &str) -> Step {
@@ -117,7 +119,7 @@ fn what_the_client_cannot_do_ends_the_request_before_anything_is_asked() {
     fails(&mut Talk::new(Version::V2025_03_26), &format!(r#""inputRequests":{{"a":{FORM}}}"#), r#"{"elicitation":{"form":{}}}"#);
     let tools = r#"{"method":"sampling/createMessage","params":{"messages":[],"maxTokens":5,"tools":[]}}"#;
     fails(&mut Talk::new(Version::V2025_06_18), &format!(r#""inputRequests":{{"a":{tools}}}"#), r#"{"sampling":{"tools":{}}}"#);
-    let mut bare = Talk { shim: Shim::new(Version::V2025_11_25, Profile::FORM, None), minted: 0 };
+    let mut bare = Talk { shim: Shim::new(Version::V2025_11_25, Profile::FORM, None, PATIENCE), minted: 0 };
     fails(&mut bare, &format!(r#""inputRequests":{{"a":{ROOTS}}}"#), r#"{"roots":{}}"#);
 }
 
@@ -164,7 +166,7 @@ fn a_server_that_only_says_come_back_is_paced_and_rounds_end() {
 
 #[test]
 fn what_is_malformed_becomes_an_error() {
-    let mut shim = Shim::new(Version::V2025_11_25, Profile::FORM, None);
+    let mut shim = Shim::new(Version::V2025_11_25, Profile::FORM, None, PATIENCE);
     let answer = message(r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","inputRequests":[]}}"#);
     let refusal = shim.handle_input_required(&answer, None, &mut String::new, now()).unwrap_err();
     assert_eq!(refusal.code, Code::Internal);
@@ -174,7 +176,7 @@ fn what_is_malformed_becomes_an_error() {
 fn roots_of_the_entry_stand_in_for_a_session_without_its_own() {
     const ROOTS: &str = r#""r":{"method":"roots/list"}"#;
     let form = r#"{"method":"elicitation/create","params":{"message":"m","requestedSchema":{"type":"object"}}}"#;
-    let talk = |profile| Talk { shim: Shim::new(Version::V2025_11_25, profile, Some(r#"{"roots":[]}"#.into())), minted: 0 };
+    let talk = |profile| Talk { shim: Shim::new(Version::V2025_11_25, profile, Some(r#"{"roots":[]}"#.into()), PATIENCE), minted: 0 };
     let responses = |step| match step {
         Step::Retry(Retry { responses, state, pause, .. }) => (responses.unwrap(), state, pause),
         step => panic!("{step:?}"),

@@ -66,7 +66,7 @@ pub struct Origin {
 
 impl Origin {
     /// Whether it is what every child gets of the hub's environment, and nothing of the configuration.
-    pub(super) fn is_passed_on(&self) -> bool {
+    pub fn is_passed_on(&self) -> bool {
         self.from == Layer::Hub.to_string()
     }
 }

@@ -12,9 +12,13 @@ use crate::{
 use std::sync::Arc;
 
 /// # Errors
-/// 404 for a tenant or server that is unknown or out of the caller's reach, 400 for options that do not exist.
+/// 404 for a tenant or server that is unknown or out of the caller's reach, 400 for options that do not exist, or not yet.
 pub(in crate::downstream) fn find(doors: &Doors, request: &Request) -> Result<Arc<Endpoint>, Reply> {
     let server = request.param("server");
+    // A restriction that is not known here would show everything instead.
+    if server.is_none() && request.query("server").is_some() {
+        return Err(invalid("server is not read at this address; use /{server}/mcp", Some("server")));
+    }
     match server {
         Some(name) if request.param("tenant").is_none() && ADDRESS_WORDS.contains(&name) => Err(not_found("server", name)),
         _ => find_named(doors, request, server),
@@ -41,6 +45,12 @@ fn is_plain(request: &Request) -> bool {
 }
 
 fn read(request: &Request, server: Option<&str>) -> Result<Endpoint, Reply> {
+    // Each would show less than the whole, so that neither is passed over.
+    for later in ["group", "mode"] {
+        if request.query(later).is_some() {
+            return Err(invalid(&format!("{later} needs a later version of the hub; leave it out"), Some(later)));
+        }
+    }
     let names = match request.query("names").as_deref() {
         None => request.mount.names,
         Some("dotted") => Names::Dotted,

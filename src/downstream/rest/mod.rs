@@ -11,6 +11,7 @@ pub(super) mod fault;
 pub(super) mod fields;
 mod mounts;
 mod ops;
+mod page;
 mod patience;
 mod servers;
 mod target;
@@ -150,7 +151,7 @@ async fn answer(doors: &Arc<Doors>, action: Action, request: &mut Request) -> Re
         Action::Task => tasks::get(doors, &caller?, request).await,
         Action::TaskUpdate => tasks::update(doors, &caller?, request).await,
         Action::TaskCancel => tasks::cancel(doors, &caller?, request).await,
-        Action::Tenants => Ok(tenants::list(doors, &caller?)),
+        Action::Tenants => tenants::list(doors, &caller?, request),
         Action::Tenant => tenants::one(doors, &caller?, request),
         Action::TenantTools => tenants::tools(doors, &caller?, request),
         Action::StartTenant => tenants::start(doors, &caller?, request).await,

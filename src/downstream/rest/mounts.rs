@@ -12,6 +12,7 @@ use super::{
     fault::{Fault, Subject},
     fields::{self, Fields},
     ok,
+    page::Page,
     target::{self, endpoint_of},
 };
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
 
 pub(super) async fn tools(doors: &Doors, principal: &Arc<Principal>, request: &Request) -> Result<Reply, Fault> {
     let id = target::mounted(request)?;
+    let page = Page::of(request, "definitions")?;
     let definitions = doors.control.definitions(principal, &id).await?;
     let endpoint = format!("{}{}", base(doors, request), call_path(request));
     let tools: Vec<MountTool<'_>> = definitions.iter().filter_map(|definition| MountTool::of(definition, &endpoint)).collect();
@@ -34,8 +36,12 @@ pub(super) async fn tools(doors: &Doors, principal: &Arc<Principal>, request: &R
         tools: &'a [MountTool<'a>],
         server: &'a str,
         total: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_cursor: Option<String>,
     }
-    Ok(ok(&Tools { tools: &tools, server: id.name.as_str(), total: tools.len() }))
+    let total = tools.len();
+    let (tools, next_cursor) = page.of_ordered(tools, |tool| &tool.name)?;
+    Ok(ok(&Tools { tools: &tools, server: id.name.as_str(), total, next_cursor }))
 }
 
 pub(super) async fn call(doors: &Arc<Doors>, principal: &Arc<Principal>, request: &mut Request) -> Result<Reply, Fault> {

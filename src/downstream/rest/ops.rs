@@ -85,7 +85,9 @@ struct ApiHealth<'a> {
 
 pub(super) fn api_health(doors: &Doors, principal: &Arc<Principal>, request: &Request) -> Result<Reply, Fault> {
     let servers = doors.control.servers(principal, None)?;
-    let tools: usize = servers.iter().map(ServerView::tools).sum();
+    let sum = |of: fn(&ServerView) -> usize| servers.iter().map(of).sum::<usize>();
+    let (tools, resources) = (sum(ServerView::tools), sum(ServerView::resources));
+    let (templates, prompts) = (sum(ServerView::resource_templates), sum(ServerView::prompts));
     Ok(ok(&ApiHealth {
         status: "ok",
         state: doors.ready.stage().as_str(),
@@ -96,8 +98,8 @@ pub(super) fn api_health(doors: &Doors, principal: &Arc<Principal>, request: &Re
         connections: json!({"totalConnections": 0, "connections": []}),
         mcp_endpoint: json!({
             "activeClients": doors.hub.sessions.len(),
-            "registeredCapabilities": {"tools": tools, "resources": 0, "resourceTemplates": 0, "prompts": 0},
-            "totalCapabilities": tools,
+            "registeredCapabilities": {"tools": tools, "resources": resources, "resourceTemplates": templates, "prompts": prompts},
+            "totalCapabilities": tools + resources + templates + prompts,
         }),
         workspaces: json!({"current": request.mount.port.to_string(), "allActive": {}}),
         servers,

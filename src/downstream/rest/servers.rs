@@ -7,7 +7,9 @@ use serde_json::json;
 use super::{
     fault::Fault,
     fields::{self, Fields},
-    ok, target, whole,
+    ok,
+    page::Page,
+    target, whole,
 };
 use crate::{
     access::Principal,
@@ -22,9 +24,14 @@ pub(super) fn list(doors: &Doors, principal: &Arc<Principal>, request: &Request)
         total: usize,
         timestamp: String,
         servers: Vec<ServerView>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_cursor: Option<String>,
     }
+    let page = Page::of(request, "servers")?;
     let servers = doors.control.servers(principal, target::narrowed(request)?.as_ref())?;
-    Ok(ok(&Servers { total: servers.len(), timestamp: reply::timestamp(), servers }))
+    let total = servers.len();
+    let (servers, next_cursor) = page.of_ordered(servers, |server| &server.server_id)?;
+    Ok(ok(&Servers { total, timestamp: reply::timestamp(), servers, next_cursor }))
 }
 
 pub(super) async fn info(doors: &Doors, principal: &Arc<Principal>, request: &mut Request) -> Result<Reply, Fault> {

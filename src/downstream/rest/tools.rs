@@ -8,8 +8,10 @@ use super::{
     call::{self, Call},
     fault::{Fault, Subject},
     fields::{self, Fields},
-    ok, target,
-    tenants::{by_server, sorted},
+    ok,
+    page::Page,
+    target,
+    tenants::{by_server, sorted, with_next},
 };
 use crate::{
     access::Principal,
@@ -19,14 +21,16 @@ use crate::{
 };
 
 pub(super) fn list(doors: &Doors, principal: &Arc<Principal>, request: &Request) -> Result<Reply, Fault> {
+    let page = Page::of(request, "tools")?;
     let servers = doors.control.tools(principal, target::narrowed(request)?.as_ref())?;
-    let all = sorted(&servers);
-    Ok(ok(&json!({
+    let (names, next) = page.of_sorted(sorted(&servers), |name| name);
+    let shown = json!({
         "total_tools": servers.iter().map(|server| server.names.len()).sum::<usize>(),
         "total_servers": servers.len(),
-        "tools_by_server": by_server(&servers, |server| server.server.to_string()),
-        "all_tools": all,
-    })))
+        "tools_by_server": by_server(&servers, &names, |server| server.server.to_string()),
+        "all_tools": names,
+    });
+    Ok(ok(&with_next(shown, next)))
 }
 
 /// The body is the arguments object itself.

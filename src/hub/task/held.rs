@@ -121,7 +121,7 @@ impl Held {
         let key = (whose.server.clone(), Arc::clone(whose.principal.id()), id.into());
         let lives = lives.clamp(limits::TASK_KEPT_MIN, limits::TASK_KEPT);
         let held = Arc::new(Self {
-            asking: Asking::new(whose.profile, lease.version()),
+            asking: Asking::new(whose.profile, lease.version(), hub.limits.parked_ttl),
             lease,
             whose,
             lives,

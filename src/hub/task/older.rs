@@ -46,8 +46,9 @@ struct State {
 }
 
 impl Asking {
-    pub(super) fn new(profile: Profile, server: Version) -> Self {
-        let state = State { machine: Parked::new(profile, server), questions: Vec::new(), is_open: false };
+    /// `patience`: for whoever has the task to answer.
+    pub(super) fn new(profile: Profile, server: Version, patience: Duration) -> Self {
+        let state = State { machine: Parked::new(profile, server, patience), questions: Vec::new(), is_open: false };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 

@@ -285,9 +285,12 @@ impl Walk<'_> {
         while let Some(key) = self.cursor.key(first)? {
             first = false;
             let name = key.name(bytes, &mut spare);
-            let (value, _) = self.value(3)?;
+            let (value, shape) = self.value(3)?;
             let slot = match name {
-                b"progressToken" => &mut meta.progress_token,
+                b"progressToken" => {
+                    meta.is_progress_token_wrong |= !matches!(shape, Shape::Text | Shape::Integer);
+                    &mut meta.progress_token
+                }
                 b"io.modelcontextprotocol/protocolVersion" => &mut meta.protocol_version,
                 b"io.modelcontextprotocol/clientCapabilities" => &mut meta.client_capabilities,
                 b"io.modelcontextprotocol/clientInfo" => &mut meta.client_info,

@@ -110,6 +110,10 @@ pub(super) fn check_against_tree(data: &[u8], found: &Scan, tree: &Value) {
     let meta = meta.as_ref();
     same(found.meta.object, meta);
     same_member(found.meta.progress_token, "progressToken", meta);
+    // A large integer, or -0, is a float to the tree.
+    if let Some(token) = of(meta, "progressToken").filter(|token| !token.is_f64()) {
+        assert_eq!(found.meta.is_progress_token_wrong, !token.is_string() && !token.is_number());
+    }
     for (member, name) in [
         (found.meta.protocol_version, "io.modelcontextprotocol/protocolVersion"),
         (found.meta.client_capabilities, "io.modelcontextprotocol/clientCapabilities"),

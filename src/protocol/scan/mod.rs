@@ -89,6 +89,8 @@ pub struct Meta {
     pub log_level: Option<Member>,
     pub server_info: Option<Member>,
     pub progress_token: Option<Member>,
+    /// It is neither a string nor an integer, as every revision's schema wants it.
+    pub is_progress_token_wrong: bool,
 }
 
 /// What one pass found. Spans are raw JSON tokens, strings with their quotes. Members of `params`, `result` and `error` are
