@@ -52,6 +52,8 @@ struct State {
     /// Wanted, but the server would not.
     refused: BTreeSet<String>,
     is_tended: bool,
+    /// How often the server has forgotten what it was asked to tell.
+    lost: u64,
 }
 
 /// A guard: the server tells of changes of one resource on this connection while any of it lives. Keeps the instance.
@@ -107,6 +109,16 @@ impl Feed {
     /// `false`: somebody tends it already.
     fn take_charge(&self) -> bool {
         !std::mem::replace(&mut self.lock().is_tended, true)
+    }
+
+    /// The server has forgotten what it was asked to tell, and is asked again. What changed in between was not told.
+    pub(super) fn repeat(&self) {
+        self.lock().lost += 1;
+        self.changed.notify_one();
+    }
+
+    fn lost(&self) -> u64 {
+        self.lock().lost
     }
 
     fn wishes(&self) -> (BTreeSet<String>, u64) {
@@ -196,8 +208,13 @@ impl Server {
 /// Ends with the link.
 async fn tend_handshake(server: Arc<Server>, instance: Arc<Instance>) {
     let feed = &instance.feed;
-    let mut subscribed = BTreeSet::new();
+    let (mut subscribed, mut lost) = (BTreeSet::new(), feed.lost());
     loop {
+        // Before the wishes: what is lost while the server is asked is asked for in the next round.
+        let lost_now = feed.lost();
+        if lost != lost_now {
+            (subscribed, lost) = (BTreeSet::new(), lost_now);
+        }
         let (wanted, changes) = feed.wishes();
         for uri in wanted.difference(&subscribed.clone()).filter(|uri| !feed.is_refused(uri)) {
             if is_agreed(&server, &instance, "resources/subscribe", uri).await {
