@@ -13,7 +13,7 @@ use crate::{
 /// What the catalog says now.
 pub(super) enum Found {
     One(Aim),
-    /// A server that was not asked yet what it offers may have it.
+    /// A server that was not asked yet what it offers, or is disabled, may have it.
     Perhaps,
 }
 
@@ -35,7 +35,7 @@ fn found(hub: &Hub, inbound: &Inbound, look: impl Fn() -> Result<Option<Aim>, Re
     if let Some(aim) = look()? {
         return Ok(Found::One(aim));
     }
-    if !list::learning(hub, &inbound.endpoint).is_empty() || unlearned(hub, inbound, target).is_some() {
+    if !list::learning(hub, &inbound.endpoint).is_empty() || unlisted(hub, inbound, target).is_some() {
         return Ok(Found::Perhaps);
     }
     // The last of them may have told what it offers between the two looks, on another thread.
@@ -155,7 +155,7 @@ pub(super) async fn learnt_resource(hub: &Hub, inbound: &Inbound, uri: &str) -> 
 }
 
 async fn learn(hub: &Hub, inbound: &Inbound, target: &str) -> Result<(), Refusal> {
-    match unlearned(hub, inbound, target) {
+    match unlisted(hub, inbound, target) {
         Some(server) => server.know().await.map_err(|error| failed(&error)),
         None => {
             list::learn(hub, &inbound.endpoint).await;
@@ -164,8 +164,8 @@ async fn learn(hub: &Hub, inbound: &Inbound, target: &str) -> Result<(), Refusal
     }
 }
 
-/// The server of the endpoint, or the one with whose name this begins, if what it offers is not known.
-fn unlearned(hub: &Hub, inbound: &Inbound, target: &str) -> Option<Arc<Server>> {
+/// The server of the endpoint, or the one with whose name this begins, if it lists nothing whatever it may offer.
+fn unlisted(hub: &Hub, inbound: &Inbound, target: &str) -> Option<Arc<Server>> {
     let endpoint = &inbound.endpoint;
     let key = uri::reverse(target);
     let is_meant = |id: &ServerId| match (&endpoint.server, &key) {
@@ -173,7 +173,7 @@ fn unlearned(hub: &Hub, inbound: &Inbound, target: &str) -> Option<Arc<Server>> 
         (None, Some((key, _))) => uri::is_key(key, &id.name),
         (None, None) => target.strip_prefix(id.name.as_str()).is_some_and(|rest| rest.starts_with('.') || rest.starts_with("__")),
     };
-    hub.fleet.unlearned(&endpoint.tenant).find(|server| is_meant(&server.settings().id))
+    hub.fleet.unlisted(&endpoint.tenant).find(|server| is_meant(&server.settings().id))
 }
 
 /// What nobody has.

@@ -135,10 +135,10 @@ impl Fleet {
         self.server(id).filter(Server::learn)
     }
 
-    /// The servers of this tenant of which nobody knows what they offer. Starts nothing.
-    pub fn unlearned(&self, tenant: &TenantId) -> impl Iterator<Item = Arc<Server>> {
-        let servers = self.order.iter().filter(move |server| server.settings().id.tenant == *tenant && !server.is_known());
-        servers.cloned()
+    /// The servers of this tenant that list nothing whatever they may offer: it is not known, or they are disabled. Starts nothing.
+    pub fn unlisted(&self, tenant: &TenantId) -> impl Iterator<Item = Arc<Server>> {
+        let servers = self.order.iter().filter(move |server| server.settings().id.tenant == *tenant);
+        servers.filter(|server| !server.is_known() || server.is_disabled()).cloned()
     }
 
     /// A client session is over: instances that were its own are stopped.

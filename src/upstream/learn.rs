@@ -69,8 +69,11 @@ impl Server {
     /// Returns when its offer is known: joins the learning under way, or starts and lists it now.
     ///
     /// # Errors
-    /// It may not or cannot be started, or does not list.
+    /// It is disabled, may not or cannot be started, or does not list.
     pub async fn know(self: &Arc<Self>) -> Result<(), UpstreamError> {
+        if self.is_disabled() {
+            return Err(UpstreamError::disabled(&self.settings.id));
+        }
         if self.learn() {
             // Ends by itself after `timeouts.start`; the bound is for a long queue of starts.
             let _ = timeout(self.settings.timeouts.start * 2, self.learnt()).await;

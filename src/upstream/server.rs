@@ -152,6 +152,11 @@ impl Server {
         &self.settings
     }
 
+    /// By its entry, or by request.
+    pub fn is_disabled(&self) -> bool {
+        self.life().is_disabled
+    }
+
     /// Until when a caller waits for a start: a little longer than the start itself may take, since its own end says more.
     pub(super) fn patience(&self) -> Instant {
         Instant::now() + self.settings.timeouts.start + VERDICT

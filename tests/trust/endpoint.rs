@@ -1,0 +1,33 @@
+//! What an endpoint says of what it has not: servers that are disabled, subscriptions that they do not take, lists that they have not;
+//! and in whose name a server's own endpoint answers.
+
+use serde_json::json;
+
+use crate::{
+    both, error, order,
+    support::{client, hub, server},
+};
+
+#[tokio::test]
+async fn a_server_that_was_disabled_is_not_an_unknown_tool() {
+    let hub = hub::new().server("s", server::child("full")).run();
+    let rest = client::rest(&hub);
+    for (path, tool, uri) in [("/mcp", "s.echo", "hub+s:file:///r0"), ("/s/mcp", "echo", "file:///r0")] {
+        let clients = both(&hub, path).await;
+        for client in &clients {
+            assert_eq!(client.text(tool, json!({"text": "x"})).await, "x");
+        }
+        assert_eq!(rest.post("/api/servers/stop?disable=true", &[], r#"{"server_name":"s"}"#).await.status, 200);
+        for client in &clients {
+            let called = error(client, tool).await;
+            let read = client.ask("resources/read", json!({"uri": uri})).await.json()["error"].clone();
+            for error in [called, read] {
+                assert_eq!((&error["code"], &error["data"]["reason"]), (&json!(-32603), &json!("disabled")), "{path}: {error}");
+            }
+        }
+        order(&rest, "start", "s").await;
+        for client in &clients {
+            assert_eq!(client.text(tool, json!({"text": "y"})).await, "y");
+        }
+    }
+}
