@@ -31,3 +31,11 @@ async fn a_server_that_was_disabled_is_not_an_unknown_tool() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_asks_to_watch_what_its_server_does_not_tell_of_is_told_why_not() {
+    let hub = hub::new().server("s", server::child("full --no-subscribe 1")).run();
+    let [_, session] = both(&hub, "/mcp").await;
+    let refused = session.ask("resources/subscribe", json!({"uri": "hub+s:file:///r0"})).await.json();
+    assert_eq!((&refused["error"]["code"], &refused["error"]["data"]["reason"]), (&json!(-32602), &json!("unsupported")), "{refused}");
+}
