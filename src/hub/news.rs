@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hub, Session, session::Asked as SessionAsked};
+use super::{Hub, Session, pages::Page, session::Asked as SessionAsked};
 use crate::{
     bridge::{
         incoming,
@@ -43,7 +43,7 @@ fn hear(hub: &Arc<Hub>, news: News) {
             if note.method() == Method::ElicitationComplete
                 && let Some(id) = completed_elicitation(&note)
             {
-                hub.pages.finish(id);
+                hub.pages.finish(Page { server, id });
             }
         }
         What::Question(question) => match session_of(hub, &whose) {
