@@ -3,6 +3,7 @@
 use std::{collections::HashSet, future::Future, pin::Pin, sync::Arc};
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::{
     sync::{broadcast, mpsc},
     time::Instant,
@@ -116,15 +117,22 @@ pub(super) fn listen(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
 
 fn filter(inbound: &Inbound) -> Result<Filter, Refusal> {
     #[derive(Deserialize)]
-    struct Params {
-        notifications: Filter,
+    struct Params<'a> {
+        #[serde(borrow)]
+        notifications: &'a RawValue,
     }
     let message = &inbound.message;
     let params = message.scan().params.map(|span| message.token(span)).unwrap_or_default();
-    let params: Params = serde_json::from_slice(params).map_err(|error| {
-        Refusal::new(Code::InvalidParams, 400, format!("subscriptions/listen needs params.notifications, an object: {error}"))
-    })?;
-    Ok(params.notifications)
+    let refusal = |why: &dyn std::fmt::Display| {
+        Refusal::new(Code::InvalidParams, 400, format!("subscriptions/listen needs params.notifications, an object: {why}"))
+    };
+    let params: Params<'_> = serde_json::from_slice(params).map_err(|error| refusal(&error))?;
+    let notifications = params.notifications.get();
+    // An array would be read as the members in order.
+    if !notifications.starts_with('{') {
+        return Err(refusal(&"it is none"));
+    }
+    serde_json::from_str(notifications).map_err(|error| refusal(&error))
 }
 
 /// `notifications/subscriptions/acknowledged`: what of the filter is honoured.

@@ -39,3 +39,13 @@ async fn who_asks_to_watch_what_its_server_does_not_tell_of_is_told_why_not() {
     let refused = session.ask("resources/subscribe", json!({"uri": "hub+s:file:///r0"})).await.json();
     assert_eq!((&refused["error"]["code"], &refused["error"]["data"]["reason"]), (&json!(-32602), &json!("unsupported")), "{refused}");
 }
+
+#[tokio::test]
+async fn only_an_object_is_a_filter_of_changes() {
+    let hub = hub::new().run();
+    let client = client::stateless(&hub);
+    for filter in [json!([]), json!([true]), json!(null), json!("all"), json!({"toolsListChanged": 1})] {
+        let refused = client.ask("subscriptions/listen", json!({"notifications": filter})).await;
+        assert_eq!((refused.status, &refused.json()["error"]["code"]), (400, &json!(-32602)), "{filter}");
+    }
+}
