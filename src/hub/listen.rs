@@ -24,7 +24,7 @@ use crate::{
     bridge::incoming,
     limits,
     observe::Event,
-    protocol::{Body, Method, Refusal, RequestId, code::Code},
+    protocol::{Body, Method, Refusal, RequestId, code::Code, raw},
 };
 
 /// What a client asks to hear of.
@@ -40,7 +40,7 @@ struct Filter {
 
 pub(super) fn listen(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
     let filter = match filter(&inbound) {
-        Ok(filter) => filter,
+        Ok(filter) => honest(hub, &inbound, filter),
         Err(refusal) => return refuse(&inbound, refusal),
     };
     let Some(place) = Place::take(hub, &inbound.principal) else {
@@ -133,6 +133,19 @@ fn filter(inbound: &Inbound) -> Result<Filter, Refusal> {
         return Err(refusal(&"it is none"));
     }
     serde_json::from_str(notifications).map_err(|error| refusal(&error))
+}
+
+/// What the endpoint can tell of: a server's own endpoint tells only of lists that the server has, as far as that is known.
+fn honest(hub: &Hub, inbound: &Inbound, mut filter: Filter) -> Filter {
+    if inbound.endpoint.server.is_some() {
+        let capabilities = hub.catalog.capabilities(inbound.endpoint.scope(), inbound.view());
+        let capabilities = std::str::from_utf8(&capabilities).unwrap_or_default();
+        let has = |key| raw::member(capabilities, key).is_ok_and(|member| member.is_some());
+        filter.tools_list_changed &= has("tools");
+        filter.prompts_list_changed &= has("prompts");
+        filter.resources_list_changed &= has("resources");
+    }
+    filter
 }
 
 /// `notifications/subscriptions/acknowledged`: what of the filter is honoured.

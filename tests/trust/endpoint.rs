@@ -5,7 +5,8 @@ use serde_json::json;
 
 use crate::{
     both, error, order,
-    support::{client, hub, server},
+    support::{client, events, hub, server},
+    within,
 };
 
 #[tokio::test]
@@ -47,5 +48,18 @@ async fn only_an_object_is_a_filter_of_changes() {
     for filter in [json!([]), json!([true]), json!(null), json!("all"), json!({"toolsListChanged": 1})] {
         let refused = client.ask("subscriptions/listen", json!({"notifications": filter})).await;
         assert_eq!((refused.status, &refused.json()["error"]["code"]), (400, &json!(-32602)), "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn a_servers_own_endpoint_tells_only_of_lists_that_it_has() {
+    let hub = hub::new().server("some", server::child("")).server("all", server::child("full")).run();
+    let wanted = json!({"toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true});
+    for (path, expected) in [("/some/mcp", json!({"toolsListChanged": true})), ("/all/mcp", wanted.clone()), ("/mcp", wanted.clone())] {
+        let client = client::stateless_at(&hub, path);
+        client.tools().await;
+        let mut stream = events::post(&hub, path, &client, &json!(1), "subscriptions/listen", json!({"notifications": wanted})).await;
+        let (acknowledged, _) = within(stream.message()).await;
+        assert_eq!(acknowledged["params"]["notifications"], expected, "{path}");
     }
 }
