@@ -91,7 +91,8 @@ pub(super) struct Call {
     level: Option<Level>,
     /// Where URIs are published under other names than the server's, or have to be remembered.
     published: Option<Published>,
-    identity: Identity,
+    /// At a server's own endpoint, where stateless clients are answered in its name.
+    own: Option<Arc<Hub>>,
     /// The task that the request is about.
     task: Option<Box<About>>,
     _permit: Permit,
@@ -164,7 +165,7 @@ impl Call {
             progress: token.map(|member| message.share(member.value)),
             level: inbound.level(),
             published: inbound.endpoint.publishes().map(published),
-            identity: if inbound.endpoint.server.is_none() { Identity::Hub } else { Identity::Server },
+            own: inbound.endpoint.server.as_ref().filter(|_| inbound.client.era() == Era::Stateless).map(|_| Arc::clone(hub)),
             task: None,
             _permit: permit,
         }
@@ -218,11 +219,13 @@ impl Call {
         match event {
             Event::Answer(answer) => {
                 let publish = |uri: &str| self.publish(uri);
+                let own =
+                    || Some(Bytes::copy_from_slice(self.own.as_ref()?.catalog.offer(self.aim.server())?.own_info()?.get().as_bytes()));
                 let carry = Carry {
                     method: self.method(),
                     publish: self.published.is_some().then_some(&publish as &Publish<'_>),
                     wraps_output: matches!(&self.aim, Aim::Named(route) if route.wraps_output),
-                    identity: self.identity,
+                    identity: if self.own.is_some() { Identity::Server(&own) } else { Identity::Hub },
                     task,
                     ..Carry::new(id, self.client, server)
                 };

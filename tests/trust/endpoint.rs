@@ -1,7 +1,7 @@
 //! What an endpoint says of what it has not: servers that are disabled, subscriptions that they do not take, lists that they have not;
 //! and in whose name a server's own endpoint answers.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     both, error, order,
@@ -61,5 +61,24 @@ async fn a_servers_own_endpoint_tells_only_of_lists_that_it_has() {
         let mut stream = events::post(&hub, path, &client, &json!(1), "subscriptions/listen", json!({"notifications": wanted})).await;
         let (acknowledged, _) = within(stream.message()).await;
         assert_eq!(acknowledged["params"]["notifications"], expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_servers_own_endpoint_answers_everything_in_its_name() {
+    let hub = ["handshake", "stateless"].iter().fold(hub::new(), |hub, era| hub.server(era, server::child(&format!("--era {era}")))).run();
+    for (path, tool, expected) in [
+        ("/handshake/mcp", "echo", "scripted-server"),
+        ("/stateless/mcp", "echo", "scripted-server"),
+        ("/mcp", "handshake.echo", "mcp-hub"),
+    ] {
+        let client = client::stateless_at(&hub, path);
+        let info = |answer: &Value| answer["result"]["_meta"]["io.modelcontextprotocol/serverInfo"]["name"].clone();
+        let listed = client.ask("tools/list", json!({})).await.json();
+        let discovered = client.ask("server/discover", json!({})).await.json();
+        let called = client.ask("tools/call", json!({"name": tool, "arguments": {"text": "x"}})).await.json();
+        for answer in [listed, discovered, called] {
+            assert_eq!(info(&answer), expected, "{path}: {answer}");
+        }
     }
 }
