@@ -21,7 +21,7 @@ use super::{
     view::Names,
 };
 use crate::{
-    limits::PROFILES_PER_SERVER_MAX,
+    limits::{LIST_TTL_UNTOLD_MS, PROFILES_PER_SERVER_MAX},
     name::{ServerId, ServerName},
     protocol::{
         Era,
@@ -42,6 +42,8 @@ pub(super) struct Offered {
     /// Of all, to tell which was learned longest ago.
     pub(super) learned: u64,
     pub(super) has_ui: bool,
+    /// For how long each list may be kept, as far as its server decides that.
+    pub(super) ttl_ms: PerKind<Option<u64>>,
     uris: OnceLock<Index>,
 }
 
@@ -73,7 +75,8 @@ impl Offered {
         });
         let has_ui = declares_ui(&offer.capabilities) || lists.get(Kind::Tools).iter().any(|entry| entry.links().next().is_some());
         let generations = PerKind::of(|_| turn);
-        Self { server, offer, lists, generations, rendered: Rendered::default(), learned: turn, has_ui, uris: OnceLock::new() }
+        let ttl_ms = PerKind::of(|kind| ttl_ms(kind, &offer));
+        Self { server, offer, lists, generations, rendered: Rendered::default(), learned: turn, has_ui, ttl_ms, uris: OnceLock::new() }
     }
 
     pub(super) fn list(&self, kind: Kind) -> &[Entry] {
@@ -143,6 +146,22 @@ impl Entry {
     fn links(&self) -> impl Iterator<Item = Cow<'_, str>> {
         self.layout.links(&self.definition)
     }
+}
+
+/// What a stateless server promised for its lists; a missing hint means 0 (MCP 2026-07-28, caching). Others promise nothing: until one
+/// tells that a list changed it holds, and where it would not tell, for a short while.
+fn ttl_ms(kind: Kind, offer: &Offer) -> Option<u64> {
+    if offer.version.era() == Era::Stateless {
+        return Some(offer.ttl_ms.unwrap_or(0));
+    }
+    let list = match kind {
+        Kind::Tools => "tools",
+        Kind::Prompts => "prompts",
+        Kind::Resources | Kind::Templates => "resources",
+    };
+    let declared = std::str::from_utf8(&offer.capabilities).ok().and_then(|said| raw::member(said, list).ok()?);
+    let is_told = |declared| matches!(raw::member(declared, "listChanged"), Ok(Some("true")));
+    declared.is_some_and(|declared| !is_told(declared)).then_some(LIST_TTL_UNTOLD_MS)
 }
 
 fn declares_ui(capabilities: &[u8]) -> bool {

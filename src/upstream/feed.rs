@@ -54,6 +54,8 @@ struct State {
     is_tended: bool,
     /// How often the server has forgotten what it was asked to tell.
     lost: u64,
+    /// The server declares that it tells, and does not take what asks for it.
+    is_deaf: bool,
 }
 
 /// A guard: the server tells of changes of one resource on this connection while any of it lives. Keeps the instance.
@@ -115,6 +117,11 @@ impl Feed {
     pub(super) fn repeat(&self) {
         self.lock().lost += 1;
         self.changed.notify_one();
+    }
+
+    /// Whether the server does not tell of its lists though it declared it would.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.lock().is_deaf
     }
 
     fn lost(&self) -> u64 {
@@ -326,6 +333,10 @@ impl Tending {
         }
         self.is_unknown = matches!(&first, Ok(Event::Answer(answer)) if answer.kind() == Kind::Error);
         self.is_lost = true;
+        if self.is_unknown {
+            self.instance.feed.lock().is_deaf = true;
+            self.server.age.set(Some(limits::LIST_AGE_MIN));
+        }
         tracing::warn!(server = %self.server.settings.id, is_unknown = self.is_unknown, "subscriptions/listen is not acknowledged");
         self.refuse(&filter);
     }

@@ -84,6 +84,7 @@ impl Server {
     /// Whether it is being learned now, because of this call or of an earlier one.
     pub(super) fn learn(self: &Arc<Self>) -> bool {
         if self.is_learned.load(Ordering::Acquire) {
+            self.freshen();
             return false;
         }
         let mut life = self.life();
@@ -128,6 +129,7 @@ impl Server {
         let begun = Instant::now();
         let greeting = &instance.greeting;
         let listed = listing::list_all(&instance.link, greeting, self.deadline()).await;
+        self.age.set(instance.lists_live(listed.as_ref().map_or(None, |listing| listing.ttl_ms)));
         let id = &self.settings.id;
         let result = match listed {
             Ok(Listing { tools, prompts, resources, templates, ttl_ms, public }) => {

@@ -21,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     State, Status, UpstreamError, Usable,
+    age::Age,
     child::stderr::Ring,
     fleet::Commons,
     pool::{Failed, Key, Pool, Ready, Slot},
@@ -61,6 +62,8 @@ pub struct Server {
     pub(super) tried: CancellationToken,
     /// One listing at a time; when the last good one was begun.
     pub(super) listing: tokio::sync::Mutex<Option<Instant>>,
+    /// When that is too old.
+    pub(super) age: Age,
     /// Those for whom a listing after `list_changed` is on its way.
     pub(super) relisting: Mutex<HashSet<Profile>>,
     /// Starts and stops by request, one after the other.
@@ -141,6 +144,7 @@ impl Server {
             is_learned: AtomicBool::new(known.is_some()),
             tried: CancellationToken::new(),
             listing: tokio::sync::Mutex::default(),
+            age: Age::new(),
             relisting: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             places: Mutex::default(),
