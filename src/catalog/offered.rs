@@ -183,13 +183,15 @@ impl Offers {
         self.0.first()
     }
 
-    /// What a caller of that profile is shown.
+    /// What a caller of that profile is shown: what is listed to just such callers, else to those of whom as much can be asked, else to
+    /// those who can be asked nothing and render as much, else what all others are shown.
     pub(super) fn fitting(&self, profile: Profile) -> Option<&Arc<Offered>> {
         if self.0.len() < 2 {
             return self.first();
         }
-        let is = |wanted: Profile| self.0.iter().find(move |offered| offered.offer.profile == wanted);
-        is(profile).or_else(|| self.0.iter().find(|offered| asked(offered.offer.profile) == asked(profile))).or_else(|| self.first())
+        let [own, rendered] = [profile.without(Profile::TASKS), profile.only(Profile::UI)];
+        let to = |fits: &dyn Fn(Profile) -> bool| self.0.iter().find(|offered| fits(offered.offer.profile));
+        to(&|to| to == own).or_else(|| to(&|to| asked(to) == asked(own))).or_else(|| to(&|to| to == rendered)).or_else(|| self.first())
     }
 
     /// With this offer in place of the one to the same profile.

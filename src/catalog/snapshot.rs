@@ -360,7 +360,9 @@ impl Snapshot {
 
     /// Callers who are shown the same have the same; bare for all without an offer of their own.
     fn profile(&self, profile: Profile) -> Profile {
-        let has_own = |known: &Profile| *known == profile || asked(*known) == asked(profile);
+        let has_own = |known: &Profile| {
+            *known == profile.without(Profile::TASKS) || asked(*known) == asked(profile) || *known == profile.only(Profile::UI)
+        };
         if self.profiles.iter().any(has_own) { profile } else { Profile::BARE }
     }
 }

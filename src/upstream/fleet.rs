@@ -116,6 +116,11 @@ impl Fleet {
         self.order.clone()
     }
 
+    /// Of one tenant, in configured order.
+    pub fn servers_of(&self, tenant: &TenantId) -> impl Iterator<Item = &Arc<Server>> {
+        self.order.iter().filter(move |server| server.settings().id.tenant == *tenant)
+    }
+
     /// Starts every `start: boot` server, at most `parallel_starts` at a time; returns when each was tried.
     pub async fn boot(self: &Arc<Self>) {
         let servers = self.order.iter().filter(|server| server.settings().start == Start::Boot);

@@ -14,11 +14,12 @@ use super::{
     Learned, Server, UpstreamError,
     child::listing::{self, Listing},
     instance::Instance,
+    profiles::Listings,
 };
 use crate::{
     config::Start,
     limits,
-    protocol::{capability::Profile, code::Reason},
+    protocol::{Era, capability::Profile, code::Reason},
 };
 
 impl Server {
@@ -115,20 +116,45 @@ impl Server {
         self.list_through(instance, one).await
     }
 
-    /// The same for those who cannot be asked, unless a listing that was begun after `then` was good.
+    /// The same, unless a listing for those who can do nothing that was begun after `then` was good.
     ///
     /// # Errors
     /// As `learn_from`.
     pub(super) async fn learn_since(&self, instance: &Instance, then: Instant) -> Result<(), UpstreamError> {
         let one = self.listing.lock().await;
-        if one.is_some_and(|begun| begun > then) { Ok(()) } else { self.list_through(instance, one).await }
+        let is_later = one.get(&Profile::BARE).is_some_and(|begun| *begun > then);
+        if is_later { Ok(()) } else { self.list_through(instance, one).await }
     }
 
-    /// `one`: the right to list, taken before.
-    async fn list_through(&self, instance: &Instance, mut one: MutexGuard<'_, Option<Instant>>) -> Result<(), UpstreamError> {
+    /// The same for those who can do this, unless that was done before.
+    ///
+    /// # Errors
+    /// As `learn_from`.
+    pub(super) async fn learn_once(&self, instance: &Instance, profile: Profile) -> Result<(), UpstreamError> {
+        let mut one = self.listing.lock().await;
+        if one.contains_key(&profile) { Ok(()) } else { self.list_as(instance, profile, &mut one).await }
+    }
+
+    /// For all who are listed something on this connection: of a stateless server these are all there are. `one`: the right to list,
+    /// taken before.
+    async fn list_through(&self, instance: &Instance, mut one: MutexGuard<'_, Listings>) -> Result<(), UpstreamError> {
+        self.list_as(instance, instance.profile, &mut one).await?;
+        if instance.version().era() == Era::Stateless {
+            for profile in self.profiles.all() {
+                // Logged there.
+                let _ = self.list_as(instance, profile, &mut one).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// For callers who can do this.
+    async fn list_as(&self, instance: &Instance, profile: Profile, one: &mut Listings) -> Result<(), UpstreamError> {
         let begun = Instant::now();
         let greeting = &instance.greeting;
-        let listed = listing::list_all(&instance.link, greeting, self.deadline()).await;
+        // As their calls are: roots that are configured stand in for those that nobody has.
+        let told = if self.settings.roots.is_empty() { profile } else { profile.with(Profile::ROOTS) };
+        let listed = listing::list_all(&instance.link, greeting, told, self.deadline()).await;
         self.age.set(instance.lists_live(listed.as_ref().map_or(None, |listing| listing.ttl_ms)));
         let id = &self.settings.id;
         let result = match listed {
@@ -140,7 +166,7 @@ impl Server {
                     server_info: greeting.server_info.clone(),
                     capabilities: greeting.capabilities.clone(),
                     instructions: greeting.instructions.clone(),
-                    profile: instance.profile,
+                    profile,
                     tools,
                     prompts,
                     resources,
@@ -148,8 +174,8 @@ impl Server {
                     ttl_ms,
                     public,
                 });
-                if instance.profile == Profile::BARE {
-                    *one = Some(begun);
+                one.insert(profile, begun);
+                if profile == Profile::BARE {
                     self.is_learned.store(true, Ordering::Release);
                 }
                 Ok(())
@@ -164,7 +190,7 @@ impl Server {
                 Err(UpstreamError::new(id, Reason::BadAnswer, "did not list its tools; see the log of the hub"))
             }
         };
-        if instance.profile == Profile::BARE {
+        if profile == Profile::BARE {
             self.tried.cancel();
         }
         result
