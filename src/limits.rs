@@ -104,6 +104,12 @@ pub const BATCH_MAX: usize = 100;
 pub const SESSIONS_MAX: usize = 65_536;
 /// How long clients may keep a list of the hub's.
 pub const LIST_TTL_MS: u64 = 60_000;
+/// The same of a list whose server does not say when it changes.
+pub const LIST_TTL_UNTOLD_MS: u64 = 5_000;
+/// A server whose lists may not be kept, and that does not say when they change, is asked again at most so often.
+pub const LIST_AGE_MIN: Duration = Duration::from_millis(500);
+/// An instance that was started only to list what callers of some abilities see: for so long somebody may still need it.
+pub const LEARNT_KEPT: Duration = Duration::from_secs(60);
 /// The text a merged endpoint gives to models.
 pub const INSTRUCTIONS_BYTES_MAX: usize = 8 << 10;
 /// Events a slow listener may be behind before it loses the oldest.

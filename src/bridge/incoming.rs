@@ -40,19 +40,29 @@ pub struct Carry<'a> {
     pub uri: Option<&'a str>,
     /// The tool's `outputSchema` was wrapped for clients of the handshake era, since its root is no object: so is what it describes.
     pub wraps_output: bool,
-    pub identity: Identity,
+    pub identity: Identity<'a>,
     /// For answers of and about tasks. With a name `resultType` may be `task`.
     pub task: Option<Naming<'a>>,
 }
 
 /// Who answers a stateless client: `_meta` says so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Identity {
+#[derive(Clone, Copy)]
+pub enum Identity<'a> {
     /// The hub; the server's own identity is kept under a key of the hub's.
-    #[default]
     Hub,
-    /// The server, where it says who it is: at its own endpoint.
-    Server,
+    /// The server, at its own endpoint: as its answer says, else as it said of itself before (a raw JSON object); else the hub.
+    Server(&'a dyn Fn() -> Option<Bytes>),
+}
+
+impl Identity<'_> {
+    /// The member of `_meta` for an answer that says nothing of it.
+    fn member(self) -> Bytes {
+        let own = match self {
+            Self::Hub => None,
+            Self::Server(own) => own(),
+        };
+        own.map_or(Bytes::from_static(SERVER_INFO.as_bytes()), |own| [SERVER_INFO_KEY.as_bytes(), b":", &own].concat().into())
+    }
 }
 
 impl<'a> Carry<'a> {
@@ -295,11 +305,14 @@ fn put_envelope(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
         put(body, missing_content(answer).into());
     }
     match (scan.meta.object, scan.meta.server_info) {
-        (None, _) => put(body, Bytes::from_static(META.as_bytes())),
+        (None, _) => match carry.identity {
+            Identity::Hub => put(body, Bytes::from_static(META.as_bytes())),
+            own @ Identity::Server(_) => put(body, [br#""_meta":{"#, &*own.member(), b"}"].concat().into()),
+        },
         (Some(meta), None) => {
-            body.insert_first(meta, SERVER_INFO);
+            body.insert_first(meta, carry.identity.member());
         }
-        (Some(_), Some(_)) if carry.identity == Identity::Server && carry.server.era() == Era::Stateless => {}
+        (Some(_), Some(_)) if matches!(carry.identity, Identity::Server(_)) && carry.server.era() == Era::Stateless => {}
         // The server's own identity stays, under the hub's key, unless a hub before this one put somebody there.
         (Some(meta), Some(member)) if KEPT_SERVER_INFO.find(answer.token(meta)).is_none() => {
             body.replace(member.key, KEPT_SERVER_INFO_KEY);
@@ -315,6 +328,7 @@ fn put_envelope(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
     content(body, answer, carry, text_for(answer, carry));
 }
 
+const SERVER_INFO_KEY: &str = r#""io.modelcontextprotocol/serverInfo""#;
 /// The member of `_meta` that says who answers.
 const SERVER_INFO: &str =
     concat!(r#""io.modelcontextprotocol/serverInfo":{"name":"mcp-hub","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);

@@ -60,7 +60,7 @@ fn translated(said: &str, server: Era, client: Era) -> Option<String> {
     let carries_tasks = (server, client) == (Era::Handshake, Era::Stateless) && makes_tasks(said, server);
     for Field { key, key_token, value } in raw::fields(said)? {
         match &*key {
-            // The hub tells of changes even where the server does not: it asks again.
+            // The hub tells of changes even where the server does not: it asks again when somebody looks at a list that is old.
             "tools" | "prompts" | "resources" => out.put(key_token, &told_of_changes(value)),
             // The tasks of 2025-11-25; those of 2026-07-28 are an extension and another design. Of all tasks there is no list: they
             // are several callers'.

@@ -232,7 +232,7 @@ pub(super) mod tests {
         Offer {
             version: Version::V2025_11_25,
             server_info: Bytes::from_static(br#"{"name":"one","version":"1"}"#),
-            capabilities: Bytes::from_static(br#"{"tools":{}}"#),
+            capabilities: Bytes::from_static(br#"{"tools":{"listChanged":true}}"#),
             instructions: None,
             profile: Profile::BARE,
             tools: definitions.iter().map(|definition| tool(definition)).collect(),

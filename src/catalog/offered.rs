@@ -21,7 +21,7 @@ use super::{
     view::Names,
 };
 use crate::{
-    limits::PROFILES_PER_SERVER_MAX,
+    limits::{LIST_TTL_UNTOLD_MS, PROFILES_PER_SERVER_MAX},
     name::{ServerId, ServerName},
     protocol::{
         Era,
@@ -42,6 +42,8 @@ pub(super) struct Offered {
     /// Of all, to tell which was learned longest ago.
     pub(super) learned: u64,
     pub(super) has_ui: bool,
+    /// For how long each list may be kept, as far as its server decides that.
+    pub(super) ttl_ms: PerKind<Option<u64>>,
     uris: OnceLock<Index>,
 }
 
@@ -73,7 +75,8 @@ impl Offered {
         });
         let has_ui = declares_ui(&offer.capabilities) || lists.get(Kind::Tools).iter().any(|entry| entry.links().next().is_some());
         let generations = PerKind::of(|_| turn);
-        Self { server, offer, lists, generations, rendered: Rendered::default(), learned: turn, has_ui, uris: OnceLock::new() }
+        let ttl_ms = PerKind::of(|kind| ttl_ms(kind, &offer));
+        Self { server, offer, lists, generations, rendered: Rendered::default(), learned: turn, has_ui, ttl_ms, uris: OnceLock::new() }
     }
 
     pub(super) fn list(&self, kind: Kind) -> &[Entry] {
@@ -145,6 +148,22 @@ impl Entry {
     }
 }
 
+/// What a stateless server promised for its lists; a missing hint means 0 (MCP 2026-07-28, caching). Others promise nothing: until one
+/// tells that a list changed it holds, and where it would not tell, for a short while.
+fn ttl_ms(kind: Kind, offer: &Offer) -> Option<u64> {
+    if offer.version.era() == Era::Stateless {
+        return Some(offer.ttl_ms.unwrap_or(0));
+    }
+    let list = match kind {
+        Kind::Tools => "tools",
+        Kind::Prompts => "prompts",
+        Kind::Resources | Kind::Templates => "resources",
+    };
+    let declared = std::str::from_utf8(&offer.capabilities).ok().and_then(|said| raw::member(said, list).ok()?);
+    let is_told = |declared| matches!(raw::member(declared, "listChanged"), Ok(Some("true")));
+    declared.is_some_and(|declared| !is_told(declared)).then_some(LIST_TTL_UNTOLD_MS)
+}
+
 fn declares_ui(capabilities: &[u8]) -> bool {
     let text = std::str::from_utf8(capabilities).unwrap_or_default();
     let extensions = raw::member(text, "extensions").ok().flatten();
@@ -164,13 +183,15 @@ impl Offers {
         self.0.first()
     }
 
-    /// What a caller of that profile is shown.
+    /// What a caller of that profile is shown: what is listed to just such callers, else to those of whom as much can be asked, else to
+    /// those who can be asked nothing and render as much, else what all others are shown.
     pub(super) fn fitting(&self, profile: Profile) -> Option<&Arc<Offered>> {
         if self.0.len() < 2 {
             return self.first();
         }
-        let is = |wanted: Profile| self.0.iter().find(move |offered| offered.offer.profile == wanted);
-        is(profile).or_else(|| self.0.iter().find(|offered| asked(offered.offer.profile) == asked(profile))).or_else(|| self.first())
+        let [own, rendered] = [profile.without(Profile::TASKS), profile.only(Profile::UI)];
+        let to = |fits: &dyn Fn(Profile) -> bool| self.0.iter().find(|offered| fits(offered.offer.profile));
+        to(&|to| to == own).or_else(|| to(&|to| asked(to) == asked(own))).or_else(|| to(&|to| to == rendered)).or_else(|| self.first())
     }
 
     /// With this offer in place of the one to the same profile.

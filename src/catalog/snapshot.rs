@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     name::{ServerId, ServerName, TenantId},
-    protocol::{Era, capability::Profile},
+    protocol::capability::Profile,
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -289,7 +289,7 @@ impl Catalog {
     fn render_merged(&self, snapshot: &Snapshot, scope: Scope<'_>, variant: Variant) -> Pages {
         let lines: Vec<_> = snapshot.servers.iter().flat_map(|listed| listed.lines(variant)).collect();
         let shown = snapshot.servers.iter().filter_map(|listed| listed.offers.fitting(variant.profile));
-        let ttl_ms = shown.filter_map(|offered| ttl_ms(&offered.offer)).fold(self.ttl_ms, u64::min);
+        let ttl_ms = shown.filter_map(|offered| *offered.ttl_ms.get(variant.kind)).fold(self.ttl_ms, u64::min);
         let generation = *snapshot.generations.get(variant.kind);
         Pages::render(&Frame { scope, variant, generation, ttl_ms, server_info: HUB_INFO, key: &self.key }, &lines)
     }
@@ -304,16 +304,11 @@ impl Catalog {
             Line { definition, layout, dress }
         };
         let lines: Vec<_> = offered.list(variant.kind).iter().map(line).collect();
-        let ttl_ms = ttl_ms(&offered.offer).map_or(self.ttl_ms, |ttl_ms| ttl_ms.min(self.ttl_ms));
+        let ttl_ms = offered.ttl_ms.get(variant.kind).map_or(self.ttl_ms, |ttl_ms| ttl_ms.min(self.ttl_ms));
         let server_info = offered.offer.own_info().map_or(HUB_INFO, |info| info.get().as_bytes());
         let generation = *offered.generations.get(variant.kind);
         Pages::render(&Frame { scope, variant, generation, ttl_ms, server_info, key: &self.key }, &lines)
     }
-}
-
-/// What a stateless server promised for its lists; a missing hint means 0 (MCP 2026-07-28, caching). Other servers promise nothing.
-fn ttl_ms(offer: &Offer) -> Option<u64> {
-    (offer.version.era() == Era::Stateless).then(|| offer.ttl_ms.unwrap_or(0))
 }
 
 fn take(pages: &Pages, position: Option<Position>, generation: u64) -> Result<Bytes, CursorError> {
@@ -365,7 +360,9 @@ impl Snapshot {
 
     /// Callers who are shown the same have the same; bare for all without an offer of their own.
     fn profile(&self, profile: Profile) -> Profile {
-        let has_own = |known: &Profile| *known == profile || asked(*known) == asked(profile);
+        let has_own = |known: &Profile| {
+            *known == profile.without(Profile::TASKS) || asked(*known) == asked(profile) || *known == profile.only(Profile::UI)
+        };
         if self.profiles.iter().any(has_own) { profile } else { Profile::BARE }
     }
 }

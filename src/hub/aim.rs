@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{Hub, Inbound, call::failed, carried::Aim, list};
+use super::{Endpoint, Hub, Inbound, call::failed, carried::Aim, list};
 use crate::{
     catalog::{AppMatch, Owner, uri},
     name::ServerId,
@@ -13,7 +13,7 @@ use crate::{
 /// What the catalog says now.
 pub(super) enum Found {
     One(Aim),
-    /// A server that was not asked yet what it offers may have it.
+    /// A server that was not asked yet what it offers, or is disabled, may have it.
     Perhaps,
 }
 
@@ -40,7 +40,10 @@ fn found<'a>(
     if let Some(aim) = look()? {
         return Ok(Found::One(aim));
     }
-    if !list::learning(hub, &inbound.endpoint).is_empty() || unlearned(hub, inbound, &target()).is_some() {
+    if !list::learning(hub, &inbound.endpoint).is_empty()
+        || unlisted(hub, inbound, &target()).is_some()
+        || !list::learning_as(hub, inbound).is_empty()
+    {
         return Ok(Found::Perhaps);
     }
     // The last of them may have told what it offers between the two looks, on another thread.
@@ -160,25 +163,30 @@ pub(super) async fn learnt_resource(hub: &Hub, inbound: &Inbound, uri: &str) -> 
 }
 
 async fn learn(hub: &Hub, inbound: &Inbound, target: &str) -> Result<(), Refusal> {
-    match unlearned(hub, inbound, target) {
+    match unlisted(hub, inbound, target) {
         Some(server) => server.know().await.map_err(|error| failed(&error)),
         None => {
             list::learn(hub, &inbound.endpoint).await;
+            list::learn_as(hub, inbound, meant(&inbound.endpoint, target)).await;
             Ok(())
         }
     }
 }
 
-/// The server of the endpoint, or the one with whose name this begins, if what it offers is not known.
-fn unlearned(hub: &Hub, inbound: &Inbound, target: &str) -> Option<Arc<Server>> {
-    let endpoint = &inbound.endpoint;
+/// The server of the endpoint, or the one with whose name this begins, if it lists nothing whatever it may offer.
+fn unlisted(hub: &Hub, inbound: &Inbound, target: &str) -> Option<Arc<Server>> {
+    let is_meant = meant(&inbound.endpoint, target);
+    hub.fleet.unlisted(&inbound.endpoint.tenant).find(|server| is_meant(&server.settings().id))
+}
+
+/// Whether it is the server of the endpoint, or the one with whose name this begins.
+fn meant<'a>(endpoint: &'a Endpoint, target: &'a str) -> impl Fn(&ServerId) -> bool + use<'a> {
     let key = uri::reverse(target);
-    let is_meant = |id: &ServerId| match (&endpoint.server, &key) {
+    move |id| match (&endpoint.server, &key) {
         (Some(server), _) => id.name == *server,
         (None, Some((key, _))) => uri::is_key(key, &id.name),
         (None, None) => target.strip_prefix(id.name.as_str()).is_some_and(|rest| rest.starts_with('.') || rest.starts_with("__")),
-    };
-    hub.fleet.unlearned(&endpoint.tenant).find(|server| is_meant(&server.settings().id))
+    }
 }
 
 /// What nobody has.

@@ -11,6 +11,7 @@ use super::{
     aim::{self, Found},
     carried::{Aim, Asker, Call, Kept, roots_for},
     crossing::{Claim, OnWire},
+    pages::Page,
     park, random, resume,
     talk::Talk,
     task::{self, Tasking},
@@ -59,7 +60,7 @@ pub(super) struct Again {
     /// How often the server refused it until pages were opened.
     pub(super) refusals: u32,
     /// The elicitations that are best finished before it is sent.
-    pub(super) pages: Vec<String>,
+    pub(super) pages: Vec<Page>,
 }
 
 pub(super) fn again(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, again: Again) -> Outcome {

@@ -99,7 +99,10 @@ pub(super) struct Call {
     level: Option<Level>,
     /// Where URIs are published under other names than the server's, or have to be remembered.
     published: Option<Published>,
-    identity: Identity,
+    /// At a server's own endpoint, where stateless clients are answered in its name.
+    own: Option<Arc<Hub>>,
+    /// Several servers are one here.
+    is_merged: bool,
     /// The task that the request is about.
     task: Option<Box<About>>,
     _permit: Permit,
@@ -172,7 +175,8 @@ impl Call {
             progress: token.map(|member| Progress::new(message.share(member.value))),
             level: inbound.level(),
             published: inbound.endpoint.publishes().map(published),
-            identity: if inbound.endpoint.server.is_none() { Identity::Hub } else { Identity::Server },
+            own: inbound.endpoint.server.as_ref().filter(|_| inbound.client.era() == Era::Stateless).map(|_| Arc::clone(hub)),
+            is_merged: inbound.endpoint.server.is_none(),
             task: None,
             _permit: permit,
         }
@@ -249,12 +253,14 @@ impl Call {
             Event::Answer(answer) if self.completes_nothing(&answer) => Answer::ok(incoming::no_completion(id, self.client.era())),
             Event::Answer(answer) => {
                 let publish = |uri: &str| self.publish(uri);
+                let own =
+                    || Some(Bytes::copy_from_slice(self.own.as_ref()?.catalog.offer(self.aim.server())?.own_info()?.get().as_bytes()));
                 let carry = Carry {
                     method: self.method(),
                     publish: self.published.is_some().then_some(&publish as &Publish<'_>),
                     uri: self.aim.uri(),
                     wraps_output: matches!(&self.aim, Aim::Named(route) if route.wraps_output),
-                    identity: self.identity,
+                    identity: if self.own.is_some() { Identity::Server(&own) } else { Identity::Hub },
                     task,
                     ..Carry::new(id, self.client, server)
                 };
@@ -275,9 +281,9 @@ impl Call {
         }
     }
 
-    /// Whether the server has no completion at all, where several servers are one.
+    /// Whether the server has no completion at all, where that is no fault.
     fn completes_nothing(&self, answer: &Message) -> bool {
-        self.verb == Verb::Complete && self.identity == Identity::Hub && answer.error_code() == Some(Code::MethodNotFound.number())
+        self.verb == Verb::Complete && self.is_merged && answer.error_code() == Some(Code::MethodNotFound.number())
     }
 
     fn unknown_status(&self) -> u16 {

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use super::{Answer, Crossing, Endpoint, Hub, Inbound, Outcome, crossing::Claim};
 use crate::{
     catalog::Kind,
+    limits,
     name::ServerId,
-    protocol::{Method, Refusal, code::Code},
+    protocol::{Method, Refusal, capability::Profile, code::Code},
     upstream::Server,
 };
 
 /// Cost when everything is known: one look at the fleet, one snapshot load, no rendering.
 pub(super) fn list(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
     if learning(hub, &inbound.endpoint).is_empty() {
+        // What comes of it is announced as a list change.
+        drop(learning_as(hub, &inbound));
         return Outcome::Now(page(hub, &inbound));
     }
     let claim = match Claim::take(&inbound) {
@@ -22,6 +25,7 @@ pub(super) fn list(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
     let hub = Arc::clone(hub);
     let waited = async move {
         learn(&hub, &inbound.endpoint).await;
+        drop(learning_as(&hub, &inbound));
         page(&hub, &inbound)
     };
     Crossing::answering(claim, Box::pin(waited))
@@ -32,6 +36,44 @@ pub(super) fn learning(hub: &Hub, endpoint: &Endpoint) -> Vec<Arc<Server>> {
     match &endpoint.server {
         Some(name) => hub.fleet.learn_one(&ServerId { tenant: endpoint.tenant.clone(), name: name.clone() }).into_iter().collect(),
         None => hub.fleet.learn(&endpoint.tenant),
+    }
+}
+
+/// The servers seen at this endpoint that are only now asked what they offer to callers who can do what this one can. Until they have
+/// told, such callers see what others see.
+pub(super) fn learning_as(hub: &Hub, inbound: &Inbound) -> Vec<Arc<Server>> {
+    let profile = inbound.relayed();
+    if profile.is_empty() {
+        return Vec::new();
+    }
+    let Endpoint { tenant, server, .. } = &*inbound.endpoint;
+    let is_asked = |server: &&Arc<Server>| {
+        let told = server.told(profile);
+        server.learn_as(told, || hub.catalog.knows(&server.settings().id, told.without(Profile::ROOTS_CHANGE)))
+    };
+    match server {
+        Some(name) => {
+            let server = hub.fleet.server(&ServerId { tenant: tenant.clone(), name: name.clone() });
+            server.iter().filter(is_asked).cloned().collect()
+        }
+        None => hub.fleet.servers_of(tenant).filter(is_asked).cloned().collect(),
+    }
+}
+
+/// Waits for those: for the one that is meant as long as its start may take, for others no longer than a list waits.
+pub(super) async fn learn_as(hub: &Hub, inbound: &Inbound, is_meant: impl Fn(&ServerId) -> bool) {
+    let begun = tokio::time::Instant::now();
+    let mut learning = learning_as(hub, inbound);
+    let mut wait = limits::LIST_WAIT;
+    if let Some(meant) = learning.iter().find(|server| is_meant(&server.settings().id)).cloned() {
+        wait = meant.settings().timeouts.start * 2;
+        learning = vec![meant];
+    }
+    for server in learning {
+        let told = server.told(inbound.relayed());
+        if tokio::time::timeout_at(begun + wait, server.learnt_as(told)).await.is_err() {
+            break;
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, future::Future, pin::Pin, sync::Arc};
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::{
     sync::{broadcast, mpsc},
     time::Instant,
@@ -23,7 +24,7 @@ use crate::{
     bridge::incoming,
     limits,
     observe::Event,
-    protocol::{Body, Method, Refusal, RequestId, code::Code},
+    protocol::{Body, Method, Refusal, RequestId, code::Code, raw},
 };
 
 /// What a client asks to hear of.
@@ -39,7 +40,7 @@ struct Filter {
 
 pub(super) fn listen(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
     let filter = match filter(&inbound) {
-        Ok(filter) => filter,
+        Ok(filter) => honest(hub, &inbound, filter),
         Err(refusal) => return refuse(&inbound, refusal),
     };
     let limit = hub.limits.listens_per_principal;
@@ -116,15 +117,35 @@ pub(super) fn listen(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
 
 fn filter(inbound: &Inbound) -> Result<Filter, Refusal> {
     #[derive(Deserialize)]
-    struct Params {
-        notifications: Filter,
+    struct Params<'a> {
+        #[serde(borrow)]
+        notifications: &'a RawValue,
     }
     let message = &inbound.message;
     let params = message.scan().params.map(|span| message.token(span)).unwrap_or_default();
-    let params: Params = serde_json::from_slice(params).map_err(|error| {
-        Refusal::new(Code::InvalidParams, 400, format!("subscriptions/listen needs params.notifications, an object: {error}"))
-    })?;
-    Ok(params.notifications)
+    let refusal = |why: &dyn std::fmt::Display| {
+        Refusal::new(Code::InvalidParams, 400, format!("subscriptions/listen needs params.notifications, an object: {why}"))
+    };
+    let params: Params<'_> = serde_json::from_slice(params).map_err(|error| refusal(&error))?;
+    let notifications = params.notifications.get();
+    // An array would be read as the members in order.
+    if !notifications.starts_with('{') {
+        return Err(refusal(&"it is none"));
+    }
+    serde_json::from_str(notifications).map_err(|error| refusal(&error))
+}
+
+/// What the endpoint can tell of: a server's own endpoint tells only of lists that the server has, as far as that is known.
+fn honest(hub: &Hub, inbound: &Inbound, mut filter: Filter) -> Filter {
+    if inbound.endpoint.server.is_some() {
+        let capabilities = hub.catalog.capabilities(inbound.endpoint.scope(), inbound.view());
+        let capabilities = std::str::from_utf8(&capabilities).unwrap_or_default();
+        let has = |key| raw::member(capabilities, key).is_ok_and(|member| member.is_some());
+        filter.tools_list_changed &= has("tools");
+        filter.prompts_list_changed &= has("prompts");
+        filter.resources_list_changed &= has("resources");
+    }
+    filter
 }
 
 /// `notifications/subscriptions/acknowledged`: what of the filter is honoured.

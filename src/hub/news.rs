@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hub, Session, carried::publish, session::Asked as SessionAsked};
+use super::{Hub, Session, carried::publish, pages::Page, session::Asked as SessionAsked};
 use crate::{
     bridge::{
         content::Publish,
@@ -40,7 +40,7 @@ fn hear(hub: &Arc<Hub>, news: News) {
         What::Log(note) => sessions_of(hub, &server, &whose).iter().for_each(|session| log(hub, &server, session, &note)),
         What::Elicited { note, is_told } => {
             if let Some(id) = completed_elicitation(&note) {
-                hub.pages.finish(id);
+                hub.pages.finish(Page { server: server.clone(), id });
             }
             // A server says this when the call that needed the page was refused and is over.
             if !(is_told && matches!(whose, Whose::Session(_))) {

@@ -9,6 +9,7 @@ use super::{
     call::{self, Again},
     carried::{Call, Kept, digest},
     crossing::Claim,
+    pages::Page,
     park, seal,
 };
 use crate::{
@@ -98,7 +99,14 @@ fn reissue(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, neede
     let id = inbound.id();
     match needed.verdict(responses) {
         Ok(Verdict::Reissue) => {
-            let pages = needed.pages.into_iter().map(|page| page.elicitation_id).collect();
+            let pages = match aim::find(hub, &inbound) {
+                Ok(Found::One(aim)) => {
+                    let page = |id| Page { server: aim.server().clone(), id };
+                    needed.pages.into_iter().map(|needed| page(needed.elicitation_id)).collect()
+                }
+                // Whose they are is not known any more, so nobody tells when they are done.
+                _ => Vec::new(),
+            };
             call::again(hub, inbound, claim, permit, Again { refusals: needed.round, pages, ..Again::default() })
         }
         Ok(Verdict::Ask(needed)) => {

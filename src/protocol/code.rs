@@ -141,8 +141,7 @@ impl Reason {
     /// The JSON-RPC code that carries it.
     pub const fn code(self) -> Code {
         match self {
-            Self::UnknownTool | Self::Refused => Code::InvalidParams,
-            Self::Unsupported => Code::MethodNotFound,
+            Self::UnknownTool | Self::Unsupported | Self::Refused => Code::InvalidParams,
             _ => Code::Internal,
         }
     }

@@ -52,6 +52,10 @@ struct State {
     /// Wanted, but the server would not.
     refused: BTreeSet<String>,
     is_tended: bool,
+    /// How often the server has forgotten what it was asked to tell.
+    lost: u64,
+    /// The server declares that it tells, and does not take what asks for it.
+    is_deaf: bool,
 }
 
 /// A guard: the server tells of changes of one resource on this connection while any of it lives. Keeps the instance.
@@ -107,6 +111,21 @@ impl Feed {
     /// `false`: somebody tends it already.
     fn take_charge(&self) -> bool {
         !std::mem::replace(&mut self.lock().is_tended, true)
+    }
+
+    /// The server has forgotten what it was asked to tell, and is asked again. What changed in between was not told.
+    pub(super) fn repeat(&self) {
+        self.lock().lost += 1;
+        self.changed.notify_one();
+    }
+
+    /// Whether the server does not tell of its lists though it declared it would.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.lock().is_deaf
+    }
+
+    fn lost(&self) -> u64 {
+        self.lock().lost
     }
 
     fn wishes(&self) -> (BTreeSet<String>, u64) {
@@ -196,8 +215,13 @@ impl Server {
 /// Ends with the link.
 async fn tend_handshake(server: Arc<Server>, instance: Arc<Instance>) {
     let feed = &instance.feed;
-    let mut subscribed = BTreeSet::new();
+    let (mut subscribed, mut lost) = (BTreeSet::new(), feed.lost());
     loop {
+        // Before the wishes: what is lost while the server is asked is asked for in the next round.
+        let lost_now = feed.lost();
+        if lost != lost_now {
+            (subscribed, lost) = (BTreeSet::new(), lost_now);
+        }
         let (wanted, changes) = feed.wishes();
         for uri in wanted.difference(&subscribed.clone()).filter(|uri| !feed.is_refused(uri)) {
             if is_agreed(&server, &instance, "resources/subscribe", uri).await {
@@ -309,6 +333,10 @@ impl Tending {
         }
         self.is_unknown = matches!(&first, Ok(Event::Answer(answer)) if answer.kind() == Kind::Error);
         self.is_lost = true;
+        if self.is_unknown {
+            self.instance.feed.lock().is_deaf = true;
+            self.server.age.set(Some(limits::LIST_AGE_MIN));
+        }
         tracing::warn!(server = %self.server.settings.id, is_unknown = self.is_unknown, "subscriptions/listen is not acknowledged");
         self.refuse(&filter);
     }

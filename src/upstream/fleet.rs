@@ -137,6 +137,11 @@ impl Fleet {
         self.order.clone()
     }
 
+    /// Of one tenant, in configured order.
+    pub fn servers_of(&self, tenant: &TenantId) -> impl Iterator<Item = &Arc<Server>> {
+        self.order.iter().filter(move |server| server.settings().id.tenant == *tenant)
+    }
+
     /// Starts every `start: boot` server, at most `parallel_starts` at a time; returns when each was tried.
     pub async fn boot(self: &Arc<Self>) {
         let servers = self.order.iter().filter(|server| server.settings().start == Start::Boot);
@@ -156,10 +161,10 @@ impl Fleet {
         self.server(id).filter(|server| server.learn() && server.awaited_until().is_some())
     }
 
-    /// The servers of this tenant of which nobody knows what they offer. Starts nothing.
-    pub fn unlearned(&self, tenant: &TenantId) -> impl Iterator<Item = Arc<Server>> {
-        let servers = self.order.iter().filter(move |server| server.settings().id.tenant == *tenant && !server.is_known());
-        servers.cloned()
+    /// The servers of this tenant that list nothing whatever they may offer: it is not known, or they are disabled. Starts nothing.
+    pub fn unlisted(&self, tenant: &TenantId) -> impl Iterator<Item = Arc<Server>> {
+        let servers = self.order.iter().filter(move |server| server.settings().id.tenant == *tenant);
+        servers.filter(|server| !server.is_known() || server.is_disabled()).cloned()
     }
 
     /// A client session is over: instances that were its own are stopped.

@@ -14,11 +14,12 @@ use super::{
     Learned, Server, UpstreamError,
     child::listing::{self, Listing},
     instance::Instance,
+    profiles::Listings,
 };
 use crate::{
     config::Start,
     limits,
-    protocol::{capability::Profile, code::Reason},
+    protocol::{Era, capability::Profile, code::Reason},
 };
 
 impl Server {
@@ -77,8 +78,11 @@ impl Server {
     /// Returns when its offer is known: joins the learning under way, or starts and lists it now.
     ///
     /// # Errors
-    /// It may not or cannot be started, or does not list.
+    /// It is disabled, may not or cannot be started, or does not list.
     pub async fn know(self: &Arc<Self>) -> Result<(), UpstreamError> {
+        if self.is_disabled() {
+            self.admit(&self.life())?;
+        }
         if self.learn() {
             // Ends by itself after `timeouts.start`; the bound is for a long queue of starts.
             let _ = timeout(self.settings.timeouts.start * 2, self.learnt()).await;
@@ -89,6 +93,7 @@ impl Server {
     /// Whether it is being learned now, because of this call or of an earlier one.
     pub(super) fn learn(self: &Arc<Self>) -> bool {
         if self.is_learned.load(Ordering::Acquire) {
+            self.freshen();
             return false;
         }
         let mut life = self.life();
@@ -119,20 +124,46 @@ impl Server {
         self.list_through(instance, one).await
     }
 
-    /// The same for those who cannot be asked, unless a listing that was begun after `then` was good.
+    /// The same, unless a listing for those who can do nothing that was begun after `then` was good.
     ///
     /// # Errors
     /// As `learn_from`.
     pub(super) async fn learn_since(&self, instance: &Instance, then: Instant) -> Result<(), UpstreamError> {
         let one = self.listing.lock().await;
-        if one.is_some_and(|begun| begun > then) { Ok(()) } else { self.list_through(instance, one).await }
+        let is_later = one.get(&Profile::BARE).is_some_and(|begun| *begun > then);
+        if is_later { Ok(()) } else { self.list_through(instance, one).await }
     }
 
-    /// `one`: the right to list, taken before.
-    async fn list_through(&self, instance: &Instance, mut one: MutexGuard<'_, Option<Instant>>) -> Result<(), UpstreamError> {
+    /// The same for those who can do this, unless that was done before.
+    ///
+    /// # Errors
+    /// As `learn_from`.
+    pub(super) async fn learn_once(&self, instance: &Instance, profile: Profile) -> Result<(), UpstreamError> {
+        let mut one = self.listing.lock().await;
+        if one.contains_key(&profile) { Ok(()) } else { self.list_as(instance, profile, &mut one).await }
+    }
+
+    /// For all who are listed something on this connection: of a stateless server these are all there are. `one`: the right to list,
+    /// taken before.
+    async fn list_through(&self, instance: &Instance, mut one: MutexGuard<'_, Listings>) -> Result<(), UpstreamError> {
+        self.list_as(instance, instance.profile, &mut one).await?;
+        if instance.version().era() == Era::Stateless {
+            for profile in self.profiles.all() {
+                // Logged there.
+                let _ = self.list_as(instance, profile, &mut one).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// For callers who can do this.
+    async fn list_as(&self, instance: &Instance, profile: Profile, one: &mut Listings) -> Result<(), UpstreamError> {
         let begun = Instant::now();
         let greeting = &instance.greeting;
-        let listed = listing::list_all(&instance.link, greeting, self.deadline()).await;
+        // As their calls are: roots that are configured stand in for those that nobody has.
+        let told = if self.settings.roots.is_empty() { profile } else { profile.with(Profile::ROOTS) };
+        let listed = listing::list_all(&instance.link, greeting, told, self.deadline()).await;
+        self.age.set(instance.lists_live(listed.as_ref().map_or(None, |listing| listing.ttl_ms)));
         let id = &self.settings.id;
         let result = match listed {
             Ok(Listing { tools, prompts, resources, templates, ttl_ms, public }) => {
@@ -144,7 +175,7 @@ impl Server {
                     capabilities: greeting.capabilities.clone(),
                     instructions: greeting.instructions.clone(),
                     // Whether roots change decides nothing of what it lists.
-                    profile: instance.profile.without(Profile::ROOTS_CHANGE),
+                    profile: profile.without(Profile::ROOTS_CHANGE),
                     tools,
                     prompts,
                     resources,
@@ -152,8 +183,8 @@ impl Server {
                     ttl_ms,
                     public,
                 });
-                if instance.profile == Profile::BARE {
-                    *one = Some(begun);
+                one.insert(profile, begun);
+                if profile == Profile::BARE {
                     self.is_learned.store(true, Ordering::Release);
                 }
                 Ok(())
@@ -168,7 +199,7 @@ impl Server {
                 Err(UpstreamError::new(id, Reason::BadAnswer, "did not list its tools; see the log of the hub"))
             }
         };
-        if instance.profile == Profile::BARE {
+        if profile == Profile::BARE {
             self.tried.cancel();
         }
         result

@@ -269,6 +269,10 @@ impl Server {
         let is_unbound_coming = life.pool.share(&None).is_some_and(|share| share.coming.is_some());
         let will_do = key.profile == Profile::BARE || (!life.is_known && life.pool.instances().next().is_none());
         let slot = if is_unbound_coming && will_do { None } else { slot };
+        // Nor needs one that comes up for callers of the same abilities a second beside it.
+        if let Some(coming) = life.coming_as(key.profile) {
+            return Ok(Found::Coming(coming));
+        }
         let coming = self.come_patiently(&mut life, &slot);
         drop(life);
         match coming {

@@ -63,6 +63,14 @@ impl Instance {
         }
     }
 
+    /// The server has forgotten it.
+    pub(super) fn repeat_level(&self, deadline: Deadline) {
+        let set = self.level.swap(UNSET, Ordering::Relaxed);
+        if let Some(level) = Level::ALL.into_iter().find(|level| *level as u8 == set) {
+            self.set_level(level, deadline);
+        }
+    }
+
     /// Unless it is set. Its answer is of no interest.
     fn set_level(&self, level: Level, deadline: Deadline) {
         let does_log = self.greeting.declared.logging && self.version().era() == Era::Handshake;

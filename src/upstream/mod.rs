@@ -1,13 +1,14 @@
 //! The server leg: configured servers, their pools, their children and connections. The only room that starts processes.
 //!
 //! Reading order: `fleet` (all servers), `server` (one, its start and stop by request), `supervise` and `serve` (how an instance comes
-//! up, serves, ends and comes back), `pool` (whose it is), `learn` (what it lists), `lease` and `exchange` (what a call holds), `inbox`,
+//! up, serves, ends and comes back), `pool` (whose it is), `learn`, `profiles` and `age` (what it lists, to whom, and for how long that holds), `lease` and `exchange` (what a call holds), `inbox`,
 //! `question` and `news` (what a server says by itself), `feed` and `subscription` (what it is asked to tell), `keepalive` (is it still
 //! there), `wire` (what carries it: pipes or HTTP), `calls`, `strays`, `waiter`, `questions`, `room` and `signs` (what either has), `child`
 //! (process, pipes, first words), `remote` (servers over HTTP). Nothing here knows public names, clients or what a tool does.
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod age;
 mod backoff;
 mod calls;
 mod child;
@@ -27,6 +28,7 @@ mod left;
 mod logging;
 pub mod news;
 mod pool;
+mod profiles;
 pub mod question;
 mod questions;
 mod remote;

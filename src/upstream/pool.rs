@@ -51,7 +51,7 @@ impl Key {
 }
 
 /// What a server of the handshake era is told of a caller who can do all this. A stateless one is told by every call.
-fn told(pool: &config::Pool, is_stateless: bool, profile: Profile) -> Profile {
+pub(super) fn told(pool: &config::Pool, is_stateless: bool, profile: Profile) -> Profile {
     let may_ask = match pool.interactive {
         Interactive::Never => false,
         Interactive::Auto => matches!(pool.scope, Scope::User | Scope::Session),

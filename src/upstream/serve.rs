@@ -58,6 +58,10 @@ impl Server {
                 () = link.signs().broken() => break if instance.pid.is_some() { End::Broken } else { End::Unlinked },
                 () = self.idle(&instance) => break End::Idle,
                 () = &mut silent => break End::Silent(patience(self.settings.keepalive.unwrap_or_default())),
+                () = link.signs().renewed() => {
+                    instance.repeat_level(self.deadline());
+                    instance.feed.repeat();
+                }
                 () = link.signs().list_changed() => self.relist_soon(&instance, &run),
             }
         };

@@ -14,15 +14,18 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::{Notify, Semaphore, broadcast::error::RecvError},
+    sync::{Notify, Semaphore, broadcast, broadcast::error::RecvError},
     time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     State, Status, UpstreamError, Usable,
+    age::Age,
     fleet::Commons,
+    instance::Instance,
     pool::{Failed, Key, Pool, Ready, Slot},
+    profiles::{Listings, Profiles},
     remote,
     status::Noise,
 };
@@ -59,8 +62,12 @@ pub struct Server {
     pub(super) wanted_at: OnceLock<Instant>,
     /// The first try to learn it has ended.
     pub(super) tried: CancellationToken,
-    /// One listing at a time; when the last good one was begun.
-    pub(super) listing: tokio::sync::Mutex<Option<Instant>>,
+    /// One listing at a time.
+    pub(super) listing: tokio::sync::Mutex<Listings>,
+    /// When that is too old.
+    pub(super) age: Age,
+    /// For whom it lists, or was tried to list, besides those who can do nothing.
+    pub(super) profiles: Profiles,
     /// Those for whom a listing after `list_changed` is on its way.
     pub(super) relisting: Mutex<HashSet<Profile>>,
     /// Starts and stops by request, one after the other.
@@ -74,6 +81,8 @@ pub struct Server {
 #[derive(Debug)]
 pub(super) struct Life {
     pub(super) pool: Pool,
+    /// Starts of instances that nobody has yet, by what they are told of their callers: whoever needs one may wait for it.
+    pub(super) coming: Vec<(Profile, broadcast::Sender<UpstreamError>)>,
     pub(super) run: Run,
     /// The revision it spoke last, so that the next start need not probe.
     pub(super) era: Option<Version>,
@@ -113,6 +122,7 @@ impl Server {
         let is_enabled = is_tenant_enabled && settings.enabled && settings.error.is_none();
         let life = Life {
             pool: Pool::default(),
+            coming: Vec::new(),
             run: Run::default(),
             era: known,
             is_stateless: known == Some(Version::STATELESS),
@@ -141,6 +151,8 @@ impl Server {
             wanted_at: OnceLock::new(),
             tried: CancellationToken::new(),
             listing: tokio::sync::Mutex::default(),
+            age: Age::new(),
+            profiles: Profiles::default(),
             relisting: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             places: Mutex::default(),
@@ -150,6 +162,11 @@ impl Server {
 
     pub fn settings(&self) -> &Arc<ServerSettings> {
         &self.settings
+    }
+
+    /// By its entry, or by request.
+    pub fn is_disabled(&self) -> bool {
+        self.life().is_disabled
     }
 
     /// Until when a caller waits for a start: a little longer than the start itself may take, since its own end says more.
@@ -291,7 +308,8 @@ impl Server {
     /// Keeps `pool.spare` instances unbound, once anything of this server was needed.
     pub(super) fn replenish(self: &Arc<Self>, life: &mut Life) {
         let spare = self.settings.pool.spare;
-        let unbound = life.pool.share(&None).map_or(0, |share| share.instances.len());
+        let is_spare = |instance: &&Arc<Instance>| instance.profile == Profile::BARE;
+        let unbound = life.pool.share(&None).map_or(0, |share| share.instances.iter().filter(is_spare).count());
         if self.settings.pool.scope != Scope::Shared && unbound < spare && self.admit(life).is_ok() {
             let _ = self.come_patiently(life, &None);
         }
@@ -381,6 +399,7 @@ impl Server {
             let mut life = self.life();
             let run = std::mem::take(&mut life.run);
             life.pool = Pool::default();
+            life.coming.clear();
             self.publish(&life);
             life.is_crashed = false;
             let is_up = !run.tasks.is_empty();
@@ -423,6 +442,11 @@ impl Server {
 }
 
 impl Life {
+    /// A start for nobody in particular, told of this, to wait for.
+    pub(super) fn coming_as(&self, profile: Profile) -> Option<Failed> {
+        self.coming.iter().find(|(of, _)| *of == profile).map(|(_, failed)| failed.subscribe())
+    }
+
     pub(super) fn state(&self) -> State {
         let mut coming = self.pool.shares().filter_map(|share| share.coming.as_ref());
         if self.pool.instances().next().is_some() {

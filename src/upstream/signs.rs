@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Default)]
 pub(super) struct Signs {
     pub(super) list_changed: Notify,
+    pub(super) renewed: Notify,
     pub(super) broken: CancellationToken,
     pub(super) closed: CancellationToken,
     heard: AtomicBool,
@@ -17,6 +18,11 @@ impl Signs {
     /// Resolves after the server said that something it lists changed.
     pub(super) async fn list_changed(&self) {
         self.list_changed.notified().await;
+    }
+
+    /// Resolves after the server has forgotten all it was told, and the connection was begun anew.
+    pub(super) async fn renewed(&self) {
+        self.renewed.notified().await;
     }
 
     /// Resolves when nothing more can be asked, or answered: a pipe has ended, or a session that there will be no other of.

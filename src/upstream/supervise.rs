@@ -143,6 +143,38 @@ impl Server {
         receiver
     }
 
+    /// Joins or begins a start for nobody in particular, told of this. Whoever is first takes it.
+    pub(super) fn come_as(self: &Arc<Self>, life: &mut Life, profile: Profile) -> Failed {
+        if let Some(coming) = life.coming_as(profile) {
+            return coming;
+        }
+        let failed = broadcast::Sender::new(1);
+        let receiver = failed.subscribe();
+        life.coming.push((profile, failed.clone()));
+        let (server, run) = (Arc::clone(self), life.run.clone());
+        life.run.tasks.spawn(async move {
+            let up = server.bring_up(&None, profile, &run).await;
+            let error = match up {
+                Ok(up) => {
+                    server.join(&None, up, &run, Begun::Beside);
+                    None
+                }
+                Err(error) => Some(error),
+            };
+            let mut life = server.life();
+            if !is_current(&life, &run) {
+                return;
+            }
+            life.coming.retain(|(_, other)| !other.same_channel(&failed));
+            if let Some(error) = error {
+                let (wait, _) = server.note_failure(&mut life, &None, &error);
+                // Who waited may have left.
+                let _ = failed.send(start_failed(&server.settings.id, &error.to_string()).retry_after(wait));
+            }
+        });
+        receiver
+    }
+
     async fn come_up(self: Arc<Self>, slot: Slot, mut wait: Option<Duration>, keeps_trying: bool, run: Run) {
         loop {
             if let Some(wait) = wait {

@@ -1,6 +1,7 @@
 //! What the tests of this room share, and its servers by themselves: their processes are played.
 
 mod given_up;
+mod lists;
 
 use std::{
     sync::{

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     bridge::outgoing,
     mux::{Deadline, WireId},
-    protocol::{Message, Version, code::Reason},
+    protocol::{Message, Version, capability::Profile, code::Reason},
 };
 
 /// What carries a connection.
@@ -69,8 +69,23 @@ impl Wire {
     /// # Errors
     /// Nobody answered.
     pub(super) async fn request(&self, method: &str, params: &str, version: Version, deadline: Deadline) -> Result<Message, UpstreamError> {
+        self.request_for(Profile::BARE, method, params, version, deadline).await
+    }
+
+    /// The same on behalf of callers of these abilities, which a stateless server is told of.
+    ///
+    /// # Errors
+    /// As `request`.
+    pub(super) async fn request_for(
+        &self,
+        told: Profile,
+        method: &str,
+        params: &str,
+        version: Version,
+        deadline: Deadline,
+    ) -> Result<Message, UpstreamError> {
         let opened = loop {
-            match self.open(Wants::HUBS, deadline, |wire| outgoing::own(wire, method, params, version)) {
+            match self.open(Wants::HUBS, deadline, |wire| outgoing::own_for(wire, method, params, version, told)) {
                 Err(error) if error.reason == Reason::Busy => timeout(deadline.call, self.ready()).await.map_err(|_| error)??,
                 opened => break opened?,
             }

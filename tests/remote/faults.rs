@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use mcp_hub::protocol::code::Reason;
+use mcp_hub::{
+    protocol::{Level, capability::Profile, code::Reason},
+    upstream::Sharer,
+};
 use serde_json::json;
 
 use crate::{
     scene::{call, json_of, last, scene, scene_with, text, try_call},
-    support::remote_server::{Script, Speaks},
+    support::remote_server::{Script, Seen, Speaks},
 };
 
 const SESSIONS: Speaks = Speaks::Sessions("2025-11-25");
@@ -92,6 +95,29 @@ async fn a_forgotten_session_is_begun_anew_once_and_the_call_is_made() {
         assert_eq!(server.sessions(), 1);
     }
     assert_eq!(scene.server().status().restart_count, 0);
+}
+
+#[tokio::test]
+async fn a_session_begun_anew_is_told_again_what_the_one_before_was_told() {
+    let server = Script { watched: true, ..Script::new(SESSIONS) }.run().await;
+    let scene = scene(&server);
+    let sharer = Sharer { principal: "p".into(), session: None, profile: Profile::BARE };
+    let lease = scene.server().lease(&sharer).await.unwrap();
+    let _watched = scene.server().subscribe(&sharer, "file:///a").await.unwrap();
+    drop(scene.server().subscribe(&sharer, "file:///b").await.unwrap());
+    server.sees(|seen| seen.is("resources/unsubscribe")).await;
+    scene.server().log_level(&sharer, Level::Warning);
+    let first = server.sees(|seen| seen.is("logging/setLevel")).await;
+    server.forget_sessions();
+    assert_eq!(text(call(&lease, "echo", json!({"text": "x"}))).await, "x");
+    let session = |seen: &Seen| seen.header("mcp-session-id").map(str::to_owned);
+    let before = session(&first);
+    for (method, key, value) in [("resources/subscribe", "uri", "file:///a"), ("logging/setLevel", "level", "warning")] {
+        let again = server.sees(|seen| seen.is(method) && session(seen) != before).await;
+        assert_eq!(again.body["params"][key], value);
+    }
+    let of_b = |seen: &&Seen| seen.body["params"]["uri"] == "file:///b";
+    assert_eq!(server.asked("resources/subscribe").iter().filter(of_b).count(), 1, "nobody watches it any more");
 }
 
 #[tokio::test]

@@ -79,11 +79,13 @@ pub struct Script {
     pub endpoint: Option<String>,
     /// Answers every request without this `authorization` with 401.
     pub authorization: Option<&'static str>,
+    /// Has resources that can be watched.
+    pub watched: bool,
 }
 
 impl Script {
     pub fn new(speaks: Speaks) -> Self {
-        Self { speaks, streams: false, tells: true, pretty: false, endpoint: None, authorization: None }
+        Self { speaks, streams: false, tells: true, pretty: false, endpoint: None, authorization: None, watched: false }
     }
 
     pub async fn run(self) -> RemoteServer {
@@ -380,7 +382,7 @@ impl State {
             if self.refuses_sessions.load(Ordering::Relaxed) {
                 return status(404);
             }
-            let mut response = self.json(200, &json!({"jsonrpc": "2.0", "id": id, "result": initialized(version)}));
+            let mut response = self.json(200, &json!({"jsonrpc": "2.0", "id": id, "result": initialized(version, self.script.watched)}));
             if has_sessions {
                 let session = format!("s-{}", self.next.fetch_add(1, Ordering::Relaxed));
                 response.headers_mut().insert("mcp-session-id", session.parse().unwrap());
@@ -459,7 +461,7 @@ impl State {
             return status(500);
         }
         if body["method"] == "initialize" {
-            let answer = json!({"jsonrpc": "2.0", "id": body["id"], "result": initialized("2024-11-05")});
+            let answer = json!({"jsonrpc": "2.0", "id": body["id"], "result": initialized("2024-11-05", false)});
             let _ = stream.send(event(None, &answer.to_string())).await;
         } else if body["method"] == "tools/list" {
             let _ = stream.send(event(None, &tools(&body["id"], false).to_string())).await;
@@ -475,6 +477,9 @@ impl State {
         let id = body["id"].clone();
         if body["method"] == "tools/list" {
             return self.json(200, &tools(&id, self.demands_headers.load(Ordering::Relaxed)));
+        }
+        if self.script.watched && ["resources/subscribe", "resources/unsubscribe"].iter().any(|method| body["method"] == *method) {
+            return self.json(200, &json!({"jsonrpc": "2.0", "id": id, "result": {}}));
         }
         if body["method"] != "tools/call" {
             let code = if self.script.speaks == Speaks::Stateless { 404 } else { 200 };
@@ -576,9 +581,12 @@ impl State {
     }
 }
 
-fn initialized(version: &str) -> Value {
-    json!({"protocolVersion": version, "capabilities": {"tools": {"listChanged": true}, "logging": {}},
-        "serverInfo": {"name": "remote", "version": "1"}})
+fn initialized(version: &str, watched: bool) -> Value {
+    let mut capabilities = json!({"tools": {"listChanged": true}, "logging": {}});
+    if watched {
+        capabilities["resources"] = json!({"listChanged": true, "subscribe": true});
+    }
+    json!({"protocolVersion": version, "capabilities": capabilities, "serverInfo": {"name": "remote", "version": "1"}})
 }
 
 fn tools(id: &Value, demands_headers: bool) -> Value {

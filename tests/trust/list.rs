@@ -167,3 +167,46 @@ async fn every_tool_is_called_by_every_name_that_it_has() {
         assert_eq!(foreign["error"]["code"], -32602, "{foreign}");
     }
 }
+
+/// The names of the tools that a stateless client with these abilities sees.
+async fn shown(client: &Client, able: &Value) -> BTreeSet<String> {
+    let meta = json!({"io.modelcontextprotocol/clientCapabilities": able});
+    let list = client.ask("tools/list", json!({"_meta": meta})).await.json();
+    list["result"]["tools"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{list}"))
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap().into())
+        .collect()
+}
+
+#[tokio::test]
+async fn whoever_can_do_more_is_listed_more_and_what_runs_does_not_matter() {
+    let words = |era: &str| format!("full by-profile --era {era}");
+    let hub =
+        ["handshake", "stateless"].iter().fold(hub::new(), |hub, era| hub.server(era, server::child(&words(era)).scope("user"))).run();
+    let client = client::stateless(&hub);
+    let (bare, roots) = (json!({}), json!({"roots": {}}));
+    let gated = ["handshake.ask_roots", "stateless.ask_roots"];
+    let sees = |shown: &BTreeSet<String>| gated.iter().filter(|tool| shown.contains(**tool)).count();
+    let before = shown(&client, &bare).await;
+    assert_eq!(sees(&before), 0);
+    // Nothing is called; the first look is enough.
+    within(async { while sees(&shown(&client, &roots).await) < gated.len() {} }).await;
+    assert_eq!(shown(&client, &bare).await, before);
+    assert!(!shown(&client, &roots).await.contains("stateless.ask_url"));
+}
+
+#[tokio::test]
+async fn a_tool_that_is_listed_to_those_who_can_do_more_is_found_by_the_first_of_them() {
+    for era in ["handshake", "stateless"] {
+        let hub = hub::new().server("s", server::child(&format!("full by-profile --era {era}")).scope("user")).run();
+        let client = client::stateless(&hub);
+        assert!(!shown(&client, &json!({})).await.contains("s.ask_roots"));
+        let meta = json!({"io.modelcontextprotocol/clientCapabilities": {"roots": {}}});
+        let answer = client.ask("tools/call", json!({"name": "s.ask_roots", "arguments": {}, "_meta": meta})).await.json();
+        assert_eq!(answer["result"]["resultType"], "input_required", "{era}: {answer}");
+        let unknown = client.ask("tools/call", json!({"name": "s.no_such", "arguments": {}, "_meta": meta})).await.json();
+        assert_eq!(unknown["error"]["code"], -32602, "{era}: {unknown}");
+    }
+}

@@ -5,6 +5,7 @@
 mod support;
 
 mod crash;
+mod endpoint;
 mod list;
 mod load;
 mod pool;

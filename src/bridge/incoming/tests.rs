@@ -516,8 +516,22 @@ fn the_oldest_servers_results_are_content() {
 #[test]
 fn a_server_may_answer_in_its_own_name_at_its_own_endpoint() {
     let named = r#""result":{"resultType":"complete","content":[],"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}}}"#;
-    let own = |carry: &mut Carry<'_>| carry.identity = Identity::Server;
+    let own = |carry: &mut Carry<'_>| carry.identity = Identity::Server(&|| None);
+    let said = |carry: &mut Carry<'_>| carry.identity = Identity::Server(&|| Some(Bytes::from_static(br#"{"name":"own","version":"2"}"#)));
     assert_eq!(of(named, &own, B), named);
+    assert_eq!(of(named, &said, B), named);
+    for (answer, expected) in [
+        (
+            r#""result":{"resultType":"complete","content":[]}"#,
+            r#""result":{"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"own","version":"2"}},"resultType":"complete","content":[]}"#,
+        ),
+        (
+            r#""result":{"resultType":"complete","content":[],"_meta":{"x":1}}"#,
+            r#""result":{"resultType":"complete","content":[],"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"own","version":"2"},"x":1}}"#,
+        ),
+    ] {
+        assert_eq!(of(answer, &said, B), expected, "what it said before");
+    }
     assert_eq!(
         of(r#""result":{"resultType":"complete","content":[]}"#, &own, B),
         r#""result":{META,"resultType":"complete","content":[]}"#.replace("META", META)

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     catalog::offer::tests::{item, offer},
     limits::LIST_PAGE_TOOLS,
-    protocol::Version,
+    protocol::{Era, Version},
 };
 use serde_json::{Value, json};
 

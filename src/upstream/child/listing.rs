@@ -12,6 +12,7 @@ use crate::{
     mux::Deadline,
     protocol::{
         Era, Kind, Message, Version,
+        capability::Profile,
         code::{Code, Reason},
     },
     upstream::wire::Wire,
@@ -83,16 +84,29 @@ impl Of {
     }
 }
 
+/// To whom: the revision, and what a stateless server is told of the callers that it lists for.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::upstream) struct To {
+    pub(in crate::upstream) version: Version,
+    pub(in crate::upstream) told: Profile,
+}
+
 /// Everything that a server declared. One that declared a list and does not know its method, as many do of templates, lists nothing
 /// there; neither do broken lists other than that of tools, which must not take the tools with them.
 ///
 /// # Errors
 /// The server is gone, or the list of tools is broken.
-pub(in crate::upstream) async fn list_all(link: &Wire, greeting: &Greeting, deadline: Deadline) -> Result<Listing, ListError> {
+pub(in crate::upstream) async fn list_all(
+    link: &Wire,
+    greeting: &Greeting,
+    told: Profile,
+    deadline: Deadline,
+) -> Result<Listing, ListError> {
+    let to = To { version: greeting.version, told };
     let mut listing = Listing { public: true, ..Listing::default() };
     let mut pages = 0;
     for of in Of::ALL.into_iter().filter(|of| of.is_declared(greeting.declared)) {
-        let list = match list(link, of, greeting.version, deadline).await {
+        let list = match list(link, of, to, deadline).await {
             Ok(list) => list,
             Err(error @ ListError::Gone { .. }) => return Err(error),
             Err(error) if of == Of::Tools => return Err(error),
@@ -128,12 +142,12 @@ pub(in crate::upstream) struct List {
     bytes: usize,
 }
 
-pub(in crate::upstream) async fn list(link: &Wire, of: Of, version: Version, deadline: Deadline) -> Result<List, ListError> {
+pub(in crate::upstream) async fn list(link: &Wire, of: Of, to: To, deadline: Deadline) -> Result<List, ListError> {
     let mut list = List { public: true, ..List::default() };
     let mut seen = HashSet::new();
     let mut params = "{}".to_owned();
     for _ in 0..limits::LIST_PAGES_MAX {
-        let cursor = page(link, of, version, deadline, &params, &mut list).await?;
+        let cursor = page(link, of, to, deadline, &params, &mut list).await?;
         // A cursor that came before would go round for ever. An empty one is a cursor like any other.
         if list.bytes > limits::LIST_BYTES_MAX {
             return Err(ListError::TooLarge { method: of.method(), limit_bytes: limits::LIST_BYTES_MAX });
@@ -149,16 +163,9 @@ pub(in crate::upstream) async fn list(link: &Wire, of: Of, version: Version, dea
 }
 
 /// Adds one page; returns the raw token of the next cursor.
-async fn page(
-    link: &Wire,
-    of: Of,
-    version: Version,
-    deadline: Deadline,
-    params: &str,
-    list: &mut List,
-) -> Result<Option<String>, ListError> {
+async fn page(link: &Wire, of: Of, to: To, deadline: Deadline, params: &str, list: &mut List) -> Result<Option<String>, ListError> {
     let method = of.method();
-    let Some(answer) = ask(link, method, params, version, deadline).await? else { return Ok(None) };
+    let Some(answer) = ask(link, method, params, to, deadline).await? else { return Ok(None) };
     let result = match answer.scan().result {
         Some(result) if answer.kind() == Kind::Result => answer.token(result),
         _ => return Err(ListError::Refused { method }),
@@ -174,7 +181,7 @@ async fn page(
     };
     let definitions = definitions.ok_or(ListError::Unreadable { method })?;
     list.definitions.extend(definitions.iter().map(|definition| answer.bytes().slice_ref(definition.get().as_bytes())));
-    if version.era() == Era::Stateless {
+    if to.version.era() == Era::Stateless {
         // Missing or unusable: not to be kept.
         let ttl_ms = page.ttl_ms.and_then(|ttl_ms| ttl_ms.get().parse().ok()).unwrap_or(0);
         list.ttl_ms = Some(list.ttl_ms.map_or(ttl_ms, |smallest| smallest.min(ttl_ms)));
@@ -184,8 +191,8 @@ async fn page(
 }
 
 /// `None`: the server does not know the method.
-async fn ask(link: &Wire, method: &'static str, params: &str, version: Version, deadline: Deadline) -> Result<Option<Message>, ListError> {
-    match link.request(method, params, version, deadline).await {
+async fn ask(link: &Wire, method: &'static str, params: &str, to: To, deadline: Deadline) -> Result<Option<Message>, ListError> {
+    match link.request_for(to.told, method, params, to.version, deadline).await {
         Ok(answer) if is_unknown_method(&answer) => Ok(None),
         Ok(answer) => Ok(Some(answer)),
         Err(error) if error.reason == Reason::Timeout => Err(ListError::Silent { method }),

@@ -77,6 +77,12 @@ pub(in crate::upstream) struct Declared {
 }
 
 impl Declared {
+    /// Of each that it has.
+    pub(in crate::upstream) fn tells_of_all_lists(self) -> bool {
+        let lists = [(self.tools, self.tools_change), (self.prompts, self.prompts_change), (self.resources, self.resources_change)];
+        lists.into_iter().all(|(is_there, is_told)| is_told || !is_there)
+    }
+
     fn read(capabilities: &[u8], era: Era) -> Self {
         let said: Said<'_> = serde_json::from_slice(capabilities).unwrap_or_default();
         let [tools, prompts, resources] = [said.tools, said.prompts, said.resources].map(details);

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     link::{Bounds, Link},
-    listing::{self, Of},
+    listing::{self, Of, To},
     probe::{First, GreetError, Speaker, greet},
 };
 use crate::{
@@ -519,7 +519,10 @@ async fn a_slow_stateless_server_is_not_taken_for_one_of_the_handshake_era() {
 async fn all_pages_of_tools_are_fetched_byte_for_byte() {
     let (link, mut peer) = link();
     let link = Wire::Pipe(link);
-    let listing = tokio::spawn(async move { listing::list(&link, Of::Tools, Version::V2026_07_28, DEADLINE).await });
+    let listing =
+        tokio::spawn(
+            async move { listing::list(&link, Of::Tools, To { version: Version::V2026_07_28, told: Profile::BARE }, DEADLINE).await },
+        );
     let pages = [
         (Value::Null, r#"{"tools":[{"name":"a", "x": 1.0 }],"nextCursor":"","ttlMs":5000,"cacheScope":"public"}"#),
         (json!(""), r#"{"tools":[{"name":"b","é":"\u00e9"},7],"nextCursor":"\"q","ttlMs":60000,"cacheScope":"public"}"#),
@@ -540,7 +543,10 @@ async fn all_pages_of_tools_are_fetched_byte_for_byte() {
 async fn endless_lists_end_at_the_limit() {
     let (link, mut peer) = link();
     let link = Wire::Pipe(link);
-    let listing = tokio::spawn(async move { listing::list(&link, Of::Tools, Version::V2025_11_25, DEADLINE).await });
+    let listing =
+        tokio::spawn(
+            async move { listing::list(&link, Of::Tools, To { version: Version::V2025_11_25, told: Profile::BARE }, DEADLINE).await },
+        );
     for page in 0..limits::LIST_PAGES_MAX {
         let id = peer.asked("tools/list").await;
         peer.answer(&id, json!({"tools": [{"name": page}], "nextCursor": page.to_string()})).await;

@@ -75,6 +75,7 @@ pub(super) async fn renew(shared: &Arc<Shared>, epoch: u64) -> Result<(), Fault>
     match begun {
         Ok(Ok((greeting, id))) if Some(greeting.version) == shared.version() => {
             begin(shared, id).await;
+            shared.signs.renewed.notify_one();
             // What was said meanwhile is lost; lists may have changed.
             shared.signs.list_changed.notify_one();
             Ok(())
