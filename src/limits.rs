@@ -132,6 +132,9 @@ pub const MAIL_BYTES_MAX: usize = 1 << 20;
 pub const SESSION_QUESTIONS_MAX: usize = 64;
 /// What a client says of itself; a longer text is forgotten.
 pub const CLIENT_INFO_BYTES_MAX: usize = 4 << 10;
+/// Capabilities of a client among which extensions of others may be passed on to a server; of longer ones none are, since a session keeps
+/// them and every call repeats them.
+pub const CLIENT_EXTRAS_BYTES_MAX: usize = 8 << 10;
 /// How long a call whose server asked something waits for its caller to come back, and how long a person may take to answer.
 pub const PARK: Duration = Duration::from_secs(10 * 60);
 /// After a server's first question: others that come at once go to the client together.

@@ -12,7 +12,7 @@ use crate::{
     mux::WireId,
     protocol::{
         Era, Kind, Level, Message, Method, RequestId, Span, Version,
-        capability::Profile,
+        capability::{Extras, Profile},
         code::Code,
         refusal::{Refusal, quoted},
         scan::Member,
@@ -35,6 +35,8 @@ pub struct Outgoing<'a> {
     pub task_id: Option<&'a Bytes>,
     /// What the caller can be asked and the hub carries: declared to a stateless server, with this request only.
     pub profile: Profile,
+    /// What it declares besides, to a stateless server that knows the same.
+    pub extras: Option<&'a Extras>,
     /// From which level on the server may log about this request; a stateless server is told, a handshake server has a level of its
     /// connection.
     pub level: Option<Level>,
@@ -68,6 +70,7 @@ impl Outgoing<'_> {
             uri: None,
             task_id: None,
             profile: Profile::BARE,
+            extras: None,
             level: None,
             wants_progress: false,
             task: None,
@@ -300,9 +303,9 @@ const NO_CAPABILITIES: &str = "{}";
 /// Every stateless request carries the hub's envelope, never the caller's: keys that are there get new values, the others are put in.
 fn put_envelope(line: &mut Splice<'_>, puts: &mut Puts, message: &Message, to: &Outgoing<'_>) {
     let scan = message.scan();
-    let capabilities = match to.profile {
-        Profile::BARE => Bytes::from_static(NO_CAPABILITIES.as_bytes()),
-        profile => profile.declare(to.version).into(),
+    let capabilities = match (to.profile, to.extras) {
+        (Profile::BARE, None) => Bytes::from_static(NO_CAPABILITIES.as_bytes()),
+        (profile, extras) => profile.declare_with(to.version, extras).into(),
     };
     let Some(meta) = scan.meta.object else {
         let envelope = envelope(to.version, &String::from_utf8_lossy(&capabilities));
