@@ -222,6 +222,7 @@ fn put(lease: &Lease, server: &Server, inbound: &Inbound, aim: &Aim, inputs: Inp
                 task_id,
                 profile,
                 extras: extras.as_ref(),
+                caller: inbound.handshaken().and_then(|session| session.client()?.info.as_ref()),
                 level,
                 task: task.as_deref(),
                 inputs,
