@@ -453,7 +453,8 @@ fn error(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
         (Era::Handshake, Era::Stateless) if is(Code::MissingCapability) => missing_capability(&error, carry),
         // Who can open pages was asked to; this one did not say that it can.
         (Era::Stateless, Era::Handshake)
-            if round::may_ask(carry.method) && let Some(Err(refusal)) = Needed::read(answer, 1).map(|needed| needed.check(Profile::BARE)) =>
+            if round::may_ask(carry.method)
+                && let Some(Err(refusal)) = Needed::read(answer, 1).map(|needed| needed.check(Profile::BARE)) =>
         {
             Err(refusal)
         }

@@ -8,8 +8,7 @@ use super::{
     content::{Publish, Reader, Shape},
     downgrade::{self, Inexpressible},
     json::{Object, Writer, array, elements, on_one_line, text_of},
-    outgoing,
-    task,
+    outgoing, task,
 };
 use crate::protocol::{
     Body, Message, Method, Refusal, RequestId, Version, capability::Profile, code::Code, refusal::quoted, splice::Splice,

@@ -189,9 +189,7 @@ impl Call {
     /// What the client reads of something that came before the answer.
     pub(super) fn notice(&self, event: &Event) -> Option<Body> {
         match event {
-            Event::Progress(note) => {
-                self.progress.as_ref().map(|token| incoming::progress(note, token, &|task| self.known_task(task)))
-            }
+            Event::Progress(note) => self.progress.as_ref().map(|token| incoming::progress(note, token, &|task| self.known_task(task))),
             Event::Note(note) => match note.method() {
                 Method::LogMessage => incoming::log(note, Some(self.level?), &|task| self.known_task(task)),
                 Method::ElicitationComplete if self.client == Version::V2025_11_25 => Some(incoming::notice(note, None)),

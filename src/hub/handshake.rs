@@ -11,7 +11,12 @@ use crate::{
     catalog::View,
     limits,
     name::{ServerId, ServerName},
-    protocol::{Message, Refusal, Version, capability::{Extras, Profile}, code::Code, era},
+    protocol::{
+        Message, Refusal, Version,
+        capability::{Extras, Profile},
+        code::Code,
+        era,
+    },
 };
 
 /// The hub's text for models, before what the servers say themselves.

@@ -9,7 +9,10 @@ use crate::{
     access::Principal,
     catalog::{Names, Uris, View, snapshot::Scope},
     name::{ServerId, ServerName, TenantId},
-    protocol::{Body, Era, Level, Message, Refusal, RequestId, Version, capability::{Extras, Profile}},
+    protocol::{
+        Body, Era, Level, Message, Refusal, RequestId, Version,
+        capability::{Extras, Profile},
+    },
 };
 
 /// Which address was called.

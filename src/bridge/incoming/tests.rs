@@ -399,9 +399,20 @@ fn a_read_result_says_how_long_it_holds() {
             ),
         ],
     );
-    let hints = |ttl: &str, scope: &str| format!(r#""result":{{"resultType":"complete","contents":[],"ttlMs":{ttl},"cacheScope":{scope}}}"#);
+    let hints =
+        |ttl: &str, scope: &str| format!(r#""result":{{"resultType":"complete","contents":[],"ttlMs":{ttl},"cacheScope":{scope}}}"#);
     let told = |ttl: &str, scope: &str| hints(ttl, scope).replacen('{', "{META,", 1);
-    for (ttl, read) in [("0", "0"), ("5000", "5000"), ("1e3", "1e3"), ("5.0", "5.0"), ("-5", "0"), ("1.5", "0"), ("1e999", "0"), ("\"5\"", "0"), ("null", "0")] {
+    for (ttl, read) in [
+        ("0", "0"),
+        ("5000", "5000"),
+        ("1e3", "1e3"),
+        ("5.0", "5.0"),
+        ("-5", "0"),
+        ("1.5", "0"),
+        ("1e999", "0"),
+        ("\"5\"", "0"),
+        ("null", "0"),
+    ] {
         let (from, to) = (hints(ttl, r#""public""#), told(read, r#""public""#));
         published(Method::ResourcesRead, B, B, &[(&from, &to)]);
     }
@@ -551,7 +562,10 @@ fn what_a_server_says_of_a_task_names_it_as_the_client_knows_it() {
     let tasks = |id: &str| (id == "up").then(|| "tHUB".to_owned());
     let frame = |method: &str, meta: &str| format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"progressToken":1{meta}}}}}"#);
     for (before, after) in [
-        (r#","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"up"}}"#, r#","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"tHUB"}}"#),
+        (
+            r#","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"up"}}"#,
+            r#","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"tHUB"}}"#,
+        ),
         (r#","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"other"},"x":1}"#, r#","_meta":{"x":1}"#),
         (r#","_meta":{"io.modelcontextprotocol/related-task":7}"#, r#","_meta":{}"#),
         (r#","_meta":{"x":"related-task"}"#, r#","_meta":{"x":"related-task"}"#),

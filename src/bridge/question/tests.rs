@@ -106,7 +106,8 @@ fn nobody_is_asked_what_it_did_not_declare() {
 fn a_question_between_handshake_peers_changes_its_ids_only() {
     let id = RequestId::from_number(9);
     let forwarded = |question: &Message, client, server| {
-        forward(question, &id, (client, everything()), server, None, &|task| (task == "up").then(|| "tHUB".into())).map(|body| text(&body.to_bytes()))
+        forward(question, &id, (client, everything()), server, None, &|task| (task == "up").then(|| "tHUB".into()))
+            .map(|body| text(&body.to_bytes()))
     };
     let newest = Version::V2025_11_25;
     for (before, after) in [

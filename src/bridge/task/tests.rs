@@ -114,10 +114,7 @@ fn what_a_task_came_to_is_carried_with_the_hubs_id() {
             r#"{"code":-32000,"message":"no","data":{"uri":"a:1","x":1}}"#,
             r#"{"code":-32000,"message":"no","data":{"uri":"hub+s:a:1","x":1}}"#,
         ),
-        (
-            r#"{"code":-32002,"message":"nf","data":{"uri":"a:1"}}"#,
-            r#"{"code":-32602,"message":"nf","data":{"uri":"hub+s:a:1"}}"#,
-        ),
+        (r#"{"code":-32002,"message":"nf","data":{"uri":"a:1"}}"#, r#"{"code":-32602,"message":"nf","data":{"uri":"hub+s:a:1"}}"#),
         (
             r#"{"code":-32042,"message":"go"}"#,
             r#"{"code":-32603,"message":"go","data":{"origin":"server","rpc":{"code":-32042,"message":"go"}}}"#,
