@@ -154,6 +154,9 @@ pub const MAIL_BYTES_MAX: usize = 1 << 20;
 pub const SESSION_QUESTIONS_MAX: usize = 64;
 /// What a client says of itself; a longer text is forgotten.
 pub const CLIENT_INFO_BYTES_MAX: usize = 4 << 10;
+/// Capabilities of a client among which extensions of others may be passed on to a server; of longer ones none are, since a session keeps
+/// them and every call repeats them.
+pub const CLIENT_EXTRAS_BYTES_MAX: usize = 8 << 10;
 /// After a server's first question: others that come at once go to the client together.
 pub const PARK_GATHER: Duration = Duration::from_millis(10);
 /// A call that waits this long for a process of its own, a quarter of `timeouts.call` at most, ends a parked call of the same principal that

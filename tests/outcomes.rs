@@ -34,3 +34,17 @@ async fn who_can_be_asked_nothing_is_told_that_a_page_has_to_be_opened() {
     assert_eq!((refused.status, &error["code"]), (400, &json!(-32021)), "{error}");
     assert_eq!(error["data"], json!({"requiredCapabilities": {"elicitation": {"url": {}}}}));
 }
+
+#[tokio::test]
+async fn an_extension_that_client_and_server_know_is_declared_at_that_servers_own_endpoint() {
+    let hub = hub::new().server("s", server::child("full --era stateless --extension acme/x")).run();
+    let said = json!({"extensions": {"acme/x": {"z": [1]}, "other/y": {}}, "roots": {}});
+    let with = |tool: &str| json!({"name": tool, "arguments": {}, "_meta": {"io.modelcontextprotocol/clientCapabilities": said}});
+    let text = |answer: serde_json::Value| answer["result"]["content"][0]["text"].as_str().unwrap_or_default().to_owned();
+    let (own, merged) = (client::stateless_at(&hub, "/s/mcp"), client::stateless(&hub));
+    let session = client::session_able(&hub, "/s/mcp", "2025-11-25", said.clone()).await;
+    let shared = r#"{"roots":{},"extensions":{"acme/x":{"z":[1]}}}"#;
+    assert_eq!(text(own.ask("tools/call", with("declared")).await.json()), shared);
+    assert_eq!(session.text("declared", json!({})).await, shared);
+    assert_eq!(text(merged.ask("tools/call", with("s.declared")).await.json()), r#"{"roots":{}}"#, "the hub could not carry it");
+}

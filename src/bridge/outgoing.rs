@@ -12,7 +12,7 @@ use crate::{
     mux::WireId,
     protocol::{
         Era, Kind, Level, Message, Method, RequestId, Span, Version,
-        capability::Profile,
+        capability::{Extras, Profile},
         code::Code,
         mark::Mark,
         refusal::{Refusal, quoted},
@@ -21,6 +21,8 @@ use crate::{
     },
 };
 use bytes::Bytes;
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
 
 /// What the server leg needs to differ. `Outgoing::new` changes nothing that need not change.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,10 @@ pub struct Outgoing<'a> {
     pub task_id: Option<&'a Bytes>,
     /// What the caller can be asked and the hub carries: declared to a stateless server, with this request only.
     pub profile: Profile,
+    /// What it declares besides, to a stateless server that knows the same.
+    pub extras: Option<&'a Extras>,
+    /// Who a caller says it is that said so before this request: its `clientInfo`, raw JSON, for a stateless server.
+    pub caller: Option<&'a Bytes>,
     /// From which level on the server may log about this request; a stateless server is told, a handshake server has a level of its
     /// connection.
     pub level: Option<Level>,
@@ -69,6 +75,8 @@ impl Outgoing<'_> {
             uri: None,
             task_id: None,
             profile: Profile::BARE,
+            extras: None,
+            caller: None,
             level: None,
             wants_progress: false,
             task: None,
@@ -112,8 +120,14 @@ pub fn request(message: &Message, to: &Outgoing<'_>) -> Bytes {
     }
     match to.version.era() {
         Era::Handshake => {
-            for member in [scan.meta.protocol_version, scan.meta.client_info, scan.meta.client_capabilities, scan.meta.log_level] {
+            for member in [scan.meta.protocol_version, scan.meta.client_capabilities, scan.meta.log_level] {
                 delete(&mut line, member);
+            }
+            if let Some(member) = scan.meta.client_info {
+                match is_kept(message) {
+                    true => line.delete(member),
+                    false => line.replace(member.key, KEPT_CLIENT_KEY),
+                };
             }
         }
         Era::Stateless => {
@@ -299,6 +313,9 @@ const VERSION_KEY: &str = r#""io.modelcontextprotocol/protocolVersion":"#;
 const CLIENT_KEY: &str = r#""io.modelcontextprotocol/clientInfo":"#;
 /// With its value.
 const CLIENT: &str = concat!(r#""io.modelcontextprotocol/clientInfo":{"name":"mcp-hub","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
+/// Under which a server finds who called, whose `clientInfo` is the hub's.
+const KEPT_CLIENT_KEY: &str = r#""io.github.mcp-hub.mcp-hub/clientInfo""#;
+static KEPT_CLIENT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEPT_CLIENT_KEY));
 const CAPABILITIES_KEY: &str = r#""io.modelcontextprotocol/clientCapabilities":"#;
 const LEVEL_KEY: &str = r#""io.modelcontextprotocol/logLevel":"#;
 /// Of the hub's own requests, and of callers that cannot be asked anything.
@@ -307,10 +324,13 @@ const NO_CAPABILITIES: &str = "{}";
 /// Every stateless request carries the hub's envelope, never the caller's: keys that are there get new values, the others are put in.
 fn put_envelope(line: &mut Splice<'_>, puts: &mut Puts, message: &Message, to: &Outgoing<'_>) {
     let scan = message.scan();
-    let capabilities = match to.profile {
-        Profile::BARE => Bytes::from_static(NO_CAPABILITIES.as_bytes()),
-        profile => profile.declare(to.version).into(),
+    let capabilities = match (to.profile, to.extras) {
+        (Profile::BARE, None) => Bytes::from_static(NO_CAPABILITIES.as_bytes()),
+        (profile, extras) => profile.declare_with(to.version, extras).into(),
     };
+    if let Some(caller) = to.caller.filter(|_| !is_kept(message)) {
+        puts.put_meta(&format!("{KEPT_CLIENT_KEY}:"), &on_one_line(String::from_utf8_lossy(caller).into_owned()));
+    }
     let Some(meta) = scan.meta.object else {
         let envelope = envelope(to.version, &String::from_utf8_lossy(&capabilities));
         match puts.meta.is_empty() {
@@ -325,7 +345,9 @@ fn put_envelope(line: &mut Splice<'_>, puts: &mut Puts, message: &Message, to: &
         None => puts.put_meta(VERSION_KEY, &quoted(to.version.as_str())),
     }
     match scan.meta.client_info {
-        Some(member) => _ = line.replace(member.value, HUB),
+        Some(member) if is_kept(message) => _ = line.replace(member.value, HUB),
+        // Who the caller says it is stays, under the hub's key.
+        Some(member) => _ = line.replace(member.key, KEPT_CLIENT_KEY).insert_first(meta, CLIENT),
         // As a stateless client wrote it, which may keep silent of itself.
         None if scan.meta.protocol_version.is_some() => _ = line.insert_first(meta, CLIENT),
         None => puts.put_meta(CLIENT_KEY, HUB),
@@ -335,6 +357,11 @@ fn put_envelope(line: &mut Splice<'_>, puts: &mut Puts, message: &Message, to: &
         Some(member) => _ = line.replace(member.value, capabilities),
         None => puts.put_meta(CAPABILITIES_KEY, &String::from_utf8_lossy(&capabilities)),
     }
+}
+
+/// Whether a hub before this one says already who its caller is.
+fn is_kept(message: &Message) -> bool {
+    message.scan().meta.object.is_some_and(|meta| KEPT_CLIENT.find(message.token(meta)).is_some())
 }
 
 /// Whether the token is this text, written without escapes.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Catalog, Scope, View, offered::Offered};
 use crate::protocol::{
     Era,
-    capability::{TASKS, makes_tasks},
+    capability::{self, TASKS, makes_tasks},
     raw::{self, Field, Writer},
 };
 
@@ -72,7 +72,9 @@ fn translated(said: &str, server: Era, client: Era) -> Option<String> {
             }
             "extensions" if (server, client) != (Era::Stateless, Era::Stateless) => {
                 let mut kept = Writer::new();
-                raw::fields(value)?.iter().filter(|field| field.key != TASKS).for_each(|field| kept.put(field.key_token, field.value));
+                // A handshake server learns of its clients by a profile, which has no place for the extensions of others: those stay off.
+                let is_told = |field: &&Field<'_>| field.key != TASKS && (server == Era::Stateless || field.key == capability::UI);
+                raw::fields(value)?.iter().filter(is_told).for_each(|field| kept.put(field.key_token, field.value));
                 if carries_tasks {
                     kept = kept.member(TASKS, "{}");
                 }
@@ -139,8 +141,9 @@ mod tests {
                 A,
                 B,
                 r#"{"extensions":{"own/x":{},"io.modelcontextprotocol/ui":{}},"tasks":{"requests":{"tools":{"call":{}}}}}"#.into(),
-                r#"{"extensions":{"own/x":{},"io.modelcontextprotocol/ui":{},"io.modelcontextprotocol/tasks":{}}}"#.into(),
+                r#"{"extensions":{"io.modelcontextprotocol/ui":{},"io.modelcontextprotocol/tasks":{}}}"#.into(),
             ),
+            (A, A, r#"{"extensions":{"own/x":{}},"experimental":{"e":{}}}"#.into(), r#"{"experimental":{"e":{}}}"#.into()),
             (A, B, "{\"tasks\":{},\n\"experimental\":{\n\"a\":1}}".into(), r#"{"experimental":{ "a":1}}"#.into()),
             (
                 B,

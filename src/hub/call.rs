@@ -211,13 +211,26 @@ fn put(lease: &Lease, server: &Server, inbound: &Inbound, aim: &Aim, inputs: Inp
     }
     // A handshake server knows neither answers nor states.
     let inputs = if version.era() == Era::Handshake { Inputs::Take } else { inputs };
+    let extras = if version.era() == Era::Stateless { inbound.extras(lease.capabilities()) } else { None };
     let exchange = lease.open(&opening, |wire| {
         let (name, uri, task_id) = aim.tokens();
         let span = trace::is_sent(message).then(|| SpanId::new(random()));
         let task = plan.param(message);
         outgoing::request(
             message,
-            &Outgoing { name, uri, task_id, profile, level, task: task.as_deref(), inputs, span, ..Outgoing::new(wire, version) },
+            &Outgoing {
+                name,
+                uri,
+                task_id,
+                profile,
+                extras: extras.as_ref(),
+                caller: inbound.handshaken().and_then(|session| session.client()?.info.as_ref()),
+                level,
+                task: task.as_deref(),
+                inputs,
+                span,
+                ..Outgoing::new(wire, version)
+            },
         )
     })?;
     let task = Tasking::new(plan, lease, profile, &exchange);

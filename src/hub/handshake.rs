@@ -14,7 +14,12 @@ use crate::{
     catalog::View,
     limits,
     name::{ServerId, ServerName},
-    protocol::{Message, Refusal, Version, capability::Profile, code::Code, era, mark},
+    protocol::{
+        Message, Refusal, Version,
+        capability::{Extras, Profile},
+        code::Code,
+        era, mark,
+    },
 };
 
 /// The hub's text for models, before what the servers say themselves.
@@ -81,6 +86,7 @@ fn client(message: &Message, version: Version) -> Client {
     Client {
         version,
         profile: params.capabilities.map_or(Profile::BARE, |declared| Profile::read(declared.get().as_bytes())),
+        extras: params.capabilities.and_then(|declared| Extras::declared(declared.get())).map(Into::into),
         info: info.map(|info| Bytes::copy_from_slice(info.as_bytes())),
     }
 }

@@ -9,7 +9,10 @@ use crate::{
     access::Principal,
     catalog::{Names, Uris, View, snapshot::Scope},
     name::{ServerId, ServerName, TenantId},
-    protocol::{Body, Era, Level, Message, Refusal, RequestId, Version, capability::Profile},
+    protocol::{
+        Body, Era, Level, Message, Refusal, RequestId, Version,
+        capability::{Extras, Profile},
+    },
 };
 
 /// Which address was called.
@@ -115,6 +118,16 @@ impl Inbound {
     /// What of it a stateless server is told, besides that tasks are understood: that is for `task::plan` to say.
     pub(super) fn relayed(&self) -> Profile {
         self.profile().without(Profile::TASKS)
+    }
+
+    /// What the client declares besides, of which the server with those capabilities knows too: at that server's own endpoint only.
+    /// Elsewhere the hub could not carry what such a server answers.
+    pub(super) fn extras(&self, server: &[u8]) -> Option<Extras> {
+        self.endpoint.server.as_ref()?;
+        match self.handshaken() {
+            Some(session) => Extras::shared(session.client()?.extras.as_deref()?.as_bytes(), server),
+            None => Extras::shared(self.message.token(self.message.scan().meta.client_capabilities?.value), server),
+        }
     }
 
     /// From which level on the client wants to hear what a server logs about this request.

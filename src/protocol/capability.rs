@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Era, Version, raw};
+use crate::limits;
 
 /// The extension of MCP Apps.
 pub const UI: &str = "io.modelcontextprotocol/ui";
@@ -64,6 +65,11 @@ impl Profile {
 
     /// The raw JSON object that declares this to a server of that revision.
     pub fn declare(self, version: Version) -> String {
+        self.declare_with(version, None)
+    }
+
+    /// The same with what no profile holds.
+    pub fn declare_with(self, version: Version, extras: Option<&Extras>) -> String {
         let mut members: Vec<String> = Vec::new();
         if self.has(Self::ROOTS) {
             let changes = self.has(Self::ROOTS_CHANGE) && version.era() == Era::Handshake;
@@ -83,7 +89,14 @@ impl Profile {
         if !modes.is_empty() {
             members.push(format!(r#""elicitation":{{{}}}"#, modes.join(",")));
         }
+        let extras = extras.map_or(("", ""), |extras| (extras.extensions.as_str(), extras.experimental.as_str()));
+        if !extras.1.is_empty() {
+            members.push(format!(r#""experimental":{{{}}}"#, extras.1));
+        }
         let mut extensions = Vec::new();
+        if !extras.0.is_empty() {
+            extensions.push(extras.0.to_owned());
+        }
         if self.has(Self::UI) {
             extensions.push(format!(r#""{UI}":{{"mimeTypes":["text/html;profile=mcp-app"]}}"#));
         }
@@ -130,6 +143,59 @@ impl Profile {
     /// Whether a server could ask anything of it.
     pub const fn can_be_asked(self) -> bool {
         self.0 & Self::QUESTIONS.0 != 0
+    }
+}
+
+/// What a client declares that no `Profile` holds: extensions of others, and what is experimental. Only their two parties know what
+/// such members say, so they stay as they were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Raw JSON members of `extensions`: `"acme/x":{"a":1},…`
+    extensions: String,
+    /// The same of `experimental`.
+    experimental: String,
+}
+
+impl Extras {
+    /// Of a raw JSON object of capabilities, as far as the server with those capabilities declares the same: an extension is off unless
+    /// both do (MCP 2026-07-28, extensions). `None`: there are none, or more than `limits::CLIENT_EXTRAS_BYTES_MAX`.
+    pub fn shared(client: &[u8], server: &[u8]) -> Option<Self> {
+        let may_be = |said: &[u8]| ["extensions", "experimental"].iter().any(|key| memchr::memmem::find(said, key.as_bytes()).is_some());
+        if !may_be(client) || !may_be(server) || client.len() > limits::CLIENT_EXTRAS_BYTES_MAX {
+            return None;
+        }
+        let (client, server) = (std::str::from_utf8(client).ok()?, std::str::from_utf8(server).ok()?);
+        let both = |key: &str| {
+            let (client, server) = (raw::member(client, key).ok()??, raw::member(server, key).ok()??);
+            let server = raw::fields(server)?;
+            let own = |field: &&raw::Field<'_>| !matches!(&*field.key, UI | TASKS) && field.value.starts_with('{');
+            let is_shared = |field: &&raw::Field<'_>| own(field) && server.iter().any(|theirs| theirs.key == field.key);
+            let client = raw::fields(client)?;
+            // What stands twice two readers could read differently.
+            let is_once = |field: &&raw::Field<'_>| client.iter().filter(|other| other.key == field.key).count() == 1;
+            let mut members = String::new();
+            for raw::Field { key_token, value, .. } in client.iter().filter(is_shared).filter(is_once) {
+                let comma = if members.is_empty() { "" } else { "," };
+                members.push_str(&format!("{comma}{key_token}:{value}"));
+            }
+            Some(raw::on_one_line(members))
+        };
+        let shared = Self { extensions: both("extensions").unwrap_or_default(), experimental: both("experimental").unwrap_or_default() };
+        (shared != Self::default()).then_some(shared)
+    }
+
+    /// Of a raw JSON object of capabilities, the part in which there may be any; `None`: there is none, or more than
+    /// `limits::CLIENT_EXTRAS_BYTES_MAX`.
+    pub fn declared(capabilities: &str) -> Option<String> {
+        let mut kept = raw::Writer::new();
+        for key in ["extensions", "experimental"] {
+            let is_any = |field: &raw::Field<'_>| !matches!(&*field.key, UI | TASKS);
+            let declared = raw::member(capabilities, key).ok().flatten();
+            if let Some(declared) = declared.filter(|declared| raw::fields(declared).is_some_and(|fields| fields.iter().any(is_any))) {
+                kept = kept.member(key, declared);
+            }
+        }
+        Some(kept).filter(|kept| !kept.is_empty()).map(raw::Writer::finish).filter(|kept| kept.len() <= limits::CLIENT_EXTRAS_BYTES_MAX)
     }
 }
 
@@ -234,6 +300,37 @@ mod tests {
         }
         let tasks = Profile::BARE.with(Profile::TASKS);
         assert_eq!(tasks.declare(Version::LATEST_HANDSHAKE), "{}", "an extension of the stateless era only");
+    }
+
+    #[test]
+    fn what_both_declare_is_declared_as_the_client_wrote_it() {
+        let server = br#"{"extensions":{"acme/x":{"v":1},"io.modelcontextprotocol/ui":{}},"experimental":{"e":{}}}"#;
+        for (client, declared) in [
+            (r#"{"extensions":{"acme/x":{ "z":1.0 }}}"#, Some(r#"{"extensions":{"acme/x":{ "z":1.0 }}}"#)),
+            ("{\"extensions\":{\"acme/x\":{\n\"z\":1},\"other/y\":{}}}", Some(r#"{"extensions":{"acme/x":{ "z":1}}}"#)),
+            (r#"{"experimental":{"e":{"q":1},"f":{}}}"#, Some(r#"{"experimental":{"e":{"q":1}}}"#)),
+            (r#"{"extensions":{"other/y":{}}}"#, None),
+            (r#"{"extensions":{"acme/x":{},"acme/x":{"a":1}}}"#, None),
+            (r#"{"extensions":{"acme/x":7}}"#, None),
+            (r#"{"extensions":{"io.modelcontextprotocol/ui":{}}}"#, None),
+            (r#"{"extensions":7}"#, None),
+            (r#"{"roots":{}}"#, None),
+        ] {
+            let extras = Extras::shared(client.as_bytes(), server);
+            let said = extras.as_ref().map(|extras| Profile::BARE.declare_with(Version::STATELESS, Some(extras)));
+            assert_eq!(said.as_deref(), declared, "{client}");
+            // What a session keeps of it is enough.
+            let kept = Extras::declared(client);
+            assert_eq!(kept.and_then(|kept| Extras::shared(kept.as_bytes(), server)), extras, "{client}");
+        }
+        let large = format!(r#"{{"extensions":{{"acme/x":{{"z":"{}"}}}}}}"#, "z".repeat(limits::CLIENT_EXTRAS_BYTES_MAX));
+        assert_eq!((Extras::shared(large.as_bytes(), server), Extras::declared(&large)), (None, None));
+        assert_eq!(Extras::shared(br#"{"extensions":{"acme/x":{}}}"#, b"{}"), None);
+        let both = Extras::shared(br#"{"extensions":{"acme/x":{}}}"#, server);
+        assert_eq!(
+            Profile::ROOTS.with(Profile::UI).declare_with(Version::STATELESS, both.as_ref()),
+            r#"{"roots":{},"extensions":{"acme/x":{},"io.modelcontextprotocol/ui":{"mimeTypes":["text/html;profile=mcp-app"]}}}"#
+        );
     }
 
     #[test]

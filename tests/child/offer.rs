@@ -46,6 +46,9 @@ impl Offer {
             capabilities = json!({});
         }
         super::task::declare(script, &mut capabilities);
+        if let Some(extension) = script.text("extension") {
+            capabilities["extensions"][extension] = json!({"v": 1});
+        }
         if script.is("full") {
             capabilities["prompts"] = json!({"listChanged": true});
             capabilities["resources"] = json!({"listChanged": true, "subscribe": script.text("no-subscribe").is_none()});

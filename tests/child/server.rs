@@ -29,6 +29,7 @@
 //! | `--revision` | asked for | the revision it answers `initialize` with; others are refused with `data.supported` under `--strict 1` |
 //! | `--tools N` | 0 | further tools `tool0`… |
 //! | `--also A,B` | | further tools of these names |
+//! | `--extension NAME` | | an extension that it declares |
 //! | `--label TEXT` | | what `label` answers before its text |
 //! | `--count FILE` | | the name of every tool called goes there, a line each, before anything else is done |
 //! | `--pages N` | 1 | pages of `tools/list`; the second cursor is the empty string |

@@ -42,19 +42,45 @@ fn a_call_gets_the_wire_id_and_the_servers_own_name() {
 }
 
 #[test]
-fn the_callers_envelope_never_reaches_a_server() {
+fn the_callers_envelope_never_reaches_a_server_but_for_who_it_is() {
+    let kept = r#""io.github.mcp-hub.mcp-hub/clientInfo":{"name":"c"}"#;
+    let envelope =
+        format!(r#""io.modelcontextprotocol/protocolVersion":"2026-07-28",{kept},"io.modelcontextprotocol/clientCapabilities":{{}}"#);
+    let told = |params: &str, handshake: &str, stateless: &str| {
+        let stateless = stateless.replace("CLIENT", r#""io.modelcontextprotocol/clientInfo":HUB"#).replace("REST", &envelope);
+        check(params, &handshake.replace("KEPT", kept), &stateless);
+    };
     let caller = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c"},"io.modelcontextprotocol/clientCapabilities":{"sampling":{}},"io.modelcontextprotocol/logLevel":"debug""#;
-    check(&format!(r#"{{"_meta":{{{caller}}},"name":"x"}}"#), r#"{"_meta":{},"name":"echo"}"#, r#"{"_meta":{ENVELOPE},"name":"echo"}"#);
-    check(
+    told(
+        &format!(r#"{{"_meta":{{{caller}}},"name":"x"}}"#),
+        r#"{"_meta":{KEPT},"name":"echo"}"#,
+        r#"{"_meta":{CLIENT,REST},"name":"echo"}"#,
+    );
+    told(
         &format!(r#"{{"name":"x","_meta":{{"traceparent":"00-1",{caller},"progressToken":"t"}}}}"#),
-        r#"{"name":"echo","_meta":{"traceparent":"00-1","progressToken":65536}}"#,
-        r#"{"name":"echo","_meta":{"traceparent":"00-1",ENVELOPE,"progressToken":65536}}"#,
+        r#"{"name":"echo","_meta":{"traceparent":"00-1",KEPT,"progressToken":65536}}"#,
+        r#"{"name":"echo","_meta":{CLIENT,"traceparent":"00-1",REST,"progressToken":65536}}"#,
     );
-    check(
+    told(
         &format!(r#"{{"_meta":{{"progressToken":7,{caller},"vendor/key":{{"a":1}}}},"name":"x"}}"#),
-        r#"{"_meta":{"progressToken":65536,"vendor/key":{"a":1}},"name":"echo"}"#,
-        r#"{"_meta":{"progressToken":65536,ENVELOPE,"vendor/key":{"a":1}},"name":"echo"}"#,
+        r#"{"_meta":{"progressToken":65536,KEPT,"vendor/key":{"a":1}},"name":"echo"}"#,
+        r#"{"_meta":{CLIENT,"progressToken":65536,REST,"vendor/key":{"a":1}},"name":"echo"}"#,
     );
+    // What a hub before this one kept is no less true here.
+    let first = r#""io.github.mcp-hub.mcp-hub/clientInfo":{"name":"first"}"#;
+    check(
+        &format!(r#"{{"_meta":{{{first},{caller}}},"name":"x"}}"#),
+        &format!(r#"{{"_meta":{{{first}}},"name":"echo"}}"#),
+        &format!(r#"{{"_meta":{{{first},ENVELOPE}},"name":"echo"}}"#),
+    );
+    // A session said it once.
+    let session = Bytes::from_static(b"{\"name\":\n\"c\"}");
+    for params in ["{}", r#"{"_meta":{}}"#] {
+        let after = carried("tools/call", params, &Outgoing { caller: Some(&session), ..Outgoing::new(wire(), B) });
+        assert!(after.contains(r#""io.github.mcp-hub.mcp-hub/clientInfo":{"name": "c"}"#), "{after}");
+        let before = carried("tools/call", params, &Outgoing { caller: Some(&session), ..Outgoing::new(wire(), A) });
+        assert_eq!(before, params);
+    }
 }
 
 #[test]

@@ -63,6 +63,8 @@ pub struct Client {
     pub version: Version,
     /// What it can be asked.
     pub profile: Profile,
+    /// Extensions of others that it knows: a raw JSON object of capabilities (`Extras::declared`).
+    pub extras: Option<Box<str>>,
     /// `clientInfo`, a raw JSON object; `None` when absent or larger than `limits::CLIENT_INFO_BYTES_MAX`.
     pub info: Option<Bytes>,
 }

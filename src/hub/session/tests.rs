@@ -23,7 +23,7 @@ fn endpoint(tenant: &str, server: Option<&str>) -> Arc<Endpoint> {
 }
 
 fn client() -> Client {
-    Client { version: Version::LATEST_HANDSHAKE, profile: Profile::BARE, info: None }
+    Client { version: Version::LATEST_HANDSHAKE, profile: Profile::BARE, extras: None, info: None }
 }
 
 fn open(sessions: &Sessions, endpoint: &Arc<Endpoint>) -> Arc<Session> {
