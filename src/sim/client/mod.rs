@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     access::Principal,
+    bridge::park::UNKNOWN_STATE,
     hub::{Answer, Crossing, Endpoint, Hub, Inbound, Outcome, Session, Step},
     protocol::{Body, Era, Message, Version, capability},
 };
@@ -204,8 +205,11 @@ impl Client {
                 let reason = answer["error"]["data"]["reason"].as_str();
                 // There are only so many processes, and others take their time.
                 let is_crowded = reason == Some("busy");
-                let is_excused =
-                    !self.is_last && (part.is_wild || plan.end != End::Answer || is_crowded || self.is_disturbed.load(Ordering::Relaxed));
+                // Whoever is slow to come back may find that a parked call has made way for another.
+                let is_forgotten =
+                    !self.is_obliging && answer["error"]["message"].as_str().is_some_and(|why| why.starts_with(UNKNOWN_STATE));
+                let is_excused = !self.is_last
+                    && (part.is_wild || plan.end != End::Answer || is_crowded || is_forgotten || self.is_disturbed.load(Ordering::Relaxed));
                 if is_strict && !is_excused {
                     self.record.wrong(format!("{}: {} of {} failed without a cause: {answer}", self.name, plan.token, part.id));
                 }
