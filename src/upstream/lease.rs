@@ -166,7 +166,7 @@ impl Server {
     /// # Errors
     /// It may not be started, cannot be, or was not ready in time.
     pub async fn lease(self: &Arc<Self>, sharer: &Sharer) -> Result<Lease, UpstreamError> {
-        let until = self.patience();
+        let mut until = self.patience();
         if self.settings.pool.scope == Scope::Call {
             return self.lease_fresh(sharer, until).await;
         }
@@ -183,10 +183,12 @@ impl Server {
                     continue;
                 }
                 Found::InUse(strays_until) => {
-                    let until = strays_until.map_or(call_until, |until| until.min(call_until));
-                    if timeout_at(until, freed).await.is_err() && until == call_until {
+                    let free_at = strays_until.map_or(call_until, |until| until.min(call_until));
+                    if timeout_at(free_at, freed).await.is_err() && free_at == call_until {
                         return Err(UpstreamError::in_use(&self.settings.id, self.settings.pool.size));
                     }
+                    // What starts in its place is waited for as long as any.
+                    until = self.patience();
                     continue;
                 }
             };

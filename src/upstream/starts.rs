@@ -1,4 +1,5 @@
-//! `parallel_starts`, shared out so that the servers of one tenant that hang while they start do not hold up everybody else's.
+//! `parallel_starts`, shared out so that the servers of one tenant that hang while they start do not hold up everybody else's, and those
+//! that are tried again though nobody waits for them hold up none that is waited for.
 
 use std::collections::HashMap;
 
@@ -12,30 +13,38 @@ pub(super) struct Starts {
     all: Semaphore,
     /// Empty for a single tenant.
     shares: HashMap<TenantId, Semaphore>,
+    /// Beside those: one for each tenant.
+    unasked: HashMap<TenantId, Semaphore>,
 }
 
 /// A start under way; dropping it lets the next one begin.
-pub(super) struct Starting<'a> {
+pub(super) struct Place<'a> {
     _one: SemaphorePermit<'a>,
     _share: Option<SemaphorePermit<'a>>,
 }
 
 impl Starts {
-    pub(super) fn new<'t>(parallel: usize, tenants: impl ExactSizeIterator<Item = &'t TenantId>) -> Self {
+    pub(super) fn new<'t>(parallel: usize, tenants: impl ExactSizeIterator<Item = &'t TenantId> + Clone) -> Self {
         let share = (parallel / 2).max(1);
         let is_shared = tenants.len() > 1;
+        let unasked = tenants.clone().map(|tenant| (tenant.clone(), Semaphore::new(1))).collect();
         let shares = tenants.filter(|_| is_shared).map(|tenant| (tenant.clone(), Semaphore::new(share)));
-        Self { all: Semaphore::new(parallel.max(1)), shares: shares.collect() }
+        Self { all: Semaphore::new(parallel.max(1)), shares: shares.collect(), unasked }
+    }
+
+    /// For a start that nobody waits for. `None`: there is no such tenant. Cancel-safe.
+    pub(super) async fn begin_unasked(&self, tenant: &TenantId) -> Option<Place<'_>> {
+        Some(Place { _one: self.unasked.get(tenant)?.acquire().await.ok()?, _share: None })
     }
 
     /// First come, first served, within a tenant and between the tenants' next ones. Cancel-safe.
-    pub(super) async fn begin(&self, tenant: &TenantId) -> Starting<'_> {
+    pub(super) async fn begin(&self, tenant: &TenantId) -> Place<'_> {
         const OPEN: &str = "nobody closes these semaphores";
         let share = match self.shares.get(tenant) {
             Some(share) => Some(share.acquire().await.expect(OPEN)),
             None => None,
         };
-        Starting { _one: self.all.acquire().await.expect(OPEN), _share: share }
+        Place { _one: self.all.acquire().await.expect(OPEN), _share: share }
     }
 }
 
@@ -92,5 +101,16 @@ mod tests {
         ] {
             assert_eq!(began(parallel, tenants, steps).await, order, "{parallel} for {tenants:?}: {steps}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_start_that_nobody_waits_for_takes_no_place_of_another() {
+        let (a, b) = (TenantId::new("a").unwrap(), TenantId::new("b").unwrap());
+        let starts = Starts::new(1, [&a, &b].into_iter());
+        let _hangs = starts.begin_unasked(&a).await.unwrap();
+        let _other = starts.begin_unasked(&b).await.unwrap();
+        let _asked = starts.begin(&a).await;
+        let mut second = std::pin::pin!(starts.begin_unasked(&a));
+        assert!(futures_util::poll!(second.as_mut()).is_pending(), "one of a tenant at a time");
     }
 }

@@ -38,6 +38,7 @@ use super::{
         target::Target,
     },
     server::{Life, Run, start_failed},
+    starts::Place,
     wire::Wire,
 };
 use crate::{
@@ -126,7 +127,7 @@ impl Server {
         let (server, run) = (Arc::clone(self), life.run.clone());
         life.run.tasks.spawn(async move {
             let _place = place;
-            match server.bring_up(&None, profile, &run).await {
+            match server.bring_up(&None, profile, &run, None).await {
                 Ok(up) => server.join(&None, up, &run, Begun::Beside),
                 Err(error) => {
                     let mut life = server.life();
@@ -153,7 +154,7 @@ impl Server {
         life.coming.push((profile, failed.clone()));
         let (server, run) = (Arc::clone(self), life.run.clone());
         life.run.tasks.spawn(async move {
-            let up = server.bring_up(&None, profile, &run).await;
+            let up = server.bring_up(&None, profile, &run, None).await;
             let error = match up {
                 Ok(up) => {
                     server.join(&None, up, &run, Begun::Beside);
@@ -177,9 +178,10 @@ impl Server {
 
     async fn come_up(self: Arc<Self>, slot: Slot, mut wait: Option<Duration>, keeps_trying: bool, run: Run) {
         loop {
-            if let Some(wait) = wait {
-                self.wait_to_try(&slot, wait, &run).await;
-            }
+            let place = match wait {
+                Some(wait) => self.wait_to_try(&slot, wait, &run, keeps_trying).await,
+                None => None,
+            };
             {
                 let mut life = self.life();
                 if !is_current(&life, &run) || is_forgotten(&life, &slot) {
@@ -194,7 +196,7 @@ impl Server {
                 self.emit(&life, ServerPhase::Starting);
             }
             let profile = slot.as_ref().map_or(Profile::BARE, |key| key.profile);
-            let error = match self.bring_up(&slot, profile, &run).await {
+            let error = match self.bring_up(&slot, profile, &run, place).await {
                 Ok(up) => {
                     self.join(&slot, up, &run, Begun::ForAll);
                     return;
@@ -225,14 +227,19 @@ impl Server {
         }
     }
 
-    async fn wait_to_try(&self, slot: &Slot, wait: Duration, run: &Run) {
+    /// One that is tried only so that it is known what it offers gets a place apart, unless somebody wants it by then.
+    async fn wait_to_try(&self, slot: &Slot, wait: Duration, run: &Run, keeps_trying: bool) -> Option<Place<'_>> {
         let hurry = self.life().pool.share(slot).and_then(|share| share.coming.as_ref()).map(|coming| Arc::clone(&coming.hurry));
-        let Some(hurry) = hurry else { return };
+        let hurry = hurry?;
+        let waited = async {
+            sleep(wait).await;
+            if keeps_trying { None } else { self.commons.starts.begin_unasked(&self.settings.id.tenant).await }
+        };
         tokio::select! {
             biased;
-            () = run.stop.cancelled() => {}
-            () = hurry.notified() => {}
-            () = sleep(wait) => {}
+            () = run.stop.cancelled() => None,
+            () = hurry.notified() => None,
+            place = waited => place,
         }
     }
 
@@ -251,11 +258,17 @@ impl Server {
     }
 
     /// From nothing to a greeting, within `timeouts.start`. What was begun is gone when it fails.
-    async fn bring_up(&self, slot: &Slot, profile: Profile, run: &Run) -> Result<Up, StartError> {
+    async fn bring_up(&self, slot: &Slot, profile: Profile, run: &Run, place: Option<Place<'_>>) -> Result<Up, StartError> {
+        let begin = async {
+            match place {
+                Some(place) => place,
+                None => self.commons.starts.begin(&self.settings.id.tenant).await,
+            }
+        };
         let starting = tokio::select! {
             biased;
             () = run.stop.cancelled() => return Err(StartError::Stopped),
-            starting = self.commons.starts.begin(&self.settings.id.tenant) => starting,
+            starting = begin => starting,
         };
         let until = Instant::now() + self.settings.timeouts.start;
         let resolved = tokio::select! {
