@@ -13,7 +13,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Server, instance::Instance};
+use super::{Server, child::listing::Listing, instance::Instance};
 use crate::{limits, protocol::Era};
 
 const NEVER: u64 = u64::MAX;
@@ -61,8 +61,12 @@ impl Server {
 }
 
 impl Instance {
-    /// For how long what it lists now may be shown; `None`: until it says otherwise. `ttl_ms`: what it said itself.
-    pub(super) fn lists_live(&self, ttl_ms: Option<u64>) -> Option<Duration> {
+    /// For how long what it lists now may be shown; `None`: until it says otherwise.
+    pub(super) fn lists_live(&self, listing: Option<&Listing>) -> Option<Duration> {
+        if listing.is_some_and(|listing| listing.is_partial) {
+            return Some(Duration::from_millis(limits::LIST_TTL_UNTOLD_MS));
+        }
+        let ttl_ms = listing.and_then(|listing| listing.ttl_ms);
         if self.greeting.declared.tells_of_all_lists() && !self.feed.is_deaf() {
             return None;
         }

@@ -163,10 +163,10 @@ impl Server {
         // As their calls are: roots that are configured stand in for those that nobody has.
         let told = if self.settings.roots.is_empty() { profile } else { profile.with(Profile::ROOTS) };
         let listed = listing::list_all(&instance.link, greeting, told, self.deadline()).await;
-        self.age.set(instance.lists_live(listed.as_ref().map_or(None, |listing| listing.ttl_ms)));
+        self.age.set(instance.lists_live(listed.as_ref().ok()));
         let id = &self.settings.id;
         let result = match listed {
-            Ok(Listing { tools, prompts, resources, templates, ttl_ms, public }) => {
+            Ok(Listing { tools, prompts, resources, templates, ttl_ms, public, is_partial: _ }) => {
                 tracing::debug!(server = %id, tools = tools.len(), prompts = prompts.len(), resources = resources.len(), "listed");
                 (self.commons.learned)(Learned {
                     server: id.clone(),

@@ -29,6 +29,8 @@ pub(in crate::upstream) struct Listing {
     pub(in crate::upstream) ttl_ms: Option<u64>,
     /// Every page said so, and there was one.
     pub(in crate::upstream) public: bool,
+    /// A list that it has could not be read, and is empty here.
+    pub(in crate::upstream) is_partial: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,6 +114,7 @@ pub(in crate::upstream) async fn list_all(
             Err(error) if of == Of::Tools => return Err(error),
             Err(error) => {
                 tracing::warn!(%error, "taken for an empty list");
+                listing.is_partial = true;
                 continue;
             }
         };

@@ -17,11 +17,13 @@ struct Plays {
     /// Says when its list changes.
     tells: bool,
     ttl_ms: u64,
+    /// Has prompts, and fails to list them at first.
+    stumbles: bool,
     /// How long the first word takes.
     starts: Duration,
 }
 
-const QUIET: Plays = Plays { version: Version::V2025_11_25, tells: false, ttl_ms: 0, starts: Duration::ZERO };
+const QUIET: Plays = Plays { version: Version::V2025_11_25, tells: false, ttl_ms: 0, stumbles: false, starts: Duration::ZERO };
 const STATELESS: Plays = Plays { version: Version::STATELESS, ttl_ms: 700, ..QUIET };
 
 struct Stage {
@@ -47,9 +49,9 @@ impl Stage {
             tokio::spawn(async move {
                 let Script { stdin, mut stdout, stderr: _stderr, signals: _signals, _exit } = script;
                 let mut lines = BufReader::new(stdin).lines();
-                let mut declared = Value::Null;
+                let (mut declared, mut has_stumbled) = (Value::Null, !plays.stumbles);
                 while let Ok(Some(line)) = lines.next_line().await {
-                    let Some(answer) = plays.answer(&line, &mut declared).await else { continue };
+                    let Some(answer) = plays.answer(&line, &mut declared, &mut has_stumbled).await else { continue };
                     stdout.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
                 }
                 alive.fetch_sub(1, Ordering::SeqCst);
@@ -85,12 +87,13 @@ fn names(learned: &Learned) -> Vec<String> {
 }
 
 impl Plays {
-    async fn answer(self, line: &str, declared: &mut Value) -> Option<Value> {
+    async fn answer(self, line: &str, declared: &mut Value, has_stumbled: &mut bool) -> Option<Value> {
         const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
         let request: Value = serde_json::from_str(line).unwrap();
         let id = request.get("id")?;
         let is_stateless = self.version == Version::STATELESS;
-        let capabilities = json!({"tools": {"listChanged": self.tells}});
+        let told = json!({"listChanged": self.tells});
+        let capabilities = if self.stumbles { json!({"tools": told, "prompts": told}) } else { json!({"tools": told}) };
         let info = json!({"name": "s", "version": "1"});
         let result = match request["method"].as_str()? {
             "server/discover" if is_stateless => json!({"supportedVersions": [self.version.as_str()], "capabilities": capabilities,
@@ -107,6 +110,8 @@ impl Plays {
                 let tools: Vec<_> = names.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
                 json!({"resultType": "complete", "ttlMs": self.ttl_ms, "cacheScope": "private", "tools": tools})
             }
+            "prompts/list" if std::mem::replace(has_stumbled, true) => json!({"prompts": [{"name": "p"}]}),
+            "prompts/list" => return Some(json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32603, "message": "not now"}})),
             _ => return Some(json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "Method not found"}})),
         };
         Some(json!({"jsonrpc": "2.0", "id": id, "result": result}))
@@ -211,5 +216,20 @@ async fn a_server_is_started_for_few_kinds_of_callers_and_by_hand_for_none() {
     assert!(!stage.learn_as(Profile::ROOTS));
     sleep(Duration::from_secs(60)).await;
     assert_eq!(stage.started(), 1);
+    stage.fleet.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_failed_is_asked_for_again_when_somebody_looks_though_its_server_tells_of_changes() {
+    let mut stage = Stage::new(Plays { tells: true, stumbles: true, ..QUIET }, ServerSettings::plain(server_id()));
+    stage.server.know().await.unwrap();
+    let prompts = |learned: Learned| learned.prompts.len();
+    assert_eq!(stage.learned.recv().await.map(prompts), Some(0));
+    sleep(Duration::from_millis(limits::LIST_TTL_UNTOLD_MS)).await;
+    stage.look();
+    assert_eq!(stage.learned.recv().await.map(prompts), Some(1));
+    sleep(Duration::from_millis(limits::LIST_TTL_UNTOLD_MS)).await;
+    stage.look();
+    assert_eq!(stage.listed().await.len(), 0, "nothing failed");
     stage.fleet.shutdown().await;
 }
