@@ -367,7 +367,7 @@ async fn a_disabled_server_says_so_and_why_whoever_disabled_it() {
     let hub = hub::new().server("asked", demo("echo")).server("off", demo("echo").with("enabled", false)).server("wrong", wrong).run();
     let rest = client::rest(&hub);
     assert_eq!(ask(&rest, "/api/servers/start", json!({"server_name": "asked"})).await.0, 200);
-    assert_eq!(ask(&rest, "/api/servers/stop?disable=true", json!({"server_name": "asked"})).await.0, 200);
+    assert_eq!(ask(&rest, "/api/servers/default/asked/stop?disable=true", json!({})).await.0, 200);
     for (name, says, starts) in [
         ("asked", "Server 'asked' was disabled by request; start it first", true),
         ("off", "Server 'off' is disabled in its file; set \"enabled\": true there", false),

@@ -47,11 +47,7 @@ pub(super) async fn start(doors: &Doors, principal: &Arc<Principal>, request: &m
 }
 
 pub(super) async fn stop(doors: &Doors, principal: &Arc<Principal>, request: &mut Request) -> Result<Reply, Fault> {
-    let disable = match request.query("disable").as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(Fault::invalid("'disable' must be true or false", "disable")),
-    };
+    let disable = disables(request)?;
     let id = named(doors, request).await?;
     let (control, caller) = (Arc::clone(&doors.control), Arc::clone(principal));
     Ok(done(whole(doors, async move { control.stop(&caller, &id, disable).await }).await?))
@@ -82,10 +78,20 @@ pub(super) async fn start_one(doors: &Doors, principal: &Arc<Principal>, request
 }
 
 pub(super) async fn stop_one(doors: &Doors, principal: &Arc<Principal>, request: &Request) -> Result<Reply, Fault> {
+    let disable = disables(request)?;
     let id = target::server(request, request.param("server").unwrap_or_default())?;
     let (control, caller) = (Arc::clone(&doors.control), Arc::clone(principal));
-    let server = whole(doors, async move { control.stop(&caller, &id, false).await }).await?;
+    let server = whole(doors, async move { control.stop(&caller, &id, disable).await }).await?;
     Ok(ok(&json!({"message": format!("Server '{}' stopped", server.name)})))
+}
+
+/// Whether the server is to stay stopped until somebody starts it.
+fn disables(request: &Request) -> Result<bool, Fault> {
+    match request.query("disable").as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Fault::invalid("'disable' must be true or false", "disable")),
+    }
 }
 
 /// The server that the body names.
