@@ -200,6 +200,7 @@ fn put(lease: &Lease, server: &Server, inbound: &Inbound, aim: &Aim, inputs: Inp
             && lease.profile().can_be_asked()
             && (round::may_ask(method) || method == Method::TasksResult),
         notes: level.is_some(),
+        begins_task: task::begins(plan) && version.era() == Era::Handshake,
         lingers: task::lingers(plan) && message.scan().meta.progress_token.is_some(),
         waits: method == Method::TasksResult,
         method: method.as_str(),

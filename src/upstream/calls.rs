@@ -44,6 +44,8 @@ pub(super) struct Calls {
     /// Those and the hub's other own.
     hubs: usize,
     is_closed: bool,
+    /// A task was asked for: until when one lives, nobody here knows.
+    has_tasks: bool,
     /// Of callers.
     strays: Strays,
     /// Answered calls of which the server may say more.
@@ -91,6 +93,7 @@ impl Calls {
             quiet: 0,
             hubs: 0,
             is_closed: false,
+            has_tasks: false,
             strays: Strays::default(),
             lingering: Vec::new(),
         }
@@ -155,6 +158,7 @@ impl Calls {
     pub(super) fn take(&mut self, wire: WireId) -> Option<Waiter> {
         self.strays.end(wire);
         let waiter = self.connection.handle_answer(wire)?;
+        self.has_tasks |= waiter.wants.begins_task;
         self.forget(waiter.wants);
         if let Some(inbox) = waiter.inbox.as_ref().filter(|_| waiter.wants.lingers) {
             self.lingering.retain(|(_, inbox)| inbox.strong_count() > 0);
@@ -236,6 +240,11 @@ impl Calls {
 
     pub(super) fn is_quiet(&self, wire: WireId) -> bool {
         self.find(wire).is_some_and(|waiter| waiter.wants.is_quiet)
+    }
+
+    /// Whether the server may be at work on what no open call tells of: tasks.
+    pub(super) fn has_tasks(&self) -> bool {
+        self.has_tasks
     }
 
     /// Of the only call of a caller's, if it has one and the server has no other in hand. What a server says of the hub's own requests may go there too: it is nobody else's.

@@ -71,6 +71,8 @@ pub(super) struct Wants {
     pub(super) notes: bool,
     /// Progress after the answer too, for as long as somebody reads it.
     pub(super) lingers: bool,
+    /// What its server says later may be of it.
+    pub(super) begins_task: bool,
     /// The hub's own: nobody's secret can be in what a server says of it.
     pub(super) is_hubs: bool,
     /// One of the hub's own that takes no place of a caller's: a `subscriptions/listen`, a log level.
@@ -78,7 +80,8 @@ pub(super) struct Wants {
 }
 
 impl Wants {
-    pub(super) const NOTHING: Self = Self { progress: false, asks: false, notes: false, lingers: false, is_hubs: false, is_quiet: false };
+    pub(super) const NOTHING: Self =
+        Self { progress: false, asks: false, notes: false, lingers: false, begins_task: false, is_hubs: false, is_quiet: false };
     pub(super) const HUBS: Self = Self { is_hubs: true, ..Self::NOTHING };
     pub(super) const QUIET: Self = Self { is_quiet: true, ..Self::HUBS };
 

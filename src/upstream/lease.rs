@@ -50,6 +50,8 @@ pub struct Opening<'a> {
     pub notes: bool,
     /// Whether to deliver progress after the answer too (`Exchange::lingering`).
     pub lingers: bool,
+    /// Whether it asks for a task: its server may be at work on it, and speak of that, long after the answer.
+    pub begins_task: bool,
     /// Answered only when some work is done: it may take as long as any call (`timeouts.call_max`) without a sign.
     pub waits: bool,
     /// What headers of HTTP repeat (MCP 2026-07-28, Streamable HTTP).
@@ -108,8 +110,14 @@ impl Lease {
     /// `Reason::Busy` when its queues are full: wait for `ready`, then try again. `Reason::Crashed` when the instance is gone;
     /// nothing was sent.
     pub fn open(&self, opening: &Opening<'_>, line: impl FnOnce(WireId) -> Bytes) -> Result<Exchange, UpstreamError> {
-        let wants =
-            Wants { progress: opening.progress, asks: opening.asks, notes: opening.notes, lingers: opening.lingers, ..Wants::NOTHING };
+        let wants = Wants {
+            progress: opening.progress,
+            asks: opening.asks,
+            notes: opening.notes,
+            lingers: opening.lingers,
+            begins_task: opening.begins_task,
+            ..Wants::NOTHING
+        };
         let deadline = if opening.waits { Deadline { call: Duration::MAX, ..self.deadline } } else { self.deadline };
         let opened = self.held.instance().link.open_as(opening, wants, deadline, line)?;
         Ok(Exchange::new(opened, Some(self.held.clone())))

@@ -77,6 +77,11 @@ impl Outlet {
         *self.whose() = whose;
     }
 
+    /// Whether all of its callers are one principal.
+    pub(super) fn is_of_one(&self) -> bool {
+        matches!(*self.whose(), Some((Whose::Session(_) | Whose::Principal(_), _)))
+    }
+
     /// Whether a question outside any call has somebody to go to.
     pub(super) fn takes_questions(&self) -> bool {
         self.desk.is_some() && matches!(*self.whose(), Some((Whose::Session(_), true)))

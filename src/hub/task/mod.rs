@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 pub(super) use follow::{Follower, follow};
 pub(super) use held::{Held, Holds};
 use older::listen;
-pub(super) use tasking::{Seen, Tasking, lingers, plan};
+pub(super) use tasking::{Seen, Tasking, begins, lingers, plan};
 
 use super::{
     Crossing, Hub, Inbound, Outcome,

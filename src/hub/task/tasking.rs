@@ -38,6 +38,11 @@ pub(in crate::hub) fn plan(inbound: &Inbound, aim: &Aim, lease: &Lease, server: 
     })
 }
 
+/// Whether it asks a server of the handshake era for a task.
+pub(in crate::hub) fn begins(plan: Plan) -> bool {
+    matches!(plan, Plan::Start | Plan::Poll | Plan::Relay)
+}
+
 /// Whether the server may go on to say of its progress what the client of the call can read.
 pub(in crate::hub) fn lingers(plan: Plan) -> bool {
     plan == Plan::Relay

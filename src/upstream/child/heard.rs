@@ -51,10 +51,14 @@ impl Shared {
         self.signs.list_changed.notify_one();
     }
 
-    /// A log record: for the one call there is, if it takes notes. Of several nobody could tell whose it is.
+    /// A log record: for the one call there is, if it takes notes. Of several nobody could tell whose it is; nor where there are tasks,
+    /// which need not be of who calls now.
     pub(super) fn handle_log(&self, message: Message) {
-        let only = self.lock().calls.only_inbox(Instant::now());
-        match only {
+        let (only, has_tasks) = {
+            let core = self.lock();
+            (core.calls.only_inbox(Instant::now()), core.calls.has_tasks())
+        };
+        match only.filter(|_| !has_tasks || self.outlet.is_of_one()) {
             Some(inbox) => inbox.note(message),
             None => self.outlet.tell(What::Log(message)),
         }
