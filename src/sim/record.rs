@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Mutex, MutexGuard},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -97,6 +98,11 @@ impl Record {
         if state.wrong.len() < WRONG_MAX {
             state.wrong.push(what);
         }
+    }
+
+    /// Since the world began.
+    pub(super) fn age(&self) -> Duration {
+        self.start.elapsed()
     }
 
     pub(super) fn count(&self, what: &'static str) {

@@ -22,7 +22,10 @@ use super::{
     dice::Dice,
     plan::{End, Plan},
     record::Record,
-    server::Part,
+    server::{
+        Part,
+        task::{NO_TASK, TTL},
+    },
 };
 use crate::{
     access::Principal,
@@ -208,8 +211,15 @@ impl Client {
                 // Whoever is slow to come back may find that a parked call has made way for another.
                 let is_forgotten =
                     !self.is_obliging && answer["error"]["message"].as_str().is_some_and(|why| why.starts_with(UNKNOWN_STATE));
+                // A server keeps its tasks for so long and no longer.
+                let is_expired = answer["error"]["message"] == NO_TASK && self.record.age() >= TTL;
                 let is_excused = !self.is_last
-                    && (part.is_wild || plan.end != End::Answer || is_crowded || is_forgotten || self.is_disturbed.load(Ordering::Relaxed));
+                    && (is_expired
+                        || part.is_wild
+                        || plan.end != End::Answer
+                        || is_crowded
+                        || is_forgotten
+                        || self.is_disturbed.load(Ordering::Relaxed));
                 if is_strict && !is_excused {
                     self.record.wrong(format!("{}: {} of {} failed without a cause: {answer}", self.name, plan.token, part.id));
                 }

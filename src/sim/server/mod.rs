@@ -2,7 +2,7 @@
 
 mod handle;
 pub(super) mod remote;
-mod task;
+pub(super) mod task;
 mod tool;
 
 use std::{

@@ -15,8 +15,10 @@ use crate::{
     sim::plan::{Ask, End, Plan},
 };
 
-/// From its beginning on.
-const TTL: Duration = Duration::from_secs(240);
+/// Said of those that are forgotten, and of those that never were.
+pub(in crate::sim) const NO_TASK: &str = "no such task";
+/// Of a task, from its beginning on.
+pub(in crate::sim) const TTL: Duration = Duration::from_secs(240);
 
 pub(super) struct Task {
     plan: Plan,
@@ -212,7 +214,7 @@ impl Process {
         let is_stateless = self.part.version.era() == Era::Stateless;
         let name = params["taskId"].as_str().unwrap_or_default();
         let Some(is_over) = self.with_task(name, |task| task.outcome.is_some()) else {
-            return self.refuse(id, -32602, "no such task");
+            return self.refuse(id, -32602, NO_TASK);
         };
         match method {
             "tasks/get" => self.answer(id, self.describe_task(name)),
@@ -252,7 +254,7 @@ impl Process {
                         self.answer(id, result);
                     }
                     Some(Err(error)) => self.say(&json!({"jsonrpc": "2.0", "id": id, "error": error})),
-                    None => self.refuse(id, -32602, "no such task"),
+                    None => self.refuse(id, -32602, NO_TASK),
                 }
             }
             _ => self.refuse(id, -32601, "Method not found"),
