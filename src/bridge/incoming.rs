@@ -1,28 +1,26 @@
-//! From the server's answer or notification to the client's.
+//! From the server's answer or notification to the client's: results here, notifications and errors apart.
 //!
 //! Between two handshake peers only the id changes. Otherwise the envelope of the client's era is put on or taken off in the same one
 //! splice. Content is looked into only for an endpoint that publishes URIs, or for a client of a revision older than its server's
 //! (`content`). Errors are rare and may be parsed.
 
+mod error;
+mod notification;
+
+pub(super) use error::settled_error;
+use error::{bad_answer, error, task_error};
+pub use notification::{listen_ended, log, notice, own_notification, own_progress, progress, progress_of, updated};
+
 use super::{
     HUB,
     content::{Publish, Reader, Shape, text_block},
-    json::{Object, Writer, elements, member_in, on_one_line, span_in, text_of},
-    reissue::Needed,
+    json::{Object, elements, span_in, text_of},
     round,
-    task::{self, Known, Naming},
+    task::{self, Naming},
 };
-use crate::protocol::{
-    Body, Era, Kind, Level, Message, Method, Refusal, RequestId, Span, Version,
-    capability::Profile,
-    code::{self, Code, Reason},
-    refusal::quoted,
-    splice::Splice,
-};
+use crate::protocol::{Body, Era, Kind, Message, Method, Refusal, RequestId, Span, Version, splice::Splice};
 use bytes::Bytes;
 use memchr::memmem::Finder;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::{borrow::Cow, sync::LazyLock};
 
 /// What an answer needs to become the client's. `Carry::new` is that of a tool call at an endpoint that renames nothing.
@@ -86,74 +84,6 @@ pub fn answer(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
     carried.map_err(|refusal| refusal.with_id(Some(carry.id.clone())))
 }
 
-/// `notifications/progress` with the client's own token (raw JSON), and the task that it belongs to as the client knows that.
-pub fn progress(note: &Message, token: &Bytes, tasks: &Known<'_>) -> Body {
-    let mut body = Splice::new(note);
-    if let Some(span) = note.scan().progress_token {
-        body.replace(span, token.clone());
-    }
-    task::rename_related(&mut body, note, tasks);
-    body.to_body()
-}
-
-/// How far a `notifications/progress` says that it has come.
-pub fn progress_of(note: &Message) -> Option<f64> {
-    Object::read(text_of(note, note.scan().params)?)?.get("progress")?.parse().ok()
-}
-
-/// `notifications/progress` of the hub's own, about what it does for the client meanwhile. `token`: the client's, raw JSON; `progress`
-/// rises from one to the next.
-pub fn own_progress(token: &Bytes, progress: u64, message: Option<&str>) -> Body {
-    let token = String::from_utf8_lossy(token);
-    let message = message.map(|message| format!(r#","message":{}"#, quoted(message))).unwrap_or_default();
-    let params = format!(r#"{{"progressToken":{token},"progress":{progress}{message}}}"#);
-    Body::one(format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#).into())
-}
-
-/// `notifications/message` for who wants to read from that level on; `None` when it is below. What names no level is not passed on, but
-/// to who named none either. A task that it belongs to is told as the client knows it.
-pub fn log(note: &Message, from: Option<Level>, tasks: &Known<'_>) -> Option<Body> {
-    if let Some(from) = from {
-        let params = Object::read(text_of(note, note.scan().params)?)?;
-        Level::parse(&params.string("level")?).filter(|level| *level >= from)?;
-    }
-    let mut body = Splice::new(note);
-    task::rename_related(&mut body, note, tasks);
-    Some(body.to_body())
-}
-
-/// `notifications/resources/updated` under the URI that clients know; for a listen stream with its id.
-pub fn updated(note: &Message, uri: &str, subscription: Option<&RequestId>) -> Body {
-    let mut body = Splice::new(note);
-    if let Some(span) = note.scan().uri
-        && note.string(span).as_deref() != Some(uri)
-    {
-        body.replace(span, quoted(uri));
-    }
-    stamp(&mut body, note, subscription);
-    body.to_body()
-}
-
-/// Any other notification as it came (`notifications/elicitation/complete`, …); for a listen stream with its id.
-pub fn notice(note: &Message, subscription: Option<&RequestId>) -> Body {
-    let mut body = Splice::new(note);
-    stamp(&mut body, note, subscription);
-    body.to_body()
-}
-
-/// A notification of the hub's own. `params`: a raw JSON object without `_meta`.
-pub fn own_notification(method: Method<'_>, params: &str, subscription: Option<&RequestId>) -> Body {
-    let rest = params.trim().strip_prefix('{').unwrap_or("}").trim_start();
-    let meta = subscription.map(|id| format!(r#""_meta":{{{SUBSCRIPTION_KEY}:{id}}}"#)).unwrap_or_default();
-    let comma = if meta.is_empty() || rest.starts_with('}') { "" } else { "," };
-    let params = match (meta.is_empty(), rest) {
-        (true, "}") => String::new(),
-        _ => format!(r#","params":{{{meta}{comma}{rest}"#),
-    };
-    let method = quoted(method.as_str());
-    Body::one(on_one_line(format!(r#"{{"jsonrpc":"2.0","method":{method}{params}}}"#)).into())
-}
-
 /// The result of a `completion/complete` for which the server knows no completion.
 pub fn no_completion(id: &RequestId, client: Era) -> Body {
     let envelope = match client {
@@ -161,40 +91,6 @@ pub fn no_completion(id: &RequestId, client: Era) -> Body {
         Era::Stateless => format!(r#""resultType":"complete",{META},"#),
     };
     Body::one(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{{envelope}"completion":{{"values":[]}}}}}}"#).into())
-}
-
-/// The result that ends a listen stream (MCP 2026-07-28, subscriptions).
-pub fn listen_ended(id: &RequestId) -> Body {
-    let meta = format!(r#"{{{SUBSCRIPTION_KEY}:{id},{SERVER_INFO}}}"#);
-    Body::one(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","_meta":{meta}}}}}"#).into())
-}
-
-const SUBSCRIPTION_KEY: &str = r#""io.modelcontextprotocol/subscriptionId""#;
-
-/// Says which listen stream a notification belongs to, if it belongs to one. The server's own stream means nothing to a client.
-pub(super) fn stamp(body: &mut Splice<'_>, note: &Message, subscription: Option<&RequestId>) {
-    let scan = note.scan();
-    let entries = text_of(note, scan.meta.object).and_then(Object::read);
-    let own = entries.as_ref().and_then(|meta| member_in(note, meta.field("io.modelcontextprotocol/subscriptionId")?));
-    let Some(id) = subscription else {
-        if let Some(own) = own {
-            body.delete(own);
-        }
-        return;
-    };
-    let member = format!("{SUBSCRIPTION_KEY}:{id}");
-    match (scan.meta.object, scan.params) {
-        (Some(meta), _) => match own {
-            Some(own) => body.replace(own.value, id.token().clone()),
-            None => body.insert_first(meta, member),
-        },
-        (None, Some(params)) => body.insert_first(params, format!(r#""_meta":{{{member}}}"#)),
-        (None, None) => {
-            let start = note.bytes().len() - note.bytes().trim_ascii_start().len();
-            let object = Span::new(start as u32, note.bytes().len() as u32);
-            body.insert_first(object, format!(r#""params":{{"_meta":{{{member}}}}}"#))
-        }
-    };
 }
 
 fn with_id<'a>(answer: &'a Message, id: &RequestId) -> Splice<'a> {
@@ -426,128 +322,6 @@ fn content(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>, first: Op
     }
 }
 
-/// What a server's error says; the parts that are only relayed stay raw.
-#[derive(Deserialize)]
-struct ErrorObject<'a> {
-    code: i64,
-    #[serde(borrow)]
-    message: Cow<'a, str>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
-impl<'a> ErrorObject<'a> {
-    /// `data.uri`, as it is published.
-    fn data(&self, carry: &Carry<'_>) -> Option<Cow<'a, str>> {
-        let data = self.data?.get();
-        let published = carry.publish.and_then(|publish| {
-            let object = Object::read(data)?;
-            let uri = quoted(&publish(&object.string("uri")?)?);
-            let renamed = object.map(|field| Some(if field.key == "uri" { uri.clone().into() } else { field.value.into() }));
-            Some(renamed.finish())
-        });
-        Some(published.map_or(Cow::Borrowed(data), Cow::Owned))
-    }
-
-    fn has_uri(&self) -> bool {
-        self.data.and_then(|data| Object::read(data.get())).is_some_and(|data| data.string("uri").is_some())
-    }
-}
-
-/// Which errors may pass as they are, and what the others become (codes mean different things in the two eras).
-fn error(answer: &Message, carry: &Carry<'_>) -> Result<Body, Refusal> {
-    let (client, server) = (carry.client, carry.server);
-    let relay = || Ok(with_id(answer, carry.id).to_body());
-    let raw = answer.scan().error.map(|span| answer.token(span)).unwrap_or_default();
-    let Ok(error) = serde_json::from_slice::<ErrorObject<'_>>(raw) else {
-        return match (client.era(), server.era()) {
-            (Era::Handshake, Era::Handshake) => relay(),
-            _ => Err(bad_answer("The server answered with an error that is malformed")),
-        };
-    };
-    let is = |code: Code| error.code == code.number();
-    match (client.era(), server.era()) {
-        (Era::Handshake, Era::Handshake) if is(Code::UrlElicitation) && client < Version::V2025_11_25 => match Needed::read(answer, 1) {
-            Some(needed) => round::failed(carry.method, carry.id, Era::Handshake, &needed.to_text(), Some(wrap(raw))),
-            None => Err(wrapped(&error, raw)),
-        },
-        (Era::Handshake, Era::Stateless) if is(Code::MissingCapability) => missing_capability(&error, carry),
-        // Who can open pages was asked to; this one did not say that it can.
-        (Era::Stateless, Era::Handshake)
-            if round::may_ask(carry.method)
-                && let Some(Err(refusal)) = Needed::read(answer, 1).map(|needed| needed.check(Profile::BARE)) =>
-        {
-            Err(refusal)
-        }
-        _ => match told(&error, raw, carry) {
-            Told::AsItIs => relay(),
-            Told::Otherwise(refusal) => Err(refusal),
-            Told::WithData { data, published } => {
-                let mut body = with_id(answer, carry.id);
-                if let Some(span) = span_in(answer, data) {
-                    body.replace(span, published);
-                }
-                Ok(body.to_body())
-            }
-        },
-    }
-}
-
-/// What an error becomes that stays one.
-enum Told<'a> {
-    AsItIs,
-    /// Only its data changes: that token of the message for this text.
-    WithData {
-        data: &'a str,
-        published: String,
-    },
-    /// Another takes its place; without id.
-    Otherwise(Refusal),
-}
-
-fn told<'a>(error: &ErrorObject<'a>, raw: &[u8], carry: &Carry<'_>) -> Told<'a> {
-    let is = |code: Code| error.code == code.number();
-    let refusal = match (carry.client.era(), carry.server.era()) {
-        // A server of the stateless era should not know that code any more.
-        (Era::Stateless, _) if is(Code::ResourceNotFound) => not_found(error, carry),
-        // The hub spoke wrongly to that server; its caller did not.
-        (_, Era::Stateless) if is(Code::HeaderMismatch) || is(Code::UnsupportedVersion) => wrapped(error, raw),
-        (Era::Stateless, Era::Stateless) if is(Code::MissingCapability) => recoded(error, Code::MissingCapability, carry),
-        // What that range means is for the specification to say; these codes it does not define, or not for this.
-        (Era::Stateless, _) if code::is_reserved(error.code) => wrapped(error, raw),
-        // The stateless era has no code of its own for it.
-        (Era::Handshake, Era::Stateless) if is(Code::InvalidParams) && carry.method == Method::ResourcesRead && error.has_uri() => {
-            recoded(error, Code::ResourceNotFound, carry)
-        }
-        _ => {
-            return match (error.data, error.data(carry)) {
-                (Some(data), Some(Cow::Owned(published))) => Told::WithData { data: data.get(), published },
-                _ => Told::AsItIs,
-            };
-        }
-    };
-    Told::Otherwise(refusal)
-}
-
-/// What a stateless client's task has come to, as it stands in the task: the error of a call, a raw JSON object. `carry` is that of the
-/// call. `None`: it stays as it is.
-fn task_error(raw: &str, carry: &Carry<'_>) -> Option<String> {
-    let Ok(error) = serde_json::from_str::<ErrorObject<'_>>(raw) else {
-        return Some(bad_answer("The server ended the task with an error that is malformed").to_object());
-    };
-    match told(&error, raw.as_bytes(), carry) {
-        Told::AsItIs => None,
-        Told::WithData { published, .. } => Some(Object::read(raw)?.without(&["data"]).member("data", &published).finish()),
-        Told::Otherwise(refusal) => Some(refusal.to_object()),
-    }
-}
-
-/// The same, of a handshake server's answer to `tasks/result`.
-pub(super) fn settled_error(answer: &Message, carry: &Carry<'_>) -> String {
-    let raw = text_of(answer, answer.scan().error).unwrap_or("{}");
-    task_error(raw, carry).unwrap_or_else(|| on_one_line(raw.to_owned()))
-}
-
 /// The same of a tool's result: what `content` is to be, where it has to change, with its URIs published.
 pub(super) fn task_content<'a>(result: &Object<'a>, carry: &Carry<'_>) -> Option<Cow<'a, str>> {
     let structured = result.field("structuredContent").map(|field| field.value);
@@ -586,58 +360,6 @@ fn task_outcome(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>) {
             None => body.insert_first(object, format!(r#""content":{content}"#)),
         };
     }
-}
-
-/// A resource that does not exist, as a stateless client is told: with its URI, whether the server named it or not (MCP 2026-07-28,
-/// resources).
-fn not_found(error: &ErrorObject<'_>, carry: &Carry<'_>) -> Refusal {
-    let refusal = recoded(error, Code::InvalidParams, carry);
-    let Some(uri) = carry.uri.filter(|_| carry.method == Method::ResourcesRead && !error.has_uri()) else { return refusal };
-    let published = carry.publish.and_then(|publish| publish(uri));
-    let uri = published.as_deref().unwrap_or(uri);
-    match error.data.map(|data| Object::read(data.get())) {
-        None => refusal.with_data(Writer::new().text("uri", uri).finish()),
-        Some(Some(data)) => refusal.with_data(data.without(&["uri"]).text("uri", uri).finish()),
-        // Something of its own, which stays.
-        Some(None) => refusal,
-    }
-}
-
-/// The server's error under a code that the client's era knows for the same thing.
-fn recoded(error: &ErrorObject<'_>, code: Code, carry: &Carry<'_>) -> Refusal {
-    let refusal = Refusal::new(code, code.http_status(carry.client.era()), &*error.message);
-    match error.data(carry) {
-        Some(data) => refusal.with_data(on_one_line(data.into_owned())),
-        None => refusal,
-    }
-}
-
-/// An error whose code must not, or cannot usefully, reach the client: the whole of it goes into `data.rpc`.
-fn wrapped(error: &ErrorObject<'_>, raw: &[u8]) -> Refusal {
-    Refusal::new(Code::Internal, 200, &*error.message).with_data(wrap(raw))
-}
-
-fn wrap(raw: &[u8]) -> String {
-    let rpc = on_one_line(String::from_utf8_lossy(raw).into_owned());
-    format!(r#"{{"origin":"server","rpc":{rpc}}}"#)
-}
-
-/// A handshake client has no such code: the model reads what is missing.
-fn missing_capability(error: &ErrorObject<'_>, carry: &Carry<'_>) -> Result<Body, Refusal> {
-    let data = error.data.map(|data| on_one_line(data.get().to_owned()));
-    if carry.method != Method::ToolsCall {
-        return round::failed(carry.method, carry.id, Era::Handshake, &error.message, data);
-    }
-    let mut text = error.message.to_string();
-    if let Some(data) = data {
-        text.push(' ');
-        text.push_str(&data);
-    }
-    round::failed(carry.method, carry.id, Era::Handshake, &text, None)
-}
-
-fn bad_answer(message: &str) -> Refusal {
-    Refusal::new(Code::Internal, 200, message).with_data(code::failure_data(None, Reason::BadAnswer, None))
 }
 
 #[cfg(test)]

@@ -70,8 +70,7 @@ impl UpstreamError {
         Self::new(server, Reason::BadAnswer, format!("gave an answer of more than {limit_bytes} bytes, which exceeds limits.line_mb"))
     }
 
-    /// Of calls that had been sent: they may have had effects.
-    /// Of a call under way when its server was given up.
+    /// Of a call that was sent, as the next two: it may have had effects.
     pub(super) fn silent(server: &ServerId) -> Self {
         Self::new(server, Reason::ServerExited, "gave no sign of life and was given up")
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocol::Level;
 
 const A: Version = Version::V2025_11_25;
 const B: Version = Version::V2026_07_28;
