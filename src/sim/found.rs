@@ -3,11 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    sync::mpsc,
-    time::timeout,
-};
+use tokio::{sync::mpsc, time::timeout};
 
 use super::world::learned;
 use crate::{
@@ -21,62 +17,31 @@ use crate::{
     observe::Bus,
     protocol::{Message, Version, capability::Profile},
     upstream::{
-        Fleet, Lease, Sharer,
-        actor::{self, Script},
+        Fleet, Lease, Sharer, actor,
+        puppet::{Puppet, Taken},
     },
 };
 
-/// One process: what it says after the handshake is what the test says.
-struct Process {
-    says: mpsc::UnboundedSender<Value>,
-    hears: mpsc::UnboundedReceiver<Value>,
-}
-
-async fn run(script: Script, mut says: mpsc::UnboundedReceiver<Value>, heard: mpsc::UnboundedSender<Value>) {
-    let Script { stdin, mut stdout, stderr: _stderr, signals: _signals, _exit } = script;
-    let mut lines = BufReader::new(stdin).lines();
-    loop {
-        let said = tokio::select! {
-            biased;
-            // The process exits when the test drops its end.
-            said = says.recv() => match said {
-                Some(said) => said,
-                None => return,
-            },
-            line = lines.next_line() => {
-                let Ok(Some(line)) = line else { return };
-                let message: Value = serde_json::from_str(&line).unwrap();
-                match (message["method"].as_str(), message.get("id")) {
-                    (Some("initialize"), Some(id)) => {
-                        let info = json!({"name": "s", "version": "1"});
-                        let result = json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": info});
-                        json!({"jsonrpc": "2.0", "id": id, "result": result})
-                    }
-                    (Some("tools/list"), Some(id)) => {
-                        let result = json!({"tools": [{"name": "t", "inputSchema": {"type": "object"}}]});
-                        json!({"jsonrpc": "2.0", "id": id, "result": result})
-                    }
-                    (Some("tools/call"), _) => {
-                        let _ = heard.send(message);
-                        continue;
-                    }
-                    (Some(_), Some(id)) => json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no"}}),
-                    (Some(_), None) => continue,
-                    (None, _) => {
-                        let _ = heard.send(message);
-                        continue;
-                    }
-                }
-            }
-        };
-        stdout.write_all(format!("{said}\n").as_bytes()).await.unwrap();
-    }
+/// After the handshake a process says what the test says.
+fn take(message: &Value) -> Taken {
+    let result = match (message["method"].as_str(), message.get("id")) {
+        (Some("tools/call"), _) | (None, _) => return Taken::Heard,
+        (Some(_), None) => return Taken::Ignored,
+        (Some("initialize"), _) => {
+            json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}})
+        }
+        (Some("tools/list"), _) => json!({"tools": [{"name": "t", "inputSchema": {"type": "object"}}]}),
+        (Some(_), Some(id)) => {
+            return Taken::Answered(json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no"}}));
+        }
+    };
+    Taken::Answered(json!({"jsonrpc": "2.0", "id": message["id"], "result": result}))
 }
 
 /// A hub with one server, whose processes are told apart by the order in which they start.
 struct Scene {
     hub: Arc<Hub>,
-    processes: mpsc::UnboundedReceiver<Process>,
+    processes: mpsc::UnboundedReceiver<Puppet>,
 }
 
 impl Scene {
@@ -91,9 +56,7 @@ impl Scene {
         let (started, processes) = mpsc::unbounded_channel();
         fleet.play_on(Arc::new(move |_| {
             let (entrance, script) = actor::enter(1, 1 << 10);
-            let ((says, to_say), (heard, hears)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-            tokio::spawn(run(script, to_say, heard));
-            let _ = started.send(Process { says, hears });
+            let _ = started.send(Puppet::new(script, take));
             Ok(entrance)
         }));
         let hub = Hub::new(Parts {
@@ -118,7 +81,7 @@ impl Scene {
         client
     }
 
-    async fn process(&mut self, client: &Client) -> (Lease, Process) {
+    async fn process(&mut self, client: &Client) -> (Lease, Puppet) {
         let server = self.hub.fleet.servers().remove(0);
         let session = Some(client.session.id().share());
         let lease =
@@ -155,16 +118,16 @@ async fn the_end_of_one_process_takes_back_no_question_of_another() {
     let (ann_lease, ann_process) = scene.process(&ann).await;
     let (_bob_lease, mut bob_process) = scene.process(&bob).await;
     let question = json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"});
-    ann_process.says.send(question.clone()).unwrap();
+    ann_process.say(question.clone());
     let taken_back = ann.hear().await["id"].clone();
-    bob_process.says.send(question).unwrap();
+    bob_process.say(question);
     let asked = bob.hear().await;
     assert_eq!(asked["method"], "roots/list");
     drop((ann_process, ann_lease));
     let gone = ann.hear().await;
     assert_eq!((&gone["method"], &gone["params"]["requestId"]), (&json!("notifications/cancelled"), &taken_back));
     bob.say(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"roots": [{"uri": "file:///bob"}]}}));
-    let answer = timeout(Duration::from_secs(1), bob_process.hears.recv()).await.unwrap().unwrap();
+    let answer = bob_process.hear().await;
     assert_eq!(answer["result"]["roots"][0]["uri"], "file:///bob", "{answer}");
 }
 
@@ -204,8 +167,10 @@ async fn whoever_waits_for_a_parked_call_is_told_that_the_hub_stops() {
         loop {
             let mut process = scene.processes.recv().await.unwrap();
             // One that is started to be learned is not called.
-            let Ok(Some(_)) = timeout(Duration::from_secs(1), process.hears.recv()).await else { continue };
-            process.says.send(json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"})).unwrap();
+            if process.heard().await.is_none() {
+                continue;
+            }
+            process.say(json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"}));
             return process;
         }
     };

@@ -57,7 +57,7 @@ pub use status::{State, Status, Usable};
 pub use subscription::Subscription;
 
 #[cfg(test)]
-pub(crate) use child::actor;
+pub(crate) use child::{actor, puppet};
 
 #[cfg(test)]
 mod tests;

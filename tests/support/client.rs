@@ -42,6 +42,12 @@ impl Answer {
     }
 }
 
+/// The names in an answer to `tools/list`.
+pub fn tool_names(list: &Value) -> Vec<String> {
+    let tools = list["result"]["tools"].as_array().unwrap_or_else(|| panic!("{list}"));
+    tools.iter().map(|tool| tool["name"].as_str().unwrap().into()).collect()
+}
+
 /// Which revision a client speaks.
 #[derive(Clone, Debug)]
 enum Dialect {
@@ -127,13 +133,7 @@ impl Client {
 
     /// Names of the first page of tools.
     pub async fn tools(&self) -> Vec<String> {
-        let list = self.ask("tools/list", json!({})).await.json();
-        list["result"]["tools"]
-            .as_array()
-            .unwrap_or_else(|| panic!("{list}"))
-            .iter()
-            .map(|tool| tool["name"].as_str().unwrap().into())
-            .collect()
+        tool_names(&self.ask("tools/list", json!({})).await.json())
     }
 
     /// One request with the next id; the answer must carry it.

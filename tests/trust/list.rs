@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     HANDSHAKE, both,
-    support::{Client, client, hub, server},
+    support::{Client, client, client::tool_names, hub, server},
     within,
 };
 
@@ -171,13 +171,7 @@ async fn every_tool_is_called_by_every_name_that_it_has() {
 /// The names of the tools that a stateless client with these abilities sees.
 async fn shown(client: &Client, able: &Value) -> BTreeSet<String> {
     let meta = json!({"io.modelcontextprotocol/clientCapabilities": able});
-    let list = client.ask("tools/list", json!({"_meta": meta})).await.json();
-    list["result"]["tools"]
-        .as_array()
-        .unwrap_or_else(|| panic!("{list}"))
-        .iter()
-        .map(|tool| tool["name"].as_str().unwrap().into())
-        .collect()
+    tool_names(&client.ask("tools/list", json!({"_meta": meta})).await.json()).into_iter().collect()
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@ pub(super) mod link;
 pub(super) mod listing;
 pub(super) mod probe;
 pub(super) mod process;
+#[cfg(test)]
+pub(crate) mod puppet;
 pub(super) mod reader;
 pub(super) mod stderr;
 pub(super) mod unrun;

@@ -8,24 +8,24 @@ use super::*;
 use crate::{
     bridge::outgoing,
     limits::STRAY,
-    upstream::{Event, Exchange, Lease, Opening},
+    upstream::{
+        Event, Exchange, Lease, Opening,
+        puppet::{Puppet, Taken},
+    },
 };
 
-/// A process that leaves calls to the test.
 struct Played {
     number: u32,
-    says: mpsc::UnboundedSender<Value>,
-    /// Calls, cancellations, and answers to what it asked.
-    hears: mpsc::UnboundedReceiver<Value>,
+    puppet: Puppet,
 }
 
 impl Played {
     async fn hear(&mut self) -> Value {
-        timeout(Duration::from_secs(1), self.hears.recv()).await.expect("something is said to it").expect("it lives")
+        self.puppet.hear().await
     }
 
     fn say(&self, message: Value) {
-        self.says.send(message).unwrap();
+        self.puppet.say(message);
     }
 
     fn ask(&self, id: u64) {
@@ -50,9 +50,7 @@ impl Scene {
         fleet.play_on(Arc::new(move |_| {
             let number = count.fetch_add(1, Ordering::SeqCst) + 1;
             let (entrance, script) = actor::enter(number, 1 << 10);
-            let ((says, to_say), (heard, hears)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-            tokio::spawn(perform(script, to_say, heard));
-            let _ = starts.send(Played { number, says, hears });
+            let _ = starts.send(Played { number, puppet: Puppet::new(script, take) });
             Ok(entrance)
         }));
         Self { server: fleet.server(&server_id()).unwrap(), started, _fleet: fleet }
@@ -78,33 +76,11 @@ impl Scene {
     }
 }
 
-async fn perform(script: Script, mut says: mpsc::UnboundedReceiver<Value>, heard: mpsc::UnboundedSender<Value>) {
-    let Script { stdin, mut stdout, stderr: _stderr, signals: _signals, _exit } = script;
-    let mut lines = BufReader::new(stdin).lines();
-    loop {
-        let said = tokio::select! {
-            biased;
-            // It exits when the test drops its end.
-            said = says.recv() => match said {
-                Some(said) => said,
-                None => return,
-            },
-            line = lines.next_line() => {
-                let Ok(Some(line)) = line else { return };
-                let message: Value = serde_json::from_str(&line).unwrap();
-                match message["method"].as_str() {
-                    Some("tools/call" | "notifications/cancelled") | None => {
-                        let _ = heard.send(message);
-                        continue;
-                    }
-                    Some(_) => match answer(&line) {
-                        Some(answer) => answer,
-                        None => continue,
-                    },
-                }
-            }
-        };
-        stdout.write_all(format!("{said}\n").as_bytes()).await.unwrap();
+/// It leaves calls, cancellations and answers to the test.
+fn take(message: &Value) -> Taken {
+    match message["method"].as_str() {
+        Some("tools/call" | "notifications/cancelled") | None => Taken::Heard,
+        Some(_) => answer(&message.to_string()).map_or(Taken::Ignored, Taken::Answered),
     }
 }
 
@@ -162,7 +138,7 @@ async fn where_there_may_be_no_more_processes_it_is_replaced() {
     assert_eq!((first.number, second.number), (1, 2));
     let mut exchange = call(&scene.lease().await);
     let mut third = scene.process().await;
-    assert!(second.says.is_closed(), "it has ended");
+    assert!(second.puppet.is_over(), "it has ended");
     is_answered(&mut exchange, &mut third).await;
     let mut exchange = call(&kept);
     is_answered(&mut exchange, &mut first).await;
