@@ -10,7 +10,7 @@ use std::{borrow::Cow, sync::LazyLock};
 use memchr::memmem::Finder;
 
 use super::json::{Object, elements};
-use crate::protocol::{Version, raw, refusal::quoted};
+use crate::protocol::{Message, Version, raw, refusal::quoted};
 
 /// A server's URI as clients know it; `None` when that is the same.
 pub type Publish<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -46,7 +46,8 @@ impl<'p> Reader<'p> {
     /// What changes in the array at `text`, in order.
     pub(super) fn edits<'a>(&self, text: &'a str, shape: Shape) -> Edits<'a> {
         let mut edits = Vec::new();
-        if self.may_change(text.as_bytes()) {
+        let text_bytes = text.as_bytes();
+        if self.takes_uris_over() && URI.find(text_bytes).is_some() || self.lacks_sound() && AUDIO.find(text_bytes).is_some() {
             for element in elements(text).unwrap_or_default() {
                 match shape {
                     Shape::Blocks => self.block(element, &mut edits),
@@ -68,10 +69,18 @@ impl<'p> Reader<'p> {
         self.publish.is_none() && self.client >= Version::V2025_06_18
     }
 
-    /// Whether anything in this JSON could be. One search through the bytes, which tells for nearly every answer.
-    pub(super) fn may_change(&self, json: &[u8]) -> bool {
-        (self.publish.is_some() || self.client < Version::V2025_06_18) && URI.find(json).is_some()
-            || self.client < Version::V2025_03_26 && AUDIO.find(json).is_some()
+    /// Whether any block of this answer could be, as far as the scan tells.
+    pub(super) fn may_change(&self, answer: &Message) -> bool {
+        self.takes_uris_over() && answer.scan().has_inner_uri || self.lacks_sound()
+    }
+
+    /// Publishes them, or writes links as text.
+    fn takes_uris_over(&self) -> bool {
+        self.publish.is_some() || self.client < Version::V2025_06_18
+    }
+
+    fn lacks_sound(&self) -> bool {
+        self.client < Version::V2025_03_26
     }
 
     fn message<'a>(&self, text: &'a str, edits: &mut Edits<'a>) {
@@ -91,7 +100,7 @@ impl<'p> Reader<'p> {
         match block.string("type").as_deref() {
             Some("resource_link") if self.client < Version::V2025_06_18 => edits.push((text, self.link_as_text(&block))),
             Some("resource_link") => self.uri(Some(&block), edits),
-            Some("audio") if self.client < Version::V2025_03_26 => edits.push((text, audio_as_text(&block))),
+            Some("audio") if self.lacks_sound() => edits.push((text, audio_as_text(&block))),
             Some("resource") => self.uri(block.object("resource").as_ref(), edits),
             Some("tool_result") => {
                 if let Some(content) = block.get("content") {

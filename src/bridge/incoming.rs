@@ -305,7 +305,7 @@ fn content(body: &mut Splice<'_>, answer: &Message, carry: &Carry<'_>, first: Op
         let comma = if rest.trim_ascii_start().starts_with(b"]") { "" } else { "," };
         body.replace(Span::new(span.start(), span.start() + 1), format!("[{first}{comma}"));
     }
-    if reader.is_idle() || !answer.scan().result.is_some_and(|result| reader.may_change(answer.token(result))) {
+    if reader.is_idle() || !reader.may_change(answer) {
         return;
     }
     let result = || text_of(answer, answer.scan().result).and_then(Object::read);

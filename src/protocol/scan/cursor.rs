@@ -25,6 +25,8 @@ pub(super) struct Cursor<'a> {
     look: Look,
     /// A CR or LF was passed between tokens.
     pub newline: bool,
+    /// A key `uri`, or one written with escapes that could be it, was passed inside a value.
+    pub inner_uri: bool,
     /// Why it halted.
     pub why: &'static str,
 }
@@ -51,7 +53,7 @@ pub(super) struct Key {
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, look: Look::at(bytes), newline: false, why: "" }
+        Self { bytes, at: 0, look: Look::at(bytes), newline: false, inner_uri: false, why: "" }
     }
 
     /// Passes white space and shows the next byte; 0, which starts no token, at the end.
@@ -202,13 +204,15 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A key that is not looked at, and its colon.
+    /// A key inside a value, and its colon.
     #[inline(always)]
     fn member(&mut self, next: u8) -> Step<()> {
         if next != b'"' {
             return self.halt("expected a key");
         }
-        self.string()?;
+        let start = self.at;
+        let escaped = self.string()?;
+        self.inner_uri |= escaped || self.bytes.get(start..self.at) == Some(br#""uri""#);
         self.colon()
     }
 

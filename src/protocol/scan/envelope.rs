@@ -321,6 +321,7 @@ impl Walk<'_> {
                 Ok(kind) => {
                     self.found.kind = kind;
                     self.found.has_newline = self.cursor.newline;
+                    self.found.has_inner_uri = self.cursor.inner_uri;
                     if let Id::Good(id) = self.id {
                         self.found.id = Some(id);
                     }
@@ -405,6 +406,7 @@ impl Scan {
             structured_content: None,
             is_error: None,
             has_newline: false,
+            has_inner_uri: false,
         }
     }
 }

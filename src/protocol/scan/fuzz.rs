@@ -124,11 +124,22 @@ pub(super) fn check_against_tree(data: &[u8], found: &Scan, tree: &Value) {
         same_member(member, name, meta);
     }
     assert_eq!(found.has_newline, data.iter().any(|byte| matches!(byte, b'\n' | b'\r')));
+    let inside = [params, result].into_iter().flatten().filter_map(Value::as_object).flatten().filter(|(key, _)| *key != "_meta");
+    assert!(found.has_inner_uri || !inside.into_iter().any(|(_, value)| holds_uri(value)));
     let message = Message::parse(bytes::Bytes::copy_from_slice(data)).expect("it was scanned before");
     assert_eq!(message.id().is_some(), found.id.is_some());
     assert_eq!(message.name().as_deref(), params.and_then(|params| params.get("name")?.as_str()));
     let method = tree.get("method").and_then(Value::as_str).unwrap_or_default();
     assert_eq!(message.method().as_str(), method);
+}
+
+/// Whether any object in it has a member `uri`.
+fn holds_uri(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members.iter().any(|(key, value)| key == "uri" || holds_uri(value)),
+        Value::Array(elements) => elements.iter().any(holds_uri),
+        _ => false,
+    }
 }
 
 /// The rules of the envelope once more, said of a tree.

@@ -137,6 +137,8 @@ pub struct Scan {
     pub error_data: Option<Span>,
     /// A raw CR or LF stands between tokens: overwrite with spaces before the message becomes a line or a `data:` field.
     pub has_newline: bool,
+    /// A key `uri` may stand somewhere inside a value: content that names a resource.
+    pub has_inner_uri: bool,
 }
 
 /// Why bytes are not a JSON-RPC message; says where, and the id when it could be read.

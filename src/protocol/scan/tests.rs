@@ -290,6 +290,23 @@ fn depth_is_counted_alike_wherever_it_is_looked_into() {
     assert_eq!(refused(format!(r#"{{"jsonrpc":"2.0","method":"m","x":{}}}"#, objects(128))), (Fault::Parse, None));
 }
 
+#[test]
+fn a_key_uri_is_noticed_where_content_has_it_and_nowhere_else() {
+    let has_inner_uri = |result: &str| ok(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#)).has_inner_uri;
+    for with in [
+        r#"{"content":[{"type":"resource_link","uri":"a://b"}]}"#,
+        r#"{"contents":[{"text":"","uri" : "a://b"}]}"#,
+        r#"{"messages":[{"content":{"resource":{"\u0075ri":"a://b"}}}]}"#,
+    ] {
+        assert!(has_inner_uri(with), "{with}");
+    }
+    for without in
+        [r#"{"content":[{"text":"\"uri\":1","a":"uri"},["uri"]]}"#, r#"{"uri":"a://b"}"#, r#"{"x":[{"uris":1,"uriTemplate":2}]}"#]
+    {
+        assert!(!has_inner_uri(without), "{without}");
+    }
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -302,7 +319,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(6, 40, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            prop::collection::vec(("[a-z_]{0,6}|name|_meta|progressToken", inner), 0..6)
+            prop::collection::vec(("[a-z_]{0,6}|name|uri|_meta|progressToken", inner), 0..6)
                 .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
