@@ -11,7 +11,8 @@ use super::{Kind, Method, RequestId, Scan, ScanError, Span, scan};
 #[derive(Clone, Debug)]
 pub struct Message {
     bytes: Bytes,
-    scan: Scan,
+    /// Large, and a message moves often.
+    scan: Box<Scan>,
     method: Named,
 }
 
@@ -29,7 +30,7 @@ impl Message {
     /// # Errors
     /// See `scan::Fault`.
     pub fn parse(bytes: Bytes) -> Result<Self, ScanError> {
-        let mut message = Self { bytes, scan: Scan::nothing(), method: Named::Other };
+        let mut message = Self { bytes, scan: Box::new(Scan::nothing()), method: Named::Other };
         scan::scan_into(&message.bytes, &mut message.scan)?;
         let method = message.scan.method.and_then(|span| message.string(span));
         message.method = match method.as_deref().and_then(Method::known) {
