@@ -15,6 +15,7 @@ use crate::{
     limits,
     protocol::code::Reason,
 };
+use futures_util::future::{BoxFuture, Either, Ready, ready};
 use hyper::{
     Method, StatusCode,
     body::Incoming,
@@ -26,48 +27,78 @@ use std::{net::SocketAddr, sync::Arc};
 /// The most frequent address, found without the table.
 const MCP: &str = "/mcp";
 
-pub(super) async fn answer(
+/// The answer to a request. What needs no door is ready; what does is a future of its door's own on the heap (some 5 KiB each): hyper
+/// keeps room for what this returns in every connection, idle ones too. The request is put there once and moves no more.
+pub(super) fn answer(
     doors: &Arc<Doors>,
-    mount: Arc<Mount>,
+    mount: &Arc<Mount>,
     peer: SocketAddr,
     pulse: Arc<Pulse>,
     request: hyper::Request<Incoming>,
-) -> Reply {
+) -> Either<Ready<Reply>, BoxFuture<'static, Reply>> {
     let (parts, body) = request.into_parts();
     let origin = match doors.guard.check(&parts) {
         Ok(origin) => origin,
-        Err(refusal) => return refusal.to_reply(),
+        Err(refusal) => return Either::Left(ready(refusal.to_reply())),
     };
-    let mut reply = if parts.headers.len() > limits::HEADERS_MAX {
-        reply::error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, class::VALIDATION, "Too many headers", hub())
-    } else if origin.is_some() && is_preflight(&parts) {
-        doors.guard.preflight(&parts)
-    } else {
-        match find(doors, &mount, &parts) {
-            Ok((handler, access, params)) => match admit(doors, access, &parts, peer) {
-                Ok(principal) if doors.ready.stage() == Stage::Stopping && principal.is_some() && parts.method != Method::GET => stopping(),
-                Ok(principal) => hand_over(doors, handler, Request { parts, body, params, principal, peer, mount, pulse }).await,
-                Err(reply) => reply,
-            },
-            // Nobody without a credential learns which addresses exist.
-            Err(reply) => admit(doors, Access::Principal, &parts, peer).err().unwrap_or(reply),
+    match route(doors, mount, peer, &parts, origin.is_some()) {
+        Ok((handler, params, principal)) => {
+            let request = Box::new(Request { parts, body, params, principal, peer, mount: Arc::clone(mount), pulse });
+            let reply = hand_over(Arc::clone(doors), handler, request);
+            Either::Right(match origin {
+                None => reply,
+                Some(origin) => Box::pin(share(Arc::clone(doors), origin, reply)),
+            })
         }
-    };
-    if let Some(origin) = origin {
-        doors.guard.share(&origin, &mut reply);
+        Err(mut reply) => {
+            if let Some(origin) = origin {
+                doors.guard.share(&origin, &mut reply);
+            }
+            Either::Left(ready(reply))
+        }
     }
-    reply
 }
 
-/// The futures of the doors, some 5 KiB each, live on the heap while they run: hyper keeps room for the largest in every connection,
-/// idle ones too. One allocation per request.
-async fn hand_over(doors: &Arc<Doors>, handler: Handler, request: Request) -> Reply {
-    match handler {
-        Handler::Mcp => Box::pin(mcp::handle(doors, request)).await,
-        Handler::Legacy(action) => Box::pin(legacy::handle(doors, action, request)).await,
-        Handler::Rest(action) => Box::pin(rest::handle(doors, action, request)).await,
-        Handler::Socket(kind) => Box::pin(socket::upgrade(doors, kind, request)).await,
+/// Whose it is to answer, and who asks.
+///
+/// # Errors
+/// The reply to what no door sees.
+fn route(
+    doors: &Doors,
+    mount: &Mount,
+    peer: SocketAddr,
+    parts: &Parts,
+    is_from_page: bool,
+) -> Result<(Handler, Params, Option<Arc<Principal>>), Reply> {
+    if parts.headers.len() > limits::HEADERS_MAX {
+        return Err(reply::error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, class::VALIDATION, "Too many headers", hub()));
     }
+    if is_from_page && is_preflight(parts) {
+        return Err(doors.guard.preflight(parts));
+    }
+    // Nobody without a credential learns which addresses exist.
+    let (handler, access, params) =
+        find(doors, mount, parts).map_err(|unknown| admit(doors, Access::Principal, parts, peer).err().unwrap_or(unknown))?;
+    let principal = admit(doors, access, parts, peer)?;
+    if doors.ready.stage() == Stage::Stopping && principal.is_some() && parts.method != Method::GET {
+        return Err(stopping());
+    }
+    Ok((handler, params, principal))
+}
+
+fn hand_over(doors: Arc<Doors>, handler: Handler, request: Box<Request>) -> BoxFuture<'static, Reply> {
+    match handler {
+        Handler::Mcp => Box::pin(mcp::handle(doors, request)),
+        Handler::Legacy(action) => Box::pin(legacy::handle(doors, action, request)),
+        Handler::Rest(action) => Box::pin(rest::handle(doors, action, request)),
+        Handler::Socket(kind) => Box::pin(ready(socket::upgrade(&doors, kind, *request))),
+    }
+}
+
+async fn share(doors: Arc<Doors>, origin: HeaderValue, reply: BoxFuture<'static, Reply>) -> Reply {
+    let mut reply = reply.await;
+    doors.guard.share(&origin, &mut reply);
+    reply
 }
 
 fn find(doors: &Doors, mount: &Mount, parts: &Parts) -> Result<(Handler, Access, Params), Reply> {

@@ -52,10 +52,10 @@ pub enum Action {
     Message,
 }
 
-pub async fn handle(doors: &Arc<Doors>, action: Action, request: Request) -> Reply {
+pub async fn handle(doors: Arc<Doors>, action: Action, request: Box<Request>) -> Reply {
     let replied = match action {
-        Action::Stream => open(doors, &request),
-        Action::Message => post(doors, request).await,
+        Action::Stream => open(&doors, &request),
+        Action::Message => post(&doors, request).await,
     };
     replied.unwrap_or_else(|refused| refused)
 }
@@ -124,7 +124,7 @@ fn open(doors: &Arc<Doors>, request: &Request) -> Result<Reply, Reply> {
 
 /// # Errors
 /// 415 and 413 for what is no message, 400 without a session, 404 for one that is none of the caller's, 429 when it takes no more.
-async fn post(doors: &Arc<Doors>, mut request: Request) -> Result<Reply, Reply> {
+async fn post(doors: &Arc<Doors>, mut request: Box<Request>) -> Result<Reply, Reply> {
     if !accept::is_json(&request.parts.headers) {
         return Err(refuse::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json", None));
     }

@@ -170,11 +170,7 @@ pub async fn serve(acceptor: Acceptor, doors: Arc<Doors>, mount: Arc<Mount>, sto
 /// One connection to its end. Must be spawned as a task of its own; `Watch` is its stop signal and waits for it.
 pub async fn serve_connection(accepted: Accepted, doors: Arc<Doors>, mount: Arc<Mount>) {
     let Accepted { stream, peer, place } = accepted;
-    connection::serve(stream, place, |request, pulse| {
-        let (doors, mount) = (doors.clone(), mount.clone());
-        async move { entry::answer(&doors, mount, peer, pulse, request).await }
-    })
-    .await;
+    connection::serve(stream, place, |request, pulse| entry::answer(&doors, &mount, peer, pulse, request)).await;
 }
 
 #[cfg(test)]

@@ -45,17 +45,17 @@ static NAME: HeaderName = HeaderName::from_static("mcp-name");
 const VERBS: &str = "GET, POST, DELETE, OPTIONS";
 const STATELESS_VERBS: &str = "POST, OPTIONS";
 
-pub async fn handle(doors: &Arc<Doors>, request: Request) -> Reply {
-    let endpoint = match endpoint::find(doors, &request) {
+pub async fn handle(doors: Arc<Doors>, request: Box<Request>) -> Reply {
+    let endpoint = match endpoint::find(&doors, &request) {
         Ok(endpoint) => endpoint,
         Err(reply) => return reply,
     };
     let wire = Leg::new(Peer::Client, "http").speaking(|| text(&request.parts.headers, &VERSION));
     let reply = match request.parts.method {
-        Method::POST => post::handle(doors, endpoint, request, &wire).await,
+        Method::POST => post::handle(&doors, endpoint, request, &wire).await,
         Method::GET | Method::DELETE if is_stateless(&request.parts.headers) => wrong_verb(STATELESS_VERBS),
-        Method::GET => mail::open(doors, &endpoint, &request).unwrap_or_else(|refused| refused),
-        Method::DELETE => session::end(doors, &endpoint, &request).unwrap_or_else(|refused| refused),
+        Method::GET => mail::open(&doors, &endpoint, &request).unwrap_or_else(|refused| refused),
+        Method::DELETE => session::end(&doors, &endpoint, &request).unwrap_or_else(|refused| refused),
         Method::OPTIONS => with_allow(reply::status(StatusCode::NO_CONTENT), VERBS),
         _ => wrong_verb(VERBS),
     };

@@ -19,7 +19,7 @@ use crate::{
 use hyper::{HeaderMap, StatusCode, header::HeaderName};
 use std::sync::Arc;
 
-pub(super) async fn handle(doors: &Arc<Doors>, endpoint: Arc<Endpoint>, mut request: Request, wire: &Leg) -> Reply {
+pub(super) async fn handle(doors: &Arc<Doors>, endpoint: Arc<Endpoint>, mut request: Box<Request>, wire: &Leg) -> Reply {
     if !accept::is_json(&request.parts.headers) {
         return refuse::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json", None);
     }

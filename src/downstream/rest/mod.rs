@@ -124,8 +124,8 @@ const fn open(path: &'static str, door: Door, action: Action) -> Route {
 }
 
 /// Answers a request of one of `ROUTES`. Dropping the future cancels the call it makes, if any; a start or stop under way goes on.
-pub async fn handle(doors: &Arc<Doors>, action: Action, mut request: Request) -> Reply {
-    answer(doors, action, &mut request).await.unwrap_or_else(Fault::into_reply)
+pub async fn handle(doors: Arc<Doors>, action: Action, mut request: Box<Request>) -> Reply {
+    answer(&doors, action, &mut request).await.unwrap_or_else(Fault::into_reply)
 }
 
 async fn answer(doors: &Arc<Doors>, action: Action, request: &mut Request) -> Result<Reply, Fault> {

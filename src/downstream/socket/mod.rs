@@ -56,7 +56,7 @@ const fn row(path: &'static str, kind: Kind) -> Route {
 }
 
 /// The socket's life begins when the answer is sent, and does not depend on this future.
-pub async fn upgrade(doors: &Arc<Doors>, kind: Kind, request: Request) -> Reply {
+pub fn upgrade(doors: &Arc<Doors>, kind: Kind, request: Request) -> Reply {
     let opened = match kind {
         Kind::Mcp => open_mcp(doors, request),
         Kind::App => open_app(doors, request),
