@@ -166,7 +166,7 @@ fn admit(doors: &Doors, access: Access, parts: &Parts, peer: SocketAddr) -> Resu
     if credentials.next().is_some() {
         return Err(unauthorized(Denied::Invalid));
     }
-    let forwarded = FORWARDING.iter().any(|name| parts.headers.contains_key(name));
+    let forwarded = parts.headers.keys().any(|name| FORWARDING.contains(name));
     doors.gate.authenticate(credential, peer.ip().to_canonical(), forwarded).map(Some).map_err(unauthorized)
 }
 

@@ -69,7 +69,11 @@ fn is_stateless(headers: &HeaderMap) -> bool {
 
 /// As text; `None` when absent.
 fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    std::str::from_utf8(headers.get(name)?.as_bytes()).ok().map(str::trim_ascii)
+    as_text(headers.get(name)?)
+}
+
+fn as_text(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(value.as_bytes()).ok().map(str::trim_ascii)
 }
 
 fn session_header(id: &str) -> Option<HeaderValue> {

@@ -5,7 +5,7 @@ use super::{
     METHOD, NAME, SESSION_ID, VERSION,
     accept::{self, Accept},
     answer::{self, Reader},
-    batch, refuse, session, text,
+    batch, refuse, session,
 };
 use crate::{
     hub::{Endpoint, Inbound, ParamHeaders},
@@ -107,21 +107,18 @@ fn param_headers(headers: &HeaderMap) -> ParamHeaders {
 }
 
 fn decide(message: &Message, headers: &HeaderMap) -> Result<Verdict, Reply> {
-    for name in [&VERSION, &METHOD, &NAME] {
-        check_single(headers, name)
-            .map_err(|what| refuse::with(&Refusal::new(Code::HeaderMismatch, 400, format!("{name} {what}")).with_id(message.id())))?;
-    }
-    let named = Headers { version: text(headers, &VERSION), method: text(headers, &METHOD), name: text(headers, &NAME) };
+    let single = |name| {
+        single(headers, name)
+            .map_err(|what| refuse::with(&Refusal::new(Code::HeaderMismatch, 400, format!("{name} {what}")).with_id(message.id())))
+    };
+    let named = Headers { version: single(&VERSION)?, method: single(&METHOD)?, name: single(&NAME)? };
     era::decide_http(message, &named).map_err(|refusal| refuse::with(&refusal))
 }
 
 /// Two different values, or bytes that are not text, agree with no body.
-fn check_single(headers: &HeaderMap, name: &HeaderName) -> Result<(), &'static str> {
-    let Some(first) = headers.get(name) else { return Ok(()) };
-    if guard::one(headers, name).is_err() {
-        return Err("is sent more than once");
-    }
-    std::str::from_utf8(first.as_bytes()).map(drop).map_err(|_| "is not text")
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, &'static str> {
+    let Some(value) = guard::one(headers, name).map_err(|()| "is sent more than once")? else { return Ok(None) };
+    std::str::from_utf8(value.as_bytes()).map(|text| Some(text.trim_ascii())).map_err(|_| "is not text")
 }
 
 fn unreadable(message: &Message) -> Reply {

@@ -24,11 +24,11 @@ pub(super) fn find(
     headers: &HeaderMap,
     id: Option<RequestId>,
 ) -> Result<Arc<Session>, Reply> {
-    if !headers.contains_key(&SESSION_ID) {
+    let Some(named) = headers.get(&SESSION_ID) else {
         let message = "Mcp-Session-Id is missing; send initialize first";
         return Err(refuse::invalid(StatusCode::BAD_REQUEST, message, id));
-    }
-    let session = text(headers, &SESSION_ID).and_then(|session| doors.hub.sessions.get(session, principal));
+    };
+    let session = super::as_text(named).and_then(|session| doors.hub.sessions.get(session, principal));
     let Some(session) = session.filter(|session| is_of(session, endpoint)) else {
         return Err(refuse::invalid(StatusCode::NOT_FOUND, "Session not found", id));
     };
