@@ -1,8 +1,8 @@
 //! Whole calls over loopback, through the released binary with a real child, beside (in the same run) a bare hyper server
-//! that sends as many bytes and the child alone over its pipe.
+//! that sends as many bytes, a bare relay to the same servers, and the child alone over its pipe.
 //!
 //! `cargo bench --bench call` measures each by itself, ids `what/size/concurrency`. `cargo bench --bench call -- --ratios`
-//! measures hub and bare server in turns and prints the ratios: on a noisy machine only those mean something.
+//! measures hub, bare server and relay in turns and prints the ratios: on a noisy machine only those mean something.
 //! `-- --against <binary>` measures this build's hub and another's in turns.
 //! `-- --remote http://127.0.0.1:3000/mcp echo` measures a tool of a server that runs already, through the hub and of itself.
 //! `-- --load small-2026 16 10` keeps the hub busy with 16 connections for about 10 s, for a profiler to look at.
@@ -12,6 +12,7 @@ mod bare;
 mod child;
 mod client;
 mod ratios;
+mod relay;
 mod scene;
 
 use std::{
@@ -29,6 +30,7 @@ fn main() {
     match arguments.get(1).map(String::as_str) {
         Some("bare") => bare::run(),
         Some("child") => child::run(),
+        Some("relay") => relay::run(arguments.get(2).and_then(|address| address.parse().ok()).expect("a server's address")),
         Some("--ratios") => ratios::run(),
         Some("--against") => ratios::against(Path::new(arguments.get(2).expect("the other build's binary"))),
         Some("--remote") => ratios::remote(arguments.get(2).expect("a URL"), arguments.get(3).expect("a tool")),

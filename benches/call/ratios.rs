@@ -17,16 +17,25 @@ const TURN: Duration = Duration::from_millis(700);
 #[expect(clippy::print_stdout, reason = "the figures are for a person")]
 pub(crate) fn run() {
     let scene = Scene::start();
-    println!("{:<28} {:>5} {:>12} {:>12} {:>7}", "what", "conns", "hub calls/s", "bare calls/s", "ratio");
+    println!("{:<28} {:>5} {:>12} {:>12} {:>7}  of the bare server", "what", "conns", "calls/s", "the bare's", "ratio");
     for connections in [1, 16, 64] {
         report("small call 2026-07-28", connections, &scene.small(Dialect::Stateless), &scene.bare_small());
         report("small call 2025-11-25", connections, &scene.small(Dialect::Handshake), &scene.bare_small());
+        report("the same through a relay", connections, &scene.relay_pipe(), &scene.bare_small());
     }
     for connections in [16, 64] {
         report("small call, remote server", connections, &scene.remote(), &scene.bare_remote());
+        report("the same through a relay", connections, &scene.relay_remote(), &scene.bare_remote());
     }
     report("100 KB result", 16, &scene.large(Dialect::Stateless), &scene.bare_large());
     report("tools/list of 1,000", 16, &scene.list(), &scene.bare_list());
+    println!();
+    println!("{:<28} {:>5} {:>12} {:>12} {:>7}  of a relay", "what", "conns", "calls/s", "the relay's", "ratio");
+    for connections in [16, 64] {
+        report("small call 2026-07-28", connections, &scene.small(Dialect::Stateless), &scene.relay_pipe());
+        report("small call 2025-11-25", connections, &scene.small(Dialect::Handshake), &scene.relay_pipe());
+        report("small call, remote server", connections, &scene.remote(), &scene.relay_remote());
+    }
     let pipe = pipe(&scene);
     let hub = median(&mut Load { request: scene.small(Dialect::Stateless), connections: 1 }.times(20_000));
     let bare = median(&mut Load { request: scene.bare_small(), connections: 1 }.times(20_000));

@@ -22,6 +22,7 @@ pub(crate) enum Dialect {
 pub(crate) struct Scene {
     hub: Running,
     bare: Running,
+    relay: Running,
     session: String,
     _dir: tempfile::TempDir,
 }
@@ -66,7 +67,9 @@ impl Scene {
             let line: serde_json::Value = serde_json::from_str(line).ok()?;
             (line["status"] == "ready").then(|| u16::try_from(line["port"].as_u64().unwrap()).unwrap())
         });
-        let mut scene = Self { hub, bare, session: String::new(), _dir: dir };
+        let mut relay = Command::new(me());
+        let relay = Running::start(relay.arg("relay").arg(bare.address.to_string()), |line| line.parse().ok());
+        let mut scene = Self { hub, bare, relay, session: String::new(), _dir: dir };
         scene.session = scene.open_session();
         scene
     }
@@ -105,6 +108,16 @@ impl Scene {
     /// Echoes the same body that the hub gets.
     pub(crate) fn bare_small(&self) -> Request {
         self.bare_of("/small", &self.small(Dialect::Stateless))
+    }
+
+    /// Through the relay to a child like the hub's.
+    pub(crate) fn relay_pipe(&self) -> Request {
+        relayed(self.relay.address, "/pipe", &self.small(Dialect::Handshake))
+    }
+
+    /// Through the relay to the remote server.
+    pub(crate) fn relay_remote(&self) -> Request {
+        relayed(self.relay.address, "/mcp", &self.remote())
     }
 
     /// Sends as many bytes as the hub's answer has.
@@ -155,13 +168,7 @@ impl Scene {
     }
 
     fn bare_of(&self, path: &str, hub: &Request) -> Request {
-        let at = memchr::memmem::find(&hub.bytes, b"\r\n\r\n").unwrap() + 4;
-        request(
-            self.bare.address,
-            path,
-            &hub.bytes[at..],
-            "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: bench.small\r\n",
-        )
+        relayed(self.bare.address, path, hub)
     }
 }
 
@@ -217,6 +224,13 @@ impl Drop for Pipe {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What the hub is sent, sent elsewhere.
+fn relayed(address: SocketAddr, path: &str, hub: &Request) -> Request {
+    let at = memchr::memmem::find(&hub.bytes, b"\r\n\r\n").unwrap() + 4;
+    let headers = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: bench.small\r\n";
+    request(address, path, &hub.bytes[at..], headers)
 }
 
 fn me() -> PathBuf {
