@@ -52,7 +52,6 @@ impl Client {
             .timer(TokioTimer::new())
             .pool_idle_timeout(limits::IDLE_CONNECTION)
             .pool_max_idle_per_host(limits::IDLE_CONNECTIONS_MAX)
-            .http1_max_headers(limits::HEADERS_MAX * 2)
             .http2_max_header_list_size(limits::HEADER_BYTES_MAX as u32)
             .http2_adaptive_window(true)
             .build(connector);

@@ -275,6 +275,9 @@ pub(super) enum Media {
 
 pub(super) fn media(headers: &HeaderMap) -> Media {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Media::None };
+    if value.as_bytes() == b"application/json" {
+        return Media::Json;
+    }
     let value = String::from_utf8_lossy(value.as_bytes());
     let name = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match name.as_str() {

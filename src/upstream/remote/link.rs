@@ -139,7 +139,8 @@ impl Link {
         let weight = Weight::new(shared, line.len());
         let names = shared.names(opening, &line);
         let call = Call { wire, line, names, weight, gone };
-        shared.tasks.spawn(call::run(Arc::clone(shared), call));
+        // Large: it is put on the heap once, where spawning would move it there step by step.
+        shared.tasks.spawn(Box::pin(call::run(Arc::clone(shared), call)));
         Ok(Opened { link: Wire::Http(self.clone()), wire, answered, inbox })
     }
 

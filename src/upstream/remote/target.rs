@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, Uri,
     body::Incoming,
-    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
+    header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
 };
 use tokio::time::Instant;
 
@@ -35,6 +35,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// MCP, Streamable HTTP: every POST lists both.
 const EITHER: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("mcp-hub/", env!("CARGO_PKG_VERSION")));
+
+/// So many headers a request usually has besides those of its entry.
+const HEADERS_MORE: usize = 6;
 
 /// What all instances of one server share: its connections, and whether it is worth asking.
 #[derive(Debug, Default)]
@@ -117,6 +120,10 @@ impl Target {
         };
         let mut headers = destination.headers.clone();
         headers.entry(USER_AGENT).or_insert(AGENT);
+        // Made once instead of for every request. Over TLS it may be HTTP/2, which says it otherwise.
+        if let Some(host) = host(&destination.url).filter(|_| destination.url.scheme_str() == Some("http")) {
+            headers.entry(HOST).or_insert(host);
+        }
         Self {
             server: settings.id.clone(),
             common: Arc::clone(common),
@@ -196,6 +203,7 @@ impl Target {
         *request.uri_mut() = url.clone();
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
+        headers.reserve(HEADERS_MORE);
         // Revisions before 2025-06-18 do not know this header.
         if let Some(version) = head.version.filter(|version| *version >= Version::V2025_06_18) {
             headers.insert(VERSION, HeaderValue::from_static(version.as_str()));
@@ -214,6 +222,16 @@ impl Target {
             tracing::warn!(server = %self.server, %fault, "fails again and again; left alone for a while");
         }
     }
+}
+
+/// As `Host` has it: without the port that is usual (RFC 9110, 7.2), without user and password.
+fn host(url: &Uri) -> Option<HeaderValue> {
+    let host = url.host()?;
+    let host = match url.port_u16() {
+        Some(port) if port != 80 => format!("{host}:{port}"),
+        _ => host.to_owned(),
+    };
+    HeaderValue::try_from(host).ok()
 }
 
 /// The id that an answer to `initialize` brings (visible ASCII; MCP 2025-11-25, Session Management).
