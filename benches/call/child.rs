@@ -33,7 +33,7 @@ fn answer(line: &[u8], large: &str, output: &mut impl Write) {
     let has = |text: &str| memmem::find(line, text.as_bytes()).is_some();
     let Some(id) = id(line) else { return };
     if has("\"tools/call\"") {
-        let text = if has("\"large\"") { large } else { SMALL_TEXT };
+        let text = if has("large\"") { large } else { SMALL_TEXT };
         write!(output, r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":"{text}"}}]}}}}"#).unwrap();
     } else if has("\"initialize\"") {
         let result = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"1"}}"#;

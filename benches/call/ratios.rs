@@ -28,6 +28,7 @@ pub(crate) fn run() {
         report("the same through a relay", connections, &scene.relay_remote(), &scene.bare_remote());
     }
     report("100 KB result", 16, &scene.large(Dialect::Stateless), &scene.bare_large());
+    report("the same through a relay", 16, &scene.relay_large(), &scene.bare_large());
     report("tools/list of 1,000", 16, &scene.list(), &scene.bare_list());
     println!();
     println!("{:<28} {:>5} {:>12} {:>12} {:>7}  of a relay", "what", "conns", "calls/s", "the relay's", "ratio");
@@ -36,6 +37,7 @@ pub(crate) fn run() {
         report("small call 2025-11-25", connections, &scene.small(Dialect::Handshake), &scene.relay_pipe());
         report("small call, remote server", connections, &scene.remote(), &scene.relay_remote());
     }
+    report("100 KB result", 16, &scene.large(Dialect::Stateless), &scene.relay_large());
     let pipe = pipe(&scene);
     let hub = median(&mut Load { request: scene.small(Dialect::Stateless), connections: 1 }.times(20_000));
     let bare = median(&mut Load { request: scene.bare_small(), connections: 1 }.times(20_000));

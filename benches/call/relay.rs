@@ -102,12 +102,15 @@ async fn write(mut queue: mpsc::UnboundedReceiver<(Bytes, oneshot::Sender<Bytes>
 }
 
 async fn read(mut stdout: ChildStdout, waiting: Waiting) {
-    let mut bytes = BytesMut::with_capacity(1 << 18);
+    let mut bytes = BytesMut::with_capacity(1 << 20);
+    let mut seen = 0;
     while stdout.read_buf(&mut bytes).await.unwrap() > 0 {
-        while let Some(end) = memchr::memchr(b'\n', &bytes) {
-            let line = bytes.split_to(end + 1).freeze();
-            let _ = waiting.lock().unwrap().pop_front().unwrap().send(line.slice(..end));
+        while let Some(end) = memchr::memchr(b'\n', &bytes[seen..]) {
+            let line = bytes.split_to(seen + end + 1).freeze();
+            let _ = waiting.lock().unwrap().pop_front().unwrap().send(line.slice(..seen + end));
+            seen = 0;
         }
-        bytes.reserve(1 << 16);
+        seen = bytes.len();
+        bytes.reserve(1 << 17);
     }
 }

@@ -115,6 +115,10 @@ impl Scene {
         relayed(self.relay.address, "/pipe", &self.small(Dialect::Handshake))
     }
 
+    pub(crate) fn relay_large(&self) -> Request {
+        relayed(self.relay.address, "/pipe", &self.large(Dialect::Handshake))
+    }
+
     /// Through the relay to the remote server.
     pub(crate) fn relay_remote(&self) -> Request {
         relayed(self.relay.address, "/mcp", &self.remote())
