@@ -6,7 +6,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY benches benches
 COPY tests tests
-RUN cargo build --locked --release --bin mcp-hub
+RUN cargo build --locked --profile dist --bin mcp-hub
 
 # Debian's own Node is older than several published servers need.
 FROM node:22-bookworm-slim AS node
@@ -21,7 +21,7 @@ RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm \
  && pip install --no-cache-dir --break-system-packages uv \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 10001 hub
-COPY --from=build /src/target/release/mcp-hub /usr/local/bin/mcp-hub
+COPY --from=build /src/target/dist/mcp-hub /usr/local/bin/mcp-hub
 COPY --chown=hub:hub config /home/hub/config
 USER hub
 WORKDIR /home/hub
