@@ -100,6 +100,11 @@ impl Exchange {
         self.held.as_ref().map_or(Profile::BARE, |held| held.instance().profile)
     }
 
+    /// As `Lease::connection`. `None` after the last event.
+    pub fn connection(&self) -> Option<u64> {
+        self.held.as_ref().map(|held| held.instance().connection())
+    }
+
     /// Cancel-safe. Pends for ever after the last event.
     pub async fn next(&mut self) -> Event {
         let Some(opened) = &mut self.opened else { return std::future::pending().await };

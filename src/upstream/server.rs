@@ -164,6 +164,12 @@ impl Server {
         &self.settings
     }
 
+    /// Whether what was begun on a connection may be known to the server on another: a remote server may keep it, a process that is gone
+    /// keeps nothing.
+    pub fn may_remember(&self) -> bool {
+        matches!(self.settings.launch, Launch::Remote(_))
+    }
+
     /// By its entry, or by request.
     pub fn is_disabled(&self) -> bool {
         self.life().is_disabled
