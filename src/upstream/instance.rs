@@ -80,7 +80,7 @@ impl Instance {
 
     /// Its number among all connections of the fleet.
     pub(super) fn connection(&self) -> u64 {
-        self.outlet.connection()
+        self.link.connection()
     }
 
     /// Whose it is from now on.
