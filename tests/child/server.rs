@@ -32,6 +32,7 @@
 //! | `--extension NAME` | | an extension that it declares |
 //! | `--label TEXT` | | what `label` answers before its text |
 //! | `--count FILE` | | the name of every tool called goes there, a line each, before anything else is done |
+//! | `--reasons FILE` | | why calls were cancelled goes there, a line each |
 //! | `--pages N` | 1 | pages of `tools/list`; the second cursor is the empty string |
 //! | `--batch K` | 64 | most requests that `shuffle` collects |
 //! | `--huge BYTES` | 209715200 | |
@@ -267,6 +268,10 @@ impl Server {
                 self.count("cancelled");
                 if let Some(reason) = params["reason"].as_str() {
                     self.count(&format!("cancelled: {reason}"));
+                    if let Some(file) = self.script.text("reasons") {
+                        let mut file = File::options().create(true).append(true).open(file).expect("a file for the reasons");
+                        writeln!(file, "{reason}").expect("a file that can be written");
+                    }
                 }
             }
             (Some("notifications/initialized"), None) => {
