@@ -48,3 +48,30 @@ async fn an_extension_that_client_and_server_know_is_declared_at_that_servers_ow
     assert_eq!(session.text("declared", json!({})).await, shared);
     assert_eq!(text(merged.ask("tools/call", with("s.declared")).await.json()), r#"{"roots":{}}"#, "the hub could not carry it");
 }
+
+#[tokio::test]
+async fn a_child_that_refuses_the_revision_is_asked_what_it_speaks_before_anything_is_sent_again() {
+    for speaks in ["2026-07-28", "2025-11-25", "2031-01-01 <b>"] {
+        for is_session in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("spoken");
+            let hub = hub::new().server("s", server::child(&format!("--renounces {}", file.display()))).run();
+            let client = if is_session { client::session(&hub, "2025-11-25").await } else { client::stateless(&hub) };
+            assert_eq!(client.text("s.whoami", json!({})).await, "stateless");
+            let pid = client.text("s.pid", json!({})).await;
+            std::fs::write(&file, speaks).unwrap();
+            if speaks.starts_with("2031") {
+                let refused = client.ask("tools/call", json!({"name": "s.whoami", "arguments": {}})).await.json();
+                let error = &refused["error"];
+                assert_eq!((&error["code"], &error["data"]["reason"]), (&json!(-32603), &json!("bad_answer")), "{refused}");
+                let text = "server 's' speaks no revision of MCP any more that the hub knows; it names 2031-01-01";
+                assert_eq!(error["message"], text);
+                continue;
+            }
+            let era = if speaks == "2026-07-28" { "stateless" } else { "handshake" };
+            assert_eq!(client.text("s.whoami", json!({})).await, era, "{speaks}");
+            // No process speaks in both ways.
+            assert_eq!(client.text("s.pid", json!({})).await == pid, era == "stateless");
+        }
+    }
+}

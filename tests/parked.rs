@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Calls, Client, Hub, calls::name, client, events, hub};
+use support::{Calls, Client, Hub, calls::name, client, events, hub, talk};
 
 /// One tool call of a client that can be asked, for the first time and again.
 struct Caller {
@@ -432,4 +432,34 @@ async fn a_page_that_must_be_opened_first_is_asked_for_and_the_request_sent_agai
     let caller = forms(&hub);
     let refused = caller.client.ask("tools/call", caller.params("s.need_url", &nothing)).await;
     assert_eq!((refused.status, &refused.json()["error"]["code"]), (400, &json!(-32021)), "not declared");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_hears_why_a_retry_was_cancelled() {
+    let calls = Calls::new();
+    let reasons = calls.path("reasons");
+    let child = calls.child(&format!("full --era handshake --reasons {}", reasons.display())).scope("user");
+    let hub = hub::new().server("s", child).run();
+    let mut socket = talk::open(&hub, "/ws/mcp").await;
+    let mut params = json!({"name": "s.ask_held", "arguments": {"file": "/nowhere/at/all"}, "_meta": {"progressToken": "p"}});
+    let mut call = |id: u64, more: Value| {
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut call = talk::stateless(id, "tools/call", params.clone());
+        call["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({"elicitation": {}});
+        call
+    };
+    let asked = asked(&socket.ask(&call(1, json!({}))).await);
+    socket.say(&call(2, json!({"requestState": asked.state, "inputResponses": {&asked.keys[0]: name("Ann")}}))).await;
+    // The server works on.
+    socket.heard.pick(|message| message["method"] == "notifications/progress").await;
+    socket.say(&talk::notice("notifications/cancelled", json!({"requestId": 2, "reason": "changed my mind"}))).await;
+    let told = tokio::task::spawn_blocking(move || {
+        let told = || std::fs::read_to_string(&reasons).unwrap_or_default();
+        let begun = std::time::Instant::now();
+        while !told().ends_with('\n') && begun.elapsed() < std::time::Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
+        told()
+    });
+    assert_eq!(told.await.unwrap(), "changed my mind\n");
 }

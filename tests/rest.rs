@@ -434,6 +434,16 @@ async fn the_commands_speak_to_a_running_hub() {
     for (url, words, line) in [
         (format!("http://{}", hub.address), &["call", "no.tool"][..], "mcp-hub: Tool 'no.tool' not found\n"),
         (format!("http://{}", hub.address), &["servers", "info", "no"], "mcp-hub: Server 'no' not found\n"),
+        (
+            format!("http://{}", hub.address),
+            &["servers", "stop", "own"],
+            "mcp-hub: Server 'own' not found; there is one in another tenant: acme:own\n",
+        ),
+        (
+            format!("http://{}", hub.address),
+            &["servers", "info", "acme:math"],
+            "mcp-hub: Server 'math' not found; there is one in another tenant: default:math\n",
+        ),
         ("http://127.0.0.1:1".into(), &["servers"], "mcp-hub: no hub answers at http://127.0.0.1:1;"),
     ] {
         let failed = mcp_hub(&url, words);

@@ -16,6 +16,8 @@ async fn check(entry: Server, folder: &tempfile::TempDir, port: u16) {
     let started = client::rest(&hub).post("/api/servers/start", &[], r#"{"server_name":"me"}"#).await;
     let error = started.json().to_string();
     assert!(error.contains("self_reference"), "{error}");
+    let info = client::rest(&hub).post("/api/servers/info", &[], r#"{"server_name":"me"}"#).await.json();
+    assert_eq!(info["server"]["status"], "disconnected", "it is not tried again: {info}");
     let tools = client::session(&hub, "2025-11-25").await.tools().await;
     assert!(!tools.is_empty() && tools.iter().all(|tool| tool.starts_with("a.")), "{tools:?}");
 }

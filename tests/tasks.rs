@@ -350,3 +350,101 @@ async fn a_task_that_fails_as_if_its_request_had_been_stale_is_not_begun_again()
     assert!(failed["error"].is_object(), "{failed}");
     assert_eq!(std::fs::read_to_string(&count).unwrap().lines().count(), 1, "how often the tool was called");
 }
+
+#[tokio::test]
+async fn tasks_of_two_processes_that_number_alike_are_told_apart() {
+    let hub = hub::new().server("s", server::child(HANDSHAKE).with("pool", json!({"scope": "user", "size": 2}))).run();
+    let client = client::stateless(&hub);
+    // Whoever can be asked has a process alone, for as long as the task is held.
+    let first = call(&client, "s.task_required", json!({"fail": "tool"})).await["result"].clone();
+    let second = call(&client, "s.task_required", json!({})).await["result"].clone();
+    for (task, fails) in [(&first, true), (&second, false), (&first, true)] {
+        assert_eq!(until(&client, task, "completed").await["result"]["isError"], fails);
+    }
+}
+
+#[tokio::test]
+async fn a_task_of_a_process_of_a_session_is_that_sessions_whatever_its_number() {
+    let hub = hub::new().server("s", server::child(HANDSHAKE).scope("session")).run();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("go");
+    let mut sessions = Vec::new();
+    for (later, fails) in [(20, true), (30, false)] {
+        let client = client::session_at(&hub, "/s/mcp", "2025-11-25").await;
+        let mut arguments = json!({"later": later, "file": file});
+        if fails {
+            arguments["fail"] = "tool".into();
+        }
+        let created = client.ask("tools/call", json!({"name": "task_optional", "arguments": arguments, "task": {}})).await.json();
+        sessions.push((client, created["result"]["task"]["taskId"].clone(), fails));
+    }
+    std::fs::write(&file, "").unwrap();
+    for (client, task, fails) in sessions {
+        let mut stream = events::get(&hub, "/s/mcp", &client, None).await;
+        stream.primed().await;
+        let told = loop {
+            let (message, _) = stream.message().await;
+            if message["method"] == "notifications/tasks/status" {
+                break message;
+            }
+        };
+        assert_eq!(told["params"]["taskId"], task, "{told}");
+        let result = client.ask("tasks/result", json!({"taskId": task})).await.json();
+        assert_eq!(result["result"]["isError"], fails, "{result}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_whose_process_is_gone_is_not_mistaken_for_anothers_of_that_number() {
+    for words in [STATELESS, HANDSHAKE] {
+        let state = tempfile::tempdir().unwrap();
+        let builder = hub::new().server("s", server::child(words).scope("user")).state(state.path());
+        let hub = builder.clone().run();
+        let client = client::stateless(&hub);
+        // Nobody who can be asked: one process for all of these.
+        let begin = async |client: &Client| {
+            let meta = json!({"io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}});
+            let params = json!({"name": "s.task_required", "arguments": {}, "_meta": meta});
+            client.ask("tools/call", params).await.json()["result"].clone()
+        };
+        let lost = begin(&client).await;
+        until(&client, &lost, "completed").await;
+        client.ask("tools/call", json!({"name": "s.crash", "arguments": {}})).await;
+        let other = begin(&client).await;
+        let mut last = Value::Null;
+        for _ in 0..2 {
+            last = about(&client, "tasks/get", &lost).await;
+            assert!(last["error"].is_object(), "{words}: {last}");
+        }
+        assert_eq!(last["error"]["code"], -32602, "{last}");
+        until(&client, &other, "completed").await;
+
+        assert!(hub.terminate().success());
+        let hub = builder.run();
+        let client = client::stateless(&hub);
+        let after = begin(&client).await;
+        assert_eq!(about(&client, "tasks/get", &other).await["error"]["code"], -32602, "{words}: of a process of an earlier hub");
+        until(&client, &after, "completed").await;
+    }
+}
+
+#[tokio::test]
+async fn a_task_of_a_remote_server_outlives_the_connection_on_which_it_was_made() {
+    for words in [STATELESS, HANDSHAKE] {
+        let far = one(words);
+        // From now on it says at that endpoint that there are tasks.
+        client::stateless_at(&far, "/s/mcp").tools().await;
+        let state = tempfile::tempdir().unwrap();
+        let remote = server::remote(&format!("http://{}/s/mcp", far.address)).with("allow_private", true);
+        let builder = hub::new().server("far", remote).state(state.path());
+        let hub = builder.clone().run();
+        let client = client::stateless(&hub);
+        let created = call(&client, "far.task_required", json!({})).await;
+        let task = created["result"].clone();
+        assert_eq!(task["resultType"], "task", "{created}");
+        assert!(hub.terminate().success());
+        let hub = builder.run();
+        let client = client::stateless(&hub);
+        until(&client, &task, "completed").await;
+    }
+}

@@ -75,6 +75,20 @@ pub struct TaskRef {
     /// Seconds since 1970.
     #[serde(rename = "e")]
     pub expires_unix: u64,
+    /// Where the server made it; absent from ids of hubs that did not say.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+/// One connection to a server, of all that there ever are: each process of a server may number its tasks from one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// Of the hub.
+    #[serde(rename = "i")]
+    pub instance: u64,
+    /// Of that instance's connections.
+    #[serde(rename = "n")]
+    pub connection: u64,
 }
 
 /// Whom and what a state was given for.

@@ -212,13 +212,24 @@ impl Offers {
         self.0.iter().find(|offered| offered.offer.profile == profile)
     }
 
-    /// Is there a caller who would see another list than before?
-    pub(super) fn changed(kind: Kind, old: &Self, new: &Self) -> bool {
-        let profiles = old.iter().chain(new.iter()).map(|offered| offered.offer.profile);
-        // Who has no offer of his own sees what the bare profile sees, or would.
-        profiles.chain([Profile::BARE]).any(|profile| {
-            let [old, new] = [old, new].map(|offers| offers.fitting(profile).map(Arc::as_ref));
-            !Offered::same_list(kind, old, new)
+    /// Of which lists is there a caller who would see another than before?
+    pub(super) fn changed(old: &Self, new: &Self) -> PerKind<bool> {
+        // Whom an offer fits depends on which others there are, so every caller there can be is looked for; they share a few.
+        let mut shown: Vec<[Option<&Arc<Offered>>; 2]> = Vec::new();
+        let is_same = |one: &Option<&Arc<Offered>>, other: &Option<&Arc<Offered>>| match (one, other) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        for profile in Profile::every().filter(|profile| !profile.has(Profile::TASKS)) {
+            let pair = [old, new].map(|offers| offers.fitting(profile));
+            let [was, is] = &pair;
+            if !is_same(was, is) && !shown.iter().any(|known| known.iter().zip(&pair).all(|(known, one)| is_same(known, one))) {
+                shown.push(pair);
+            }
+        }
+        PerKind::of(|kind| {
+            let mut pairs = shown.iter().map(|pair| pair.map(|offered| offered.map(Arc::as_ref)));
+            pairs.any(|[was, is]| !Offered::same_list(kind, was, is))
         })
     }
 }

@@ -244,7 +244,7 @@ impl Catalog {
             }
             None => Offers::default(),
         };
-        let changed = PerKind::of(|kind| Offers::changed(kind, &listed.offers, &offers));
+        let changed = Offers::changed(&listed.offers, &offers);
         for kind in Kind::ALL {
             if *changed.get(kind) {
                 *written.generations.get_mut(kind) = turn;
@@ -358,12 +358,15 @@ impl Snapshot {
         self.servers.get(*self.places.get(server)?)
     }
 
-    /// Callers who are shown the same have the same; bare for all without an offer of their own.
+    /// Callers who are shown the same have the same; bare for all without an offer of their own, unless those who can do nothing have one.
     fn profile(&self, profile: Profile) -> Profile {
-        let has_own = |known: &Profile| {
-            *known == profile.without(Profile::TASKS) || asked(*known) == asked(profile) || *known == profile.only(Profile::UI)
+        let has_own = |profile: Profile| {
+            let fits = |known: &Profile| {
+                *known == profile.without(Profile::TASKS) || asked(*known) == asked(profile) || *known == profile.only(Profile::UI)
+            };
+            self.profiles.iter().any(fits)
         };
-        if self.profiles.iter().any(has_own) { profile } else { Profile::BARE }
+        if has_own(profile) || has_own(Profile::BARE) { profile } else { Profile::BARE }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
@@ -24,7 +25,15 @@ async fn servers(args: &ServersArgs) -> Result<Output, Failure> {
     };
     let reply = match (args.action, &args.name) {
         (ServersAction::List, _) => client.get(path).await?,
-        (_, Some(name)) => client.post(path, json!({ "server_name": name }).to_string()).await?,
+        (_, Some(name)) => match client.post(path, json!({ "server_name": name }).to_string()).await {
+            Err(Failure::Refused { status: StatusCode::NOT_FOUND, message, raw }) => {
+                // For a person only; the hub's own sentence is enough where that cannot be found out.
+                let servers = client.get("/api/servers").await.map(|reply| reply.json).unwrap_or_default();
+                let message = format!("{message}{}", namesakes(&servers, name));
+                return Err(Failure::Refused { status: StatusCode::NOT_FOUND, message, raw });
+            }
+            reply => reply?,
+        },
         (_, None) => return Err(Failure::Usage("name a server".into())),
     };
     if args.rest.json {
@@ -36,6 +45,18 @@ async fn servers(args: &ServersArgs) -> Result<Output, Failure> {
         ServersAction::Start | ServersAction::Stop | ServersAction::Refresh => line(&reply.json["server"]),
     };
     Ok(Output::text(text))
+}
+
+/// The rest of a sentence that says that there is no such server: which of that name there are in other tenants, as they are named in full.
+fn namesakes(answer: &Value, missing: &str) -> String {
+    let own = missing.rsplit_once(':').map_or(missing, |(_, name)| name);
+    let servers = answer["servers"].as_array().map_or(&[][..], Vec::as_slice);
+    let names: Vec<_> = servers.iter().filter(|server| server["name"] == own).filter_map(|server| server["server_id"].as_str()).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        [one] => format!("; there is one in another tenant: {one}"),
+        several => format!("; there are some in other tenants: {}", several.join(", ")),
+    }
 }
 
 /// `only`: of the server so called.
@@ -128,6 +149,20 @@ mod tests {
         assert_eq!(list(&answer, Some("default:github")).lines().count(), 2);
         assert_eq!(list(&answer, Some("db")), "no servers\n");
         assert_eq!(list(&json!({"servers": []}), None), "no servers\n");
+    }
+
+    #[test]
+    fn a_name_that_is_missing_here_is_found_elsewhere() {
+        let servers = [server("default", "db", Value::Null), server("acme", "db", Value::Null), server("acme", "web", Value::Null)];
+        let answer = json!({ "servers": servers });
+        for (missing, told) in [
+            ("none", ""),
+            ("web", "; there is one in another tenant: acme:web"),
+            ("else:web", "; there is one in another tenant: acme:web"),
+            ("else:db", "; there are some in other tenants: default:db, acme:db"),
+        ] {
+            assert_eq!(namesakes(&answer, missing), told);
+        }
     }
 
     #[test]

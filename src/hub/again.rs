@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use tokio::time::Instant;
 
 use super::{
+    call::failed,
     carried::{Call, Kept},
     crossing::{OnWire, Opening},
     resume,
@@ -20,21 +21,46 @@ use crate::{
     },
     limits,
     protocol::{Era, Kind, Message, Refusal, Version, code::Code},
-    upstream::Event,
+    upstream::{Event, Exchange},
 };
 
-/// What the hub was wrong about.
+/// What the hub was wrong about, and where it learnt that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    stale: Stale,
+    connection: u64,
+    then: Instant,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stale {
+enum Stale {
     /// The arguments that headers repeat.
     Headers,
-    /// The revision. Its connection is over, and the next finds out.
+    /// The revision.
     Version,
 }
 
+impl Refused {
+    /// Now. `None`: the server meant something else.
+    pub(super) fn of(answer: &Message, server: Version, exchange: &Exchange) -> Option<Self> {
+        Some(Self { stale: Stale::of(answer, server)?, connection: exchange.connection(), then: Instant::now() })
+    }
+
+    /// Brings up to date what the hub knows. Where it cannot, the next answer tells.
+    ///
+    /// # Errors
+    /// Nothing that could be sent would be read.
+    async fn mend(self, kept: &Kept) -> Result<(), Refusal> {
+        match self.stale {
+            Stale::Headers => drop(kept.server.refresh_since(self.then).await),
+            Stale::Version => kept.server.renegotiate(self.connection, self.then).await.map_err(|error| failed(&error))?,
+        }
+        Ok(())
+    }
+}
+
 impl Stale {
-    /// `None`: the server meant something else.
-    pub(super) fn of(answer: &Message, server: Version) -> Option<Self> {
+    fn of(answer: &Message, server: Version) -> Option<Self> {
         if answer.kind() != Kind::Error || server.era() != Era::Stateless {
             return None;
         }
@@ -44,23 +70,15 @@ impl Stale {
             _ => None,
         }
     }
-
-    /// Brings up to date what the hub knows. Where it cannot, the next answer tells.
-    async fn mend(self, kept: &Kept, then: Instant) {
-        match self {
-            Self::Headers => drop(kept.server.refresh_since(then).await),
-            Self::Version => {}
-        }
-    }
 }
 
 /// The same request, with what its client said the first time. Waits for an instance and for room.
 ///
 /// # Errors
 /// What to tell the caller, without id.
-pub(super) async fn resend(kept: &Kept, stale: Stale, then: Instant) -> Result<OnWire, Refusal> {
+pub(super) async fn resend(kept: &Kept, refused: Refused) -> Result<OnWire, Refusal> {
     let again = resume::said(kept)?;
-    stale.mend(kept, then).await;
+    refused.mend(kept).await?;
     kept.open(again.inputs()).await
 }
 
@@ -69,8 +87,8 @@ pub(super) fn due(event: &Event, call: &Call, on_wire: &OnWire) -> Option<Due> {
     let (Event::Answer(answer), Some(asker)) = (event, &on_wire.asker) else { return None };
     match answer.kind() {
         Kind::Error if !on_wire.is_again => {
-            let stale = Stale::of(answer, on_wire.version)?;
-            Some(Due { kept: asker.kept(call)?, why: Why::Stale(stale, Instant::now()), is_again: true, rounds: on_wire.rounds })
+            let refused = Refused::of(answer, on_wire.version, &on_wire.exchange)?;
+            Some(Due { kept: asker.kept(call)?, why: Why::Refused(refused), is_again: true, rounds: on_wire.rounds })
         }
         Kind::Result if on_wire.rounds < limits::ROUNDS_MAX && Outcome::of(answer) == Outcome::InputRequired => {
             let kept = asker.kept(call)?;
@@ -94,10 +112,12 @@ pub(super) struct Due {
 }
 
 enum Why {
-    /// Since when the hub knows that it is wrong.
-    Stale(Stale, Instant),
+    Refused(Refused),
     /// The server asks for nothing but the roots, and the client has none of its own.
-    Roots { responses: String, state: Option<String> },
+    Roots {
+        responses: String,
+        state: Option<String>,
+    },
 }
 
 impl Due {
@@ -105,7 +125,7 @@ impl Due {
         Box::pin(async move {
             let Self { kept, why, is_again, rounds } = self;
             let on_wire = match why {
-                Why::Stale(stale, then) => resend(&kept, stale, then).await?,
+                Why::Refused(refused) => resend(&kept, refused).await?,
                 Why::Roots { responses, state } => kept.open(Inputs::Put { responses: Some(&responses), state: state.as_deref() }).await?,
             };
             let on_wire = kept.carried_on(&mut call, OnWire { is_again, rounds, ..on_wire });

@@ -352,9 +352,9 @@ impl Kept {
         roots_for(&self.server, self.profile).then(|| question::roots(&self.server.settings().roots))
     }
 
-    /// A task of the server as the client knows it; none that it was not told of.
-    pub(super) fn known_task(&self, id: &str) -> Option<String> {
-        self.hub.holds.known(self.server(), self.inbound.principal.id(), id)
+    /// A task on this connection to the server as the client knows it; none that it was not told of.
+    pub(super) fn known_task(&self, connection: u64, id: &str) -> Option<String> {
+        self.hub.known_task(self.server(), connection, self.inbound.principal.id(), id)
     }
 
     pub(super) fn publisher(&self) -> Option<Box<Publish<'_>>> {

@@ -110,7 +110,8 @@ impl Conversation {
                 Happened::Server(Event::Question(question)) => {
                     let is_hidden = task.as_ref().is_some_and(|task| task.naming().is_some());
                     let kept = Arc::clone(&self.kept);
-                    let known = |task: &str| call.known_task(task).or_else(|| kept.known_task(task));
+                    let connection = exchange.connection();
+                    let known = |task: &str| call.known_task(task).or_else(|| kept.known_task(connection, task));
                     self.ask(question, server, &|task| if is_hidden { None } else { known(task) });
                 }
                 Happened::Server(Event::Withdrawn(theirs)) => self.withdraw(&theirs),

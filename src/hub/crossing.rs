@@ -155,10 +155,14 @@ impl Crossing {
             step = advance(&mut self.state, &self.id) => step,
             () = wait(cancelled) => Step::Cancelled,
         };
-        if let (Step::Cancelled, State::Carrying(_, on_wire)) = (&step, &mut self.state)
+        if matches!(step, Step::Cancelled)
             && let Some(reason) = self.cancel.as_ref().and_then(CallEntry::reason)
         {
-            on_wire.exchange.cancel(&reason);
+            match &mut self.state {
+                State::Carrying(_, on_wire) => on_wire.exchange.cancel(&reason),
+                State::Parked(waiter) => waiter.leave(reason),
+                _ => {}
+            }
         }
         if !matches!(step, Step::Notice(_)) {
             // Lets go of the permit, the exchange and the id at once, not when the door is done writing.

@@ -37,7 +37,7 @@ fn hear(hub: &Arc<Hub>, news: News) {
         What::Log(note) if whose == Whose::Everyone => {
             tracing::debug!(%server, bytes = note.bytes().len(), "a log message of a server with several callers");
         }
-        What::Log(note) => sessions_of(hub, &server, &whose).iter().for_each(|session| log(hub, &server, session, &note)),
+        What::Log(note) => sessions_of(hub, &server, &whose).iter().for_each(|session| log(hub, (&server, connection), session, &note)),
         What::Elicited { note, is_told } => {
             if let Some(id) = completed_elicitation(&note) {
                 hub.pages.finish(Page { server: server.clone(), id });
@@ -48,10 +48,10 @@ fn hear(hub: &Arc<Hub>, news: News) {
             }
         }
         What::Note(note) if note.method() == Method::TasksStatus => match whose {
-            Whose::Principal(principal) => hub.task_status(&server, &principal, &note),
+            Whose::Principal(principal) => hub.task_status(&server, connection, &principal, &note),
             Whose::Session(id) => {
                 if let Some(session) = hub.sessions.find(&id) {
-                    hub.task_status(&server, session.principal().id(), &note);
+                    hub.task_status(&server, connection, session.principal().id(), &note);
                 }
             }
             Whose::Everyone => {}
@@ -89,9 +89,9 @@ fn sessions_of(hub: &Hub, server: &ServerId, whose: &Whose) -> Vec<Arc<Session>>
     sessions
 }
 
-fn log(hub: &Hub, server: &ServerId, session: &Session, note: &Message) {
+fn log(hub: &Hub, (server, connection): (&ServerId, u64), session: &Session, note: &Message) {
     // Before `logging/setLevel` a server decides what it sends.
-    let body = incoming::log(note, session.level(), &|task| hub.holds.known(server, session.principal().id(), task));
+    let body = incoming::log(note, session.level(), &|task| hub.known_task(server, connection, session.principal().id(), task));
     if let Some(body) = body {
         session.post(body);
     }
@@ -118,7 +118,7 @@ fn ask(hub: &Arc<Hub>, session: &Arc<Session>, (server, connection): (&ServerId,
         move |uri: &str| publish(hub, principal, server, uri, uris)
     });
     let publish = publish.as_ref().map(|publish| publish as &Publish<'_>);
-    let tasks = |task: &str| hub.holds.known(server, session.principal().id(), task);
+    let tasks = |task: &str| hub.known_task(server, connection, session.principal().id(), task);
     let body = match question::forward(question.message(), asked.id(), (client.version, client.profile), revision, publish, &tasks) {
         Ok(body) => body,
         Err(refusal) => return question.answer(refusal.to_body().to_bytes()),

@@ -4,7 +4,7 @@
 use std::{
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -86,25 +86,48 @@ pub(super) struct Visit {
     pub(super) responses: Option<String>,
     pub(super) call: Call,
     pub(super) id: RequestId,
-    pub(super) tell: mpsc::Sender<Step>,
+    tell: Tell,
+}
+
+/// The way to the waiting request.
+#[derive(Clone)]
+pub(super) struct Tell {
+    steps: mpsc::Sender<Step>,
+    why_left: Arc<OnceLock<Box<str>>>,
+}
+
+impl Tell {
+    /// `false`: it has left.
+    async fn send(&self, step: Step) -> bool {
+        self.steps.send(step).await.is_ok()
+    }
 }
 
 /// What the waiting request reads. Dropping it cancels the call: a stateless client that goes away has no other way to say so.
-pub(super) struct Waiter(mpsc::Receiver<Step>);
+pub(super) struct Waiter {
+    steps: mpsc::Receiver<Step>,
+    why_left: Arc<OnceLock<Box<str>>>,
+}
 
 impl Waiter {
     /// Cancel-safe; nothing follows an answer.
     pub(super) async fn next(&mut self) -> Step {
-        match self.0.recv().await {
+        match self.steps.recv().await {
             Some(step) => step,
             None => std::future::pending().await,
         }
     }
+
+    /// The client cancelled, and said why. To be dropped next.
+    pub(super) fn leave(&mut self, reason: Box<str>) {
+        let _ = self.why_left.set(reason);
+    }
 }
 
-fn waiter() -> (mpsc::Sender<Step>, Waiter) {
-    let (tell, told) = mpsc::channel(WAITING);
-    (tell, Waiter(told))
+fn waiter() -> (Tell, Waiter) {
+    let (tell, steps) = mpsc::channel(WAITING);
+    let why_left = Arc::default();
+    (Tell { steps: tell, why_left: Arc::clone(&why_left) }, Waiter { steps, why_left })
 }
 
 impl Parks {
@@ -258,8 +281,7 @@ impl Task {
                 Happened::Server(event) => self.handle(event).await,
                 Happened::Back(visit) => self.handle_back(visit).await,
                 Happened::Left => {
-                    let replies = self.machine.close();
-                    self.reply(replies);
+                    self.leave();
                     break;
                 }
                 Happened::GivenUp(reason, why) => {
@@ -292,10 +314,10 @@ impl Task {
                 let state = self.kept.seal(what, self.kept.hub().limits.parked_ttl);
                 if let Some(visit) = self.visit.take() {
                     let body = round::input_required(&visit.id, &self.machine.requests(), Some(&state));
-                    if visit.tell.send(Step::Answer(Answer::ok(body))).await.is_err() {
+                    if !visit.tell.send(Step::Answer(Answer::ok(body))).await {
                         // It left in this moment, and nobody else has the state.
-                        let replies = self.machine.close();
-                        self.reply(replies);
+                        self.visit = Some(visit);
+                        self.leave();
                         return false;
                     }
                 }
@@ -321,7 +343,7 @@ impl Task {
         let time = self.machine.timeout().map(Instant::from_std);
         let gone = async {
             match &self.visit {
-                Some(visit) => visit.tell.closed().await,
+                Some(visit) => visit.tell.steps.closed().await,
                 None => std::future::pending().await,
             }
         };
@@ -362,6 +384,15 @@ impl Task {
             && let Some(notice) = visit.call.notice(&event)
         {
             let _ = visit.tell.send(Step::Notice(notice)).await;
+        }
+    }
+
+    /// The call is given up: its client, the only one who could come back, has left.
+    fn leave(&mut self) {
+        let replies = self.machine.close();
+        self.reply(replies);
+        if let Some(reason) = self.visit.as_ref().and_then(|visit| visit.tell.why_left.get()) {
+            self.exchange.cancel(reason);
         }
     }
 

@@ -3,11 +3,9 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use tokio::time::Instant;
-
 use super::{
     Answer, Step,
-    again::{self, Stale},
+    again::{self, Refused},
     carried::{Call, Kept, roots_for},
     conversation::Conversation,
     crossing::{OnWire, Turn},
@@ -89,10 +87,10 @@ impl Talk {
             let is_of_task = task.as_ref().is_some_and(|task| task.is_watching());
             match &event {
                 Event::Answer(answer) if !*is_again && !is_of_task && !whose.has_been_asked() => {
-                    if let Some(stale) = Stale::of(answer, *server) {
-                        let (kept, then) = (Arc::clone(kept), Instant::now());
+                    if let Some(refused) = Refused::of(answer, *server, exchange) {
+                        let kept = Arc::clone(kept);
                         *is_again = true;
-                        *resending = Some(Box::pin(async move { again::resend(&kept, stale, then).await }));
+                        *resending = Some(Box::pin(async move { again::resend(&kept, refused).await }));
                         continue;
                     }
                 }

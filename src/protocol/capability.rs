@@ -109,6 +109,11 @@ impl Profile {
         format!("{{{}}}", members.join(","))
     }
 
+    /// Every set that there is.
+    pub fn every() -> impl Iterator<Item = Self> {
+        (0..Self::ROOTS_CHANGE.0 << 1).map(Self)
+    }
+
     pub const fn has(self, ability: Self) -> bool {
         self.0 & ability.0 == ability.0
     }

@@ -36,6 +36,7 @@ pub struct Exchange {
     last: Option<Box<Event>>,
     /// Keeps the instance from being stopped as idle.
     held: Option<Use>,
+    connection: u64,
 }
 
 /// What a server says of its progress when it has answered. A clone reads the same.
@@ -92,12 +93,18 @@ impl Wants {
 
 impl Exchange {
     pub(super) fn new(opened: Opened, held: Option<Use>) -> Self {
-        Self { opened: Some(opened), last: None, held }
+        let connection = opened.link.connection();
+        Self { opened: Some(opened), last: None, held, connection }
     }
 
     /// What the process, or connection, was told that its caller can do.
     pub fn profile(&self) -> Profile {
         self.held.as_ref().map_or(Profile::BARE, |held| held.instance().profile)
+    }
+
+    /// As `Lease::connection`.
+    pub fn connection(&self) -> u64 {
+        self.connection
     }
 
     /// Cancel-safe. Pends for ever after the last event.

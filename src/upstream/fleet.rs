@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -63,6 +66,7 @@ pub(super) struct Commons {
     pub(super) bus: Bus,
     pub(super) learned: Arc<dyn Fn(Learned) + Send + Sync>,
     pub(super) news: OnceLock<NewsDesk>,
+    connections: AtomicU64,
     pub(super) groups: Groups,
     /// Where processes are played.
     #[cfg(test)]
@@ -70,6 +74,13 @@ pub(super) struct Commons {
     pub(super) closing: CancellationToken,
     /// Of subscriptions; they outlive any one instance.
     pub(super) followers: TaskTracker,
+}
+
+impl Commons {
+    /// The number of a new connection.
+    pub(super) fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed)
+    }
 }
 
 impl Fleet {
@@ -90,6 +101,7 @@ impl Fleet {
             bus,
             learned,
             news: OnceLock::new(),
+            connections: AtomicU64::new(0),
             groups: Groups::default(),
             #[cfg(test)]
             stage: OnceLock::new(),

@@ -78,6 +78,11 @@ impl Instance {
         self.greeting.version
     }
 
+    /// Its number among all connections of the fleet.
+    pub(super) fn connection(&self) -> u64 {
+        self.link.connection()
+    }
+
     /// Whose it is from now on.
     pub(super) fn bind(&self, key: Option<&Key>) {
         self.outlet.settle(key.map(Key::owner));

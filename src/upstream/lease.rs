@@ -79,6 +79,11 @@ impl Lease {
         self.held.instance().version()
     }
 
+    /// The number of this connection, which no other of this fleet has or will have.
+    pub fn connection(&self) -> u64 {
+        self.held.instance().connection()
+    }
+
     /// What this instance was told that its caller can do: for its life. `BARE` of a stateless server, which every call tells.
     pub fn profile(&self) -> Profile {
         self.held.instance().profile
@@ -208,6 +213,32 @@ impl Server {
             if let Err(error) = waited {
                 // One more could not come up, but a busy one is better than none.
                 return self.any_lease(sharer).ok_or(error);
+            }
+        }
+    }
+
+    /// The instance of one connection, for whoever knows that something of theirs lives on it. `None`: it is gone.
+    ///
+    /// One that its callers have each alone is waited for while it is in use, and while its server may ask for a call that was given up.
+    ///
+    /// # Errors
+    /// That took as long as a call may.
+    pub async fn lease_on(&self, connection: u64) -> Result<Option<Lease>, UpstreamError> {
+        let until = Instant::now() + self.settings.timeouts.call;
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            // Before the look: what is given back after it must not be missed.
+            freed.as_mut().enable();
+            let Some((instance, is_exclusive)) = self.ready.load().instance_of(connection) else { return Ok(None) };
+            if !is_exclusive {
+                return Ok(self.lease_of(&instance));
+            }
+            if let Some(held) = alone(std::slice::from_ref(&instance)) {
+                return Ok(Some(self.lease_by(held)));
+            }
+            let free_at = instance.link.strays_until().map_or(until, |strays| strays.min(until));
+            if timeout_at(free_at, freed).await.is_err() && free_at == until {
+                return Err(UpstreamError::in_use(&self.settings.id, self.settings.pool.size));
             }
         }
     }

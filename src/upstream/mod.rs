@@ -3,7 +3,7 @@
 //! Reading order: `fleet` (all servers), `server` (one, its start and stop by request), `supervise` and `serve` (how an instance comes
 //! up, serves, ends and comes back), `pool` (whose it is), `learn`, `profiles` and `age` (what it lists, to whom, and for how long that holds), `lease` and `exchange` (what a call holds), `inbox`,
 //! `question` and `news` (what a server says by itself), `feed` and `subscription` (what it is asked to tell), `keepalive` (is it still
-//! there), `wire` (what carries it: pipes or HTTP), `calls`, `strays`, `waiter`, `questions`, `room` and `signs` (what either has), `child`
+//! there), `renounced` (does it still speak the revision), `wire` (what carries it: pipes or HTTP), `calls`, `strays`, `waiter`, `questions`, `room` and `signs` (what either has), `child`
 //! (process, pipes, first words), `remote` (servers over HTTP). Nothing here knows public names, clients or what a tool does.
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
@@ -32,6 +32,7 @@ mod profiles;
 pub mod question;
 mod questions;
 mod remote;
+mod renounced;
 mod room;
 mod roots;
 mod serve;

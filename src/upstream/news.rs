@@ -1,9 +1,6 @@
 //! What a server says outside any call.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, Weak,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::{fleet::NewsDesk, inbox::Inbox, question::Question};
 use crate::{
@@ -14,7 +11,8 @@ use crate::{
 #[derive(Debug)]
 pub struct News {
     pub server: ServerId,
-    /// Tells its connection from every other: ids of a server's questions are unique on one.
+    /// Tells its connection from every other, as `Lease::connection` does: ids of a server's questions are unique on one, and those of its
+    /// tasks may be no more than that.
     pub connection: u64,
     pub whose: Whose,
     pub what: What,
@@ -57,10 +55,13 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    pub(super) fn new(server: ServerId, desk: Option<NewsDesk>, roots: Option<Box<str>>) -> Arc<Self> {
-        static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
-        let connection = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+    /// `connection`: its number, of no other connection of this fleet's.
+    pub(super) fn new(server: ServerId, connection: u64, desk: Option<NewsDesk>, roots: Option<Box<str>>) -> Arc<Self> {
         Arc::new(Self { server, connection, desk, whose: Mutex::default(), roots })
+    }
+
+    pub(super) fn connection(&self) -> u64 {
+        self.connection
     }
 
     pub(super) fn roots(&self) -> Option<&str> {

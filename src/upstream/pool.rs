@@ -77,6 +77,14 @@ pub(super) struct Ready {
     pub(super) is_stateless: bool,
 }
 
+impl Ready {
+    /// And whether its callers have it each alone.
+    pub(super) fn instance_of(&self, connection: u64) -> Option<(Arc<Instance>, bool)> {
+        let is_it = |instance: &&Arc<Instance>| instance.connection() == connection && !instance.link.signs().is_broken();
+        self.shares.iter().find_map(|(key, instances)| Some((Arc::clone(instances.iter().find(is_it)?), key.is_exclusive())))
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     shares: HashMap<Slot, Share, random::State>,

@@ -27,6 +27,8 @@ enum End {
     Broken,
     #[error("ended its session")]
     Unlinked,
+    #[error("speaks another revision now")]
+    Outdated,
     #[error("gave no sign of life for {} s", .0.as_secs_f64())]
     Silent(Duration),
     #[error("asked to stop")]
@@ -38,7 +40,7 @@ enum End {
 impl End {
     fn is_unasked(&self) -> bool {
         match self {
-            Self::Exited(_) | Self::Broken | Self::Unlinked | Self::Silent(_) => true,
+            Self::Exited(_) | Self::Broken | Self::Unlinked | Self::Outdated | Self::Silent(_) => true,
             Self::Asked | Self::Idle => false,
         }
     }
@@ -55,7 +57,11 @@ impl Server {
                 biased;
                 () = instance.stop.cancelled() => break End::Asked,
                 status = exited(&mut process) => break End::Exited(status.map_or_else(|| "exited".into(), exit::of)),
-                () = link.signs().broken() => break if instance.pid.is_some() { End::Broken } else { End::Unlinked },
+                () = link.signs().broken() => break match instance.pid {
+                    _ if link.signs().is_outdated() => End::Outdated,
+                    Some(_) => End::Broken,
+                    None => End::Unlinked,
+                },
                 () = self.idle(&instance) => break End::Idle,
                 () = &mut silent => break End::Silent(patience(self.settings.keepalive.unwrap_or_default())),
                 () = link.signs().renewed() => {
@@ -79,11 +85,11 @@ impl Server {
                     how = exit::of(status);
                 }
             }
-            End::Unlinked | End::Silent(_) | End::Asked | End::Idle => {}
+            End::Unlinked | End::Outdated | End::Silent(_) | End::Asked | End::Idle => {}
         }
         let error = match &end {
             End::Exited(_) | End::Broken => UpstreamError::exited(id),
-            End::Unlinked => link.lost(),
+            End::Unlinked | End::Outdated => link.lost(),
             End::Silent(_) => UpstreamError::silent(id),
             End::Asked | End::Idle => UpstreamError::stopped_during_call(id),
         };

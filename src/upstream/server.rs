@@ -27,6 +27,7 @@ use super::{
     pool::{Failed, Key, Pool, Ready, Slot},
     profiles::{Listings, Profiles},
     remote,
+    renounced::Verdict,
     status::Noise,
 };
 use crate::{
@@ -70,6 +71,8 @@ pub struct Server {
     pub(super) profiles: Profiles,
     /// Those for whom a listing after `list_changed` is on its way.
     pub(super) relisting: Mutex<HashSet<Profile>>,
+    /// One at a time asks what it speaks.
+    pub(super) renounced: tokio::sync::Mutex<Option<Verdict>>,
     /// Starts and stops by request, one after the other.
     turn: tokio::sync::Mutex<()>,
     /// Under `pool.scope: call`, the instances each principal may have.
@@ -154,6 +157,7 @@ impl Server {
             age: Age::new(),
             profiles: Profiles::default(),
             relisting: Mutex::default(),
+            renounced: tokio::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             places: Mutex::default(),
             used_ms: AtomicU64::new(0),
@@ -162,6 +166,12 @@ impl Server {
 
     pub fn settings(&self) -> &Arc<ServerSettings> {
         &self.settings
+    }
+
+    /// Whether what was begun on a connection may be known to the server on another: a remote server may keep it, a process that is gone
+    /// keeps nothing.
+    pub fn may_remember(&self) -> bool {
+        matches!(self.settings.launch, Launch::Remote(_))
     }
 
     /// By its entry, or by request.

@@ -12,6 +12,7 @@ pub(super) struct Signs {
     pub(super) broken: CancellationToken,
     pub(super) closed: CancellationToken,
     heard: AtomicBool,
+    is_outdated: AtomicBool,
 }
 
 impl Signs {
@@ -32,6 +33,16 @@ impl Signs {
 
     pub(super) fn is_broken(&self) -> bool {
         self.broken.is_cancelled()
+    }
+
+    /// Broken, since its server speaks another revision now: the next start finds out which.
+    pub(super) fn outdate(&self) {
+        self.is_outdated.store(true, Ordering::Release);
+        self.broken.cancel();
+    }
+
+    pub(super) fn is_outdated(&self) -> bool {
+        self.is_outdated.load(Ordering::Acquire)
     }
 
     /// Resolves when it was closed: nothing is open, and nothing can be opened.

@@ -330,7 +330,8 @@ impl Server {
 
     fn outlet(&self, of: &Of<'_>) -> Arc<Outlet> {
         let roots = (of.told != of.profile).then(|| question::roots(&self.settings.roots).into());
-        let outlet = Outlet::new(self.settings.id.clone(), self.commons.news.get().cloned(), roots);
+        let (commons, id) = (&self.commons, self.settings.id.clone());
+        let outlet = Outlet::new(id, commons.next_connection(), commons.news.get().cloned(), roots);
         // Now: many ask for roots with their first breath.
         outlet.settle(of.slot.as_ref().map(Key::owner));
         outlet

@@ -146,6 +146,14 @@ impl Wire {
         }
     }
 
+    /// Its number among all connections of the fleet.
+    pub(super) fn connection(&self) -> u64 {
+        match self {
+            Self::Pipe(link) => link.connection(),
+            Self::Http(link) => link.connection(),
+        }
+    }
+
     pub(super) fn carrier(&self) -> Carrier {
         match self {
             Self::Pipe(_) => Carrier::Pipe,

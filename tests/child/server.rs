@@ -32,12 +32,14 @@
 //! | `--extension NAME` | | an extension that it declares |
 //! | `--label TEXT` | | what `label` answers before its text |
 //! | `--count FILE` | | the name of every tool called goes there, a line each, before anything else is done |
+//! | `--reasons FILE` | | why calls were cancelled goes there, a line each |
 //! | `--pages N` | 1 | pages of `tools/list`; the second cursor is the empty string |
 //! | `--batch K` | 64 | most requests that `shuffle` collects |
 //! | `--huge BYTES` | 209715200 | |
 //! | `--no-tools 1` | | declares no tools |
 //! | `--unlisted-until FILE` | | `tools/list` fails until that file is there |
 //! | `--loop-cursor 1` | | pages never end: the same cursor again and again |
+//! | `--renounces FILE` | | the revisions in that file, if it is there, are all it speaks: `-32022` to the rest. Of 2026-07-28 it takes the file away when asked what it speaks |
 //! | `--prompts N`, `--resources N`, `--templates N` | 2, 2, 1 | under `full`: `prompt0`…, `file:///r0`…, `file:///t0/{name}`… |
 //! | `--no-subscribe 1`, `--no-templates 1`, `--no-listen 1`, `--no-completion 1` | | these methods do not exist |
 //!
@@ -266,6 +268,10 @@ impl Server {
                 self.count("cancelled");
                 if let Some(reason) = params["reason"].as_str() {
                     self.count(&format!("cancelled: {reason}"));
+                    if let Some(file) = self.script.text("reasons") {
+                        let mut file = File::options().create(true).append(true).open(file).expect("a file for the reasons");
+                        writeln!(file, "{reason}").expect("a file that can be written");
+                    }
                 }
             }
             (Some("notifications/initialized"), None) => {
@@ -297,6 +303,9 @@ impl Server {
 
     /// Eras, and how servers are when the first word is not what they expect.
     fn is_allowed(&self, method: &str, id: &str, params: &str, out: &mut Vec<u8>) -> bool {
+        if method != "initialize" && self.renounces(method, id, params, out) {
+            return false;
+        }
         let mut era = self.era.lock().unwrap();
         if let Some(era) = *era {
             if era == "stateless" && method == "initialize" {
@@ -333,6 +342,23 @@ impl Server {
         }
         error(out, id, -32601, "Method not found", Value::Null);
         false
+    }
+
+    fn renounces(&self, method: &str, id: &str, params: &str, out: &mut Vec<u8>) -> bool {
+        let Some((file, spoken)) = self.script.text("renounces").and_then(|file| Some((file, std::fs::read_to_string(file).ok()?))) else {
+            return false;
+        };
+        let params: Value = serde_json::from_str(params).unwrap_or_default();
+        if params["_meta"]["io.modelcontextprotocol/protocolVersion"] != STATELESS {
+            return false;
+        }
+        let supported: Vec<&str> = spoken.split_whitespace().collect();
+        if method == "server/discover" && supported.contains(&STATELESS) {
+            std::fs::remove_file(file).expect("it was there");
+            return false;
+        }
+        error(out, id, -32022, "Unsupported protocol version", json!({"supported": supported, "requested": STATELESS}));
+        true
     }
 
     fn is_stateless(&self) -> bool {

@@ -191,3 +191,6 @@ fn missing_capability(error: &ErrorObject<'_>, carry: &Carry<'_>) -> Result<Body
 pub(super) fn bad_answer(message: &str) -> Refusal {
     Refusal::new(Code::Internal, 200, message).with_data(code::failure_data(None, Reason::BadAnswer, None))
 }
+
+#[cfg(test)]
+mod tests;

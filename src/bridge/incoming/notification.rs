@@ -111,3 +111,6 @@ fn stamp(body: &mut Splice<'_>, note: &Message, subscription: Option<&RequestId>
         }
     };
 }
+
+#[cfg(test)]
+mod tests;

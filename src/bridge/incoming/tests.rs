@@ -1,10 +1,11 @@
+//! Results; errors and notifications have tests of their own, which share what is first here.
+
 use super::*;
-use crate::protocol::Level;
 
-const A: Version = Version::V2025_11_25;
-const B: Version = Version::V2026_07_28;
+pub(super) const A: Version = Version::V2025_11_25;
+pub(super) const B: Version = Version::V2026_07_28;
 
-fn answer(member: &str) -> Message {
+pub(super) fn answer(member: &str) -> Message {
     let text = format!(r#"{{"jsonrpc":"2.0","id":65536,{member}}}"#);
     Message::parse(Bytes::from(text)).unwrap_or_else(|error| panic!("{error}: {member}"))
 }
@@ -14,7 +15,7 @@ fn cross(member: &str, client: Version, server: Version) -> String {
 }
 
 /// The member that carries the outcome, as the client gets it; `HUB` stands for the hub's identity. The id is checked here.
-fn of(member: &str, with: &dyn Fn(&mut Carry<'_>), server: Version) -> String {
+pub(super) fn of(member: &str, with: &dyn Fn(&mut Carry<'_>), server: Version) -> String {
     let id = RequestId::from_token(Bytes::from_static(br#""c\u0031""#)).expect("an id");
     let mut carry = Carry::new(&id, B, server);
     with(&mut carry);
@@ -28,14 +29,13 @@ fn of(member: &str, with: &dyn Fn(&mut Carry<'_>), server: Version) -> String {
     rest.strip_suffix('}').unwrap_or_else(|| panic!("{text}")).replace(HUB, "HUB")
 }
 
-fn check(client: Version, server: Version, cases: &[(&str, &str)]) {
+pub(super) fn check(client: Version, server: Version, cases: &[(&str, &str)]) {
     for (from, to) in cases {
         assert_eq!(cross(from, client, server), *to, "{from}");
     }
 }
 
 const BAD_RESULT_TYPE: &str = r#""error":{"code":-32603,"message":"The server answered with a result type that was not asked for","data":{"origin":"hub","reason":"bad_answer","retryable":false}}"#;
-const MALFORMED_ERROR: &str = r#""error":{"code":-32603,"message":"The server answered with an error that is malformed","data":{"origin":"hub","reason":"bad_answer","retryable":false}}"#;
 
 #[test]
 fn between_handshake_peers_only_the_id_changes() {
@@ -51,42 +51,6 @@ fn between_handshake_peers_only_the_id_changes() {
         check(A, A, &[(member, member)]);
         check(A, Version::V2024_11_05, &[(member, member)]);
     }
-}
-
-#[test]
-fn an_old_client_gets_no_code_it_cannot_know() {
-    check(
-        Version::V2025_06_18,
-        A,
-        &[(
-            r#""error":{"code":-32042,"message":"go","data":{"elicitations":[{"url":"u"}]}}"#,
-            r#""result":{"content":[{"type":"text","text":"Open this first, then try again\nu"}],"isError":true}"#,
-        )],
-    );
-    let empty = r#""error":{"code":-32042,"message":"go","data":{"elicitations":[]}}"#;
-    let wrapped = r#""error":{"code":-32603,"message":"go","data":{"origin":"server","rpc":{"code":-32042,"message":"go","data":{"elicitations":[]}}}}"#;
-    check(Version::V2025_06_18, A, &[(empty, wrapped)]);
-    let refused = r#""error":{"code":-32042,"message":"go","data":{"elicitations":[{"url":"https://a.example","message":"Sign in"}]}}"#;
-    let old = |carry: &mut Carry<'_>| (carry.client, carry.method) = (Version::V2025_06_18, Method::ResourcesRead);
-    let read = of(refused, &old, A);
-    assert!(
-        read.starts_with(r#""error":{"code":-32603,"message":"Open this first, then try again\nSign in: https://a.example","#),
-        "{read}"
-    );
-}
-
-#[test]
-fn a_stateless_client_that_opens_no_pages_is_told_what_it_lacks() {
-    let refused = r#""error":{"code":-32042,"message":"go","data":{"elicitations":[{"url":"https://a.example"}]}}"#;
-    let lacks = r#""error":{"code":-32021,"message":"the server needs its user to open an address first","data":{"requiredCapabilities":{"elicitation":{"url":{}}}}}"#;
-    for method in [Method::ToolsCall, Method::PromptsGet, Method::ResourcesRead] {
-        assert_eq!(of(refused, &|carry| carry.method = method, A), lacks);
-    }
-    // No result of it could have asked.
-    let complete = of(refused, &|carry| carry.method = Method::Complete, A);
-    assert!(complete.starts_with(r#""error":{"code":-32603,"message":"go""#), "{complete}");
-    let id = RequestId::from_number(1);
-    assert_eq!(super::answer(&answer(refused), &Carry::new(&id, B, A)).unwrap_err().status, 400);
 }
 
 #[test]
@@ -202,114 +166,6 @@ fn a_client_that_knows_no_structured_content_reads_it_as_text() {
 }
 
 #[test]
-fn error_codes_mean_in_one_era_what_they_meant_in_the_other() {
-    for code in ["-32602", "-32601", "-32603", "-32000", "-32019", "-1", "42"] {
-        let error = format!(r#""error":{{"code":{code},"message":"no","data":{{"uri":"a:b"}}}}"#);
-        for (client, server) in [(A, B), (B, A), (B, B)] {
-            check(client, server, &[(&error, &error)]);
-        }
-    }
-    check(
-        B,
-        A,
-        &[
-            (
-                r#""error":{"code":-32002,"message":"no","data":{"uri":"a:b"}}"#,
-                r#""error":{"code":-32602,"message":"no","data":{"uri":"a:b"}}"#,
-            ),
-            (r#""error":{"code":-32002,"message":"n\u006f"}"#, r#""error":{"code":-32602,"message":"no"}"#),
-            (
-                r#""error":{"code":-32042,"message":"go","data":{"elicitations":[]}}"#,
-                r#""error":{"code":-32603,"message":"go","data":{"origin":"server","rpc":{"code":-32042,"message":"go","data":{"elicitations":[]}}}}"#,
-            ),
-            (
-                "\"error\":{\"code\":-32020,\n\"message\":\"mine\"}",
-                r#""error":{"code":-32603,"message":"mine","data":{"origin":"server","rpc":{"code":-32020, "message":"mine"}}}"#,
-            ),
-            (r#""error":{"code":1.5,"message":"no"}"#, MALFORMED_ERROR),
-            (r#""error":{"code":-32000}"#, MALFORMED_ERROR),
-        ],
-    );
-    for code in ["-32020", "-32022"] {
-        let error = format!(r#""error":{{"code":{code},"message":"no"}}"#);
-        let wrapped =
-            format!(r#""error":{{"code":-32603,"message":"no","data":{{"origin":"server","rpc":{{"code":{code},"message":"no"}}}}}}"#);
-        check(A, B, &[(&error, &wrapped)]);
-        check(B, B, &[(&error, &wrapped)]);
-    }
-    let missing = r#""error":{"code":-32021,"message":"Needs sampling","data":{"requiredCapabilities":{"sampling":{}}}}"#;
-    check(B, B, &[(missing, missing)]);
-    check(
-        A,
-        B,
-        &[(
-            missing,
-            r#""result":{"content":[{"type":"text","text":"Needs sampling {\"requiredCapabilities\":{\"sampling\":{}}}"}],"isError":true}"#,
-        )],
-    );
-}
-
-#[test]
-fn a_stateless_client_gets_no_code_that_its_era_does_not_define() {
-    let gone = r#""error":{"code":-32002,"message":"no","data":{"uri":"a:b"}}"#;
-    check(B, B, &[(gone, r#""error":{"code":-32602,"message":"no","data":{"uri":"a:b"}}"#)]);
-    check(A, B, &[(gone, gone)]);
-    for code in ["-32042", "-32050", "-32099"] {
-        let error = format!(r#""error":{{"code":{code},"message":"no"}}"#);
-        let wrapped =
-            format!(r#""error":{{"code":-32603,"message":"no","data":{{"origin":"server","rpc":{{"code":{code},"message":"no"}}}}}}"#);
-        check(B, B, &[(&error, &wrapped)]);
-        check(A, B, &[(&error, &error)]);
-    }
-}
-
-#[test]
-fn what_is_not_found_is_named_though_its_server_does_not() {
-    fn publish(uri: &str) -> Option<String> {
-        uri.starts_with("a:").then(|| format!("hub+s:{uri}"))
-    }
-    for server in [A, B] {
-        for (data, uri, told) in [
-            ("", "a:b", r#","data":{"uri":"hub+s:a:b"}"#),
-            ("", "b:c", r#","data":{"uri":"b:c"}"#),
-            (r#","data":{"x":1}"#, "a:b", r#","data":{"x":1,"uri":"hub+s:a:b"}"#),
-            (r#","data":{"uri":"a:d"}"#, "a:b", r#","data":{"uri":"hub+s:a:d"}"#),
-            (r#","data":"why""#, "a:b", r#","data":"why""#),
-        ] {
-            let with = |carry: &mut Carry<'_>| {
-                carry.method = Method::ResourcesRead;
-                carry.publish = Some(&publish);
-                carry.uri = Some(if uri == "a:b" { "a:b" } else { "b:c" });
-            };
-            let error = format!(r#""error":{{"code":-32002,"message":"no"{data}}}"#);
-            assert_eq!(of(&error, &with, server), format!(r#""error":{{"code":-32602,"message":"no"{told}}}"#));
-        }
-    }
-}
-
-#[test]
-fn errors_of_the_stateless_era_keep_their_status() {
-    let id = RequestId::from_number(1);
-    for (code, status) in [("-32021", Some(400)), ("-32022", Some(200)), ("-32602", None), ("-32601", None)] {
-        let error = answer(&format!(r#""error":{{"code":{code},"message":"no"}}"#));
-        assert_eq!(super::answer(&error, &Carry::new(&id, B, B)).err().map(|refusal| refusal.status), status, "{code}");
-    }
-}
-
-#[test]
-fn progress_carries_the_token_as_the_client_wrote_it() {
-    for (note, token, expected) in [
-        (r#"{"progressToken":65536,"progress":1}"#, r#""t\u0031""#, r#"{"progressToken":"t\u0031","progress":1}"#),
-        (r#"{"progress":0.50,"progressToken":65536,"message":"m"}"#, "-7", r#"{"progress":0.50,"progressToken":-7,"message":"m"}"#),
-        (r#"{"progress":1}"#, "7", r#"{"progress":1}"#),
-    ] {
-        let frame = |params: &str| format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#);
-        let note = Message::parse(Bytes::from(frame(note))).expect("a message");
-        assert_eq!(progress(&note, &Bytes::from_static(token.as_bytes()), &|_| None).to_bytes(), frame(expected));
-    }
-}
-
-#[test]
 fn an_answer_is_one_line_whatever_the_server_put_between_tokens() {
     for (client, server) in [(A, A), (A, B), (B, A), (B, B)] {
         let pretty = answer("\n  \"result\": {\r\n    \"content\": []\n  }\n");
@@ -321,7 +177,7 @@ fn an_answer_is_one_line_whatever_the_server_put_between_tokens() {
 const META: &str = r#""_meta":{"io.modelcontextprotocol/serverInfo":HUB}"#;
 
 /// The same for a method, at an endpoint that publishes `a:` URIs as `hub+s:a:`.
-fn published(method: Method<'static>, client: Version, server: Version, cases: &[(&str, &str)]) {
+pub(super) fn published(method: Method<'static>, client: Version, server: Version, cases: &[(&str, &str)]) {
     fn publish(uri: &str) -> Option<String> {
         uri.starts_with("a:").then(|| format!("hub+s:{uri}"))
     }
@@ -448,33 +304,6 @@ fn other_methods_get_the_envelope_and_no_content() {
 }
 
 #[test]
-fn a_missing_resource_is_told_in_the_words_of_the_era() {
-    let old = r#""error":{"code":-32002,"message":"no","data":{"uri":"a:1","x":1.0}}"#;
-    let new = r#""error":{"code":-32602,"message":"no","data":{"uri":"a:1","x":1.0}}"#;
-    let out = |code: &str| format!(r#""error":{{"code":{code},"message":"no","data":{{"uri":"hub+s:a:1","x":1.0}}}}"#);
-    published(Method::ResourcesRead, B, A, &[(old, &out("-32602"))]);
-    published(Method::ResourcesRead, A, A, &[(old, &out("-32002"))]);
-    published(Method::ResourcesRead, A, B, &[(new, &out("-32002"))]);
-    published(Method::ResourcesRead, B, B, &[(new, &out("-32602"))]);
-    published(Method::ToolsCall, A, B, &[(new, &out("-32602"))]);
-    let without = r#""error":{"code":-32602,"message":"no"}"#;
-    published(Method::ResourcesRead, A, B, &[(without, without)]);
-}
-
-#[test]
-fn what_a_client_cannot_do_is_an_error_where_no_model_reads_it() {
-    published(
-        Method::PromptsGet,
-        A,
-        B,
-        &[(
-            r#""error":{"code":-32021,"message":"Needs roots","data":{"requiredCapabilities":{"roots":{}}}}"#,
-            r#""error":{"code":-32603,"message":"Needs roots","data":{"requiredCapabilities":{"roots":{}}}}"#,
-        )],
-    );
-}
-
-#[test]
 fn a_client_of_an_older_revision_reads_what_it_does_not_know_as_text() {
     let link = r#""result":{"content":[{"type":"resource_link","uri":"a:1","name":"n"}]}"#;
     let text = r#""result":{"content":[{"type":"text","text":"n: hub+s:a:1"}]}"#;
@@ -557,105 +386,10 @@ fn a_task_goes_on_under_the_hubs_id_and_only_to_who_understands_it() {
     assert_eq!(of(done, &hidden, A), r#""result":{"content":[],"_meta":{"x":1}}"#);
 }
 
-fn note(text: &str) -> Message {
-    Message::parse(Bytes::copy_from_slice(text.as_bytes())).expect("a message")
-}
-
-#[test]
-fn a_log_reaches_who_wants_to_read_from_its_level_on() {
-    let warning = note(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"warning","data":{"x":1.0}}}"#);
-    for (from, is_read) in [(None, true), (Some(Level::Debug), true), (Some(Level::Warning), true), (Some(Level::Error), false)] {
-        let read = log(&warning, from, &|_| None).map(|body| body.to_bytes());
-        assert_eq!(read.as_ref(), is_read.then_some(warning.bytes()), "{from:?}");
-    }
-    let odd = note(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"loud","data":1}}"#);
-    assert!(log(&odd, Some(Level::Debug), &|_| None).is_none());
-}
-
-#[test]
-fn what_a_server_says_of_a_task_names_it_as_the_client_knows_it() {
-    let tasks = |id: &str| (id == "up").then(|| "tHUB".to_owned());
-    let frame = |method: &str, meta: &str| format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"progressToken":1{meta}}}}}"#);
-    for (before, after) in [
-        (
-            r#","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"up"}}"#,
-            r#","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"tHUB"}}"#,
-        ),
-        (r#","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"other"},"x":1}"#, r#","_meta":{"x":1}"#),
-        (r#","_meta":{"io.modelcontextprotocol/related-task":7}"#, r#","_meta":{}"#),
-        (r#","_meta":{"x":"related-task"}"#, r#","_meta":{"x":"related-task"}"#),
-    ] {
-        let told = progress(&note(&frame("notifications/progress", before)), &Bytes::from_static(b"1"), &tasks);
-        assert_eq!(told.to_bytes(), frame("notifications/progress", after));
-        let told = log(&note(&frame("notifications/message", before)), None, &tasks).unwrap();
-        assert_eq!(told.to_bytes(), frame("notifications/message", after));
-    }
-}
-
-#[test]
-fn notifications_of_a_listen_stream_name_it() {
-    let id = RequestId::from_token(Bytes::from_static(br#""l\u0031""#)).unwrap();
-    let changed = note(
-        r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:1","_meta":{"io.modelcontextprotocol/subscriptionId":3,"x":1}}}"#,
-    );
-    assert_eq!(
-        updated(&changed, "hub+s:a:1", Some(&id)).to_bytes(),
-        r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"hub+s:a:1","_meta":{"io.modelcontextprotocol/subscriptionId":"l\u0031","x":1}}}"#
-    );
-    assert_eq!(
-        updated(&changed, "a:1", None).to_bytes(),
-        r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:1","_meta":{"x":1}}}"#
-    );
-    let plain = note(r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:1","_meta":{"x" : 1}}}"#);
-    assert_eq!(updated(&plain, "a:1", None).to_bytes(), plain.bytes());
-    let stamped = r#""_meta":{"io.modelcontextprotocol/subscriptionId":"l\u0031"}"#;
-    for (before, after) in [
-        (
-            r#"{"jsonrpc":"2.0","method":"notifications/x"}"#,
-            format!(r#"{{"params":{{{stamped}}},"jsonrpc":"2.0","method":"notifications/x"}}"#),
-        ),
-        (
-            r#"{"jsonrpc":"2.0","method":"notifications/x","params":{"a":1}}"#,
-            format!(r#"{{"jsonrpc":"2.0","method":"notifications/x","params":{{{stamped},"a":1}}}}"#),
-        ),
-        (
-            r#"{"jsonrpc":"2.0","method":"notifications/x","params":{"_meta":{}}}"#,
-            format!(r#"{{"jsonrpc":"2.0","method":"notifications/x","params":{{{stamped}}}}}"#),
-        ),
-    ] {
-        assert_eq!(notice(&note(before), Some(&id)).to_bytes(), after);
-        assert_eq!(notice(&note(before), None).to_bytes(), before);
-    }
-    for (params, subscription, after) in [
-        ("{}", None, r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#.to_owned()),
-        ("{}", Some(&id), format!(r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{{{stamped}}}}}"#)),
-        (
-            r#" { "a":1}"#,
-            Some(&id),
-            format!(r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{{{stamped},"a":1}}}}"#),
-        ),
-        (r#"{"a":1}"#, None, r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"a":1}}"#.to_owned()),
-    ] {
-        assert_eq!(own_notification(Method::ToolsListChanged, params, subscription).to_bytes(), after, "{params}");
-    }
-    assert_eq!(
-        String::from_utf8_lossy(&listen_ended(&id).to_bytes()).replace(HUB, "HUB"),
-        r#"{"jsonrpc":"2.0","id":"l\u0031","result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":"l\u0031","io.modelcontextprotocol/serverInfo":HUB}}}"#
-    );
-}
-
 #[test]
 fn nothing_is_completed_in_the_words_of_either_era() {
     for (client, members) in [(Era::Handshake, String::new()), (Era::Stateless, format!(r#""resultType":"complete",{META},"#))] {
         let told = String::from_utf8(no_completion(&RequestId::from_number(1), client).to_bytes().to_vec()).unwrap();
         assert_eq!(told.replace(HUB, "HUB"), format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{{members}"completion":{{"values":[]}}}}}}"#));
     }
-}
-
-#[test]
-fn the_hub_reports_progress_of_its_own() {
-    assert_eq!(
-        own_progress(&Bytes::from_static(br#""t\u0031""#), 2, Some("half")).to_bytes(),
-        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"t\u0031","progress":2,"message":"half"}}"#
-    );
 }

@@ -1,6 +1,6 @@
 //! What must hold for any state and any change of it.
 
-use super::{Binding, Digest, NONCE_BYTES, STATE_PREFIX, SealError, Sealer, State, TaskRef, What};
+use super::{Binding, Digest, NONCE_BYTES, Place, STATE_PREFIX, SealError, Sealer, State, TaskRef, What};
 
 const NOW: u64 = 1_800_000_000;
 const LATER: u64 = NOW + 600;
@@ -35,7 +35,8 @@ pub fn fuzz_seal(data: &[u8]) {
     }
     assert_eq!(Sealer::new(&[4; 32], Some(&[5; 32])).open(&sealed, &binding, NOW), Err(SealError::Unknown));
 
-    let task = TaskRef { server: "s".into(), id: content, expires_unix: LATER };
+    let place = (byte(0) > 0).then(|| Place { instance: u64::from(byte(1)), connection: u64::from(byte(2)) });
+    let task = TaskRef { server: "s".into(), id: content, expires_unix: LATER, place };
     let id = sealer.seal_task(&task, "p", nonce);
     assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')));
     assert_eq!(sealer.open_task(&id, "q", NOW), Err(SealError::Unknown));

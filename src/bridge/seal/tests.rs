@@ -79,12 +79,20 @@ fn no_altered_byte_passes() {
 
 #[test]
 fn a_task_id_is_fit_for_a_header_and_of_one_principal() {
-    let task = TaskRef { server: "git".into(), id: "786512e2-9e0d \u{e9}".into(), expires_unix: NOW + 60 };
+    let place = Some(Place { instance: u64::MAX, connection: 7 });
+    let task = TaskRef { server: "git".into(), id: "786512e2-9e0d \u{e9}".into(), expires_unix: NOW + 60, place };
     let id = sealer().seal_task(&task, "p", [9; 24]);
     assert!(id.starts_with('t') && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{id}");
     assert_eq!(sealer().open_task(&id, "p", NOW), Ok(task));
     assert_eq!(sealer().open_task(&id, "q", NOW), Err(SealError::Unknown));
     assert_eq!(sealer().open_task(&id, "p", NOW + 60), Err(SealError::Expired));
+}
+
+#[test]
+fn a_task_id_of_a_hub_that_did_not_say_where_the_task_is_opens_still() {
+    let id = format!("t{}", sealer().close(br#"{"s":"git","t":"task-1","e":99000000000}"#, &task_hash("p"), [9; 24]));
+    let task = TaskRef { server: "git".into(), id: "task-1".into(), expires_unix: 99_000_000_000, place: None };
+    assert_eq!(sealer().open_task(&id, "p", NOW), Ok(task));
 }
 
 #[test]

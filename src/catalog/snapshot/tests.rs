@@ -591,6 +591,45 @@ fn offers_for_few_profiles_are_kept() {
     assert_eq!(kept, [true, false, true, true, true, true, true], "the oldest goes, but never what all others see");
 }
 
+/// Whoever looks, and whatever is published in whatever order: who sees another list than before is told, at least.
+#[test]
+fn nobody_whose_list_changed_goes_untold() {
+    let abilities = [Profile::ROOTS, FORM, Profile::URL, Profile::UI, Profile::TASKS, Profile::ROOTS_CHANGE];
+    let sets = |of: &[Profile]| -> Vec<Profile> {
+        let of = of.to_vec();
+        let set = |bits: usize| (0..of.len()).filter(|at| bits >> at & 1 == 1).fold(Profile::BARE, |set, at| set.with(of[at]));
+        (0..1 << of.len()).map(set).collect()
+    };
+    // Servers are told neither of these.
+    let (callers, told) = (sets(&abilities), sets(&abilities[..4]));
+    let lists = [vec![r#"{"name":"a"}"#], vec![r#"{"name":"b"}"#]];
+    for seed in 0..50_u64 {
+        let world = World::new();
+        world.declare(&["s"]);
+        let s = server(&world.acme, "s");
+        let seen = || {
+            let list = |profile: &Profile| {
+                let scope = Scope { tenant: &world.acme, server: None, names: Names::Dotted, uris: None };
+                keys(&world.catalog.page(Kind::Tools, scope, View { profile: *profile, ..view(Era::Handshake) }, None).unwrap())
+            };
+            callers.iter().map(list).collect::<Vec<_>>()
+        };
+        let mut dice = seed;
+        let mut roll = |sides: usize| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) as usize % sides
+        };
+        let mut before = seen();
+        for _ in 0..20 {
+            let (profile, tools) = (told[roll(told.len())], &lists[roll(2)]);
+            let changed = world.catalog.publish(&s, Arc::new(Offer { profile, ..offer(tools) }));
+            let now = seen();
+            assert!(changed.tools || now == before, "seed {seed}: {profile:?} is listed {tools:?}");
+            before = now;
+        }
+    }
+}
+
 #[test]
 fn each_revision_gets_what_it_understands() {
     let world = World::new();

@@ -1,4 +1,5 @@
-//! Which lists changed, and when: a session is told of what changed after it began, however long that waits to be told.
+//! Which lists changed, and when: a session is told of what changed after it began, however long that waits to be told. Whoever sees the
+//! server is told, though only callers of other abilities may see another list than before; who does is told in any case (`catalog`).
 
 use std::{
     collections::HashMap,

@@ -1,5 +1,5 @@
 //! The connections on which tasks live: held, so that the process is not stopped as idle, and found again by whoever asks. Bounded in
-//! time by the task's own, and in number for each principal; a task that is no longer held is asked for on any connection.
+//! time by the task's own, and in number for each principal; a task that is no longer held is asked for where it was made.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::older::Asking;
 use crate::{
     access::{Principal, quota::surplus},
-    bridge::task,
+    bridge::{seal::Place, task},
     catalog::Uris,
     hub::{Hub, Inbound, Session, call::failed, progress::Progress},
     limits,
@@ -35,12 +35,15 @@ pub(in crate::hub) struct Holds {
     arrivals: AtomicU64,
 }
 
-/// Server, principal, and the server's own id.
-type Key = (ServerId, Arc<str>, Box<str>);
+/// Server, principal, and the server's own id, which another connection may have too: a task is found by where it was made, and by where
+/// it is asked for now.
+type Key = (ServerId, Arc<str>, Option<Place>, Box<str>);
 
 /// The connection of one task.
 pub(in crate::hub) struct Held {
     pub(in crate::hub) lease: Lease,
+    /// Where it was made: not here, if that connection is gone.
+    made: Option<Place>,
     pub(super) whose: Whose,
     /// Of a handshake server's task that a stateless client has.
     pub(super) asking: Asking,
@@ -83,22 +86,32 @@ impl Whose {
 impl Hub {
     /// What a server of the handshake era says of a task unasked, to the session of whoever has it (`notifications/tasks/status`,
     /// MCP 2025-11-25, tasks).
-    pub(in crate::hub) fn task_status(&self, server: &ServerId, principal: &Arc<str>, note: &Message) {
-        let Some(held) = task::Task::read(note).and_then(|task| self.holds.get(server, principal, &task.id)) else { return };
+    pub(in crate::hub) fn task_status(&self, server: &ServerId, connection: u64, principal: &Arc<str>, note: &Message) {
+        let place = Some(self.place(connection));
+        let Some(held) = task::Task::read(note).and_then(|task| self.holds.get(server, principal, place, &task.id)) else { return };
         if let Some(session) = held.whose.session.as_ref().and_then(Weak::upgrade) {
             session.post(task::status(note, &held.whose.public));
         }
     }
+
+    /// The task that a server means by this id on this connection, as this principal knows it.
+    pub(in crate::hub) fn known_task(&self, server: &ServerId, connection: u64, principal: &Arc<str>, id: &str) -> Option<String> {
+        self.holds.get(server, principal, Some(self.place(connection)), id).map(|held| held.whose.public.to_string())
+    }
+
+    pub(super) fn place(&self, connection: u64) -> Place {
+        Place { instance: self.instance, connection }
+    }
 }
 
 impl Holds {
-    pub(super) fn get(&self, server: &ServerId, principal: &Arc<str>, id: &str) -> Option<Arc<Held>> {
-        self.tasks.get(&(server.clone(), Arc::clone(principal), id.into())).map(|held| Arc::clone(&held))
+    pub(super) fn get(&self, server: &ServerId, principal: &Arc<str>, place: Option<Place>, id: &str) -> Option<Arc<Held>> {
+        self.tasks.get(&(server.clone(), Arc::clone(principal), place, id.into())).map(|held| Arc::clone(&held))
     }
 
-    /// A server's task as this principal knows it.
-    pub(in crate::hub) fn known(&self, server: &ServerId, principal: &Arc<str>, id: &str) -> Option<String> {
-        self.get(server, principal, id).map(|held| held.whose.public.to_string())
+    /// Whether there is a task of that id that was made there.
+    pub(super) fn is_made_on(&self, server: &ServerId, principal: &Arc<str>, place: Place, id: &str) -> bool {
+        self.get(server, principal, Some(place), id).is_some_and(|held| held.made == Some(place))
     }
 
     #[cfg(test)]
@@ -108,21 +121,25 @@ impl Holds {
 
     /// The oldest make room.
     fn make_room(&self, principal: &Arc<Principal>) {
-        let kept = self.tasks.iter().map(|held| (held.arrival, Arc::clone(&held.whose.principal), held.gone.clone()));
+        let once = self.tasks.iter().filter(|held| held.key().2 == held.made);
+        let kept = once.map(|held| (held.arrival, Arc::clone(&held.whose.principal), held.gone.clone()));
         surplus(principal, limits::TASKS_HELD_PER_PRINCIPAL_MAX, kept).into_iter().for_each(|gone| gone.cancel());
     }
 }
 
 impl Held {
-    /// From now on the task is found, until nobody has asked for it for so long. `id` is the server's own.
-    pub(super) fn hold(hub: &Arc<Hub>, whose: Whose, id: &str, lease: Lease, lives: Duration) -> Arc<Self> {
+    /// From now on the task is found, until nobody has asked for it for so long. `id` is the server's own, `made` where it gave that.
+    pub(super) fn hold(hub: &Arc<Hub>, whose: Whose, (id, made): (&str, Option<Place>), lease: Lease, lives: Duration) -> Arc<Self> {
         let holds = &hub.holds;
         holds.make_room(&whose.principal);
-        let key = (whose.server.clone(), Arc::clone(whose.principal.id()), id.into());
+        let key = |place| (whose.server.clone(), Arc::clone(whose.principal.id()), place, id.into());
+        let here = Some(hub.place(lease.connection()));
+        let keys: Vec<Key> = [here, made].into_iter().take(if here == made { 1 } else { 2 }).map(key).collect();
         let lives = lives.clamp(limits::TASK_KEPT_MIN, limits::TASK_KEPT);
         let held = Arc::new(Self {
             asking: Asking::new(whose.profile, lease.version(), hub.limits.parked_ttl),
             lease,
+            made,
             whose,
             lives,
             until: Mutex::new(Instant::now() + lives),
@@ -130,10 +147,12 @@ impl Held {
             gone: CancellationToken::new(),
             arrival: holds.arrivals.fetch_add(1, Ordering::Relaxed),
         });
-        if let Some(older) = holds.tasks.insert(key.clone(), Arc::clone(&held)) {
-            older.gone.cancel();
+        for key in &keys {
+            if let Some(older) = holds.tasks.insert(key.clone(), Arc::clone(&held)) {
+                older.gone.cancel();
+            }
         }
-        hub.tasks.spawn(keep(Arc::clone(hub), key, Arc::clone(&held)));
+        hub.tasks.spawn(keep(Arc::clone(hub), keys, Arc::clone(&held)));
         held
     }
 
@@ -185,7 +204,7 @@ impl Held {
     }
 }
 
-async fn keep(hub: Arc<Hub>, key: Key, held: Arc<Held>) {
+async fn keep(hub: Arc<Hub>, keys: Vec<Key>, held: Arc<Held>) {
     while held.until() > Instant::now() {
         tokio::select! {
             biased;
@@ -196,5 +215,7 @@ async fn keep(hub: Arc<Hub>, key: Key, held: Arc<Held>) {
         }
     }
     held.gone.cancel();
-    hub.holds.tasks.remove_if(&key, |_, now| Arc::ptr_eq(now, &held));
+    for key in &keys {
+        hub.holds.tasks.remove_if(key, |_, now| Arc::ptr_eq(now, &held));
+    }
 }

@@ -1,8 +1,9 @@
 //! Tasks: calls that go on after their answer. Those of 2025-11-25 a caller asks for, those of 2026-07-28 a server decides on (tasks
 //! extension); what the two are to each other is said by `bridge::task`.
 //!
-//! A task's id travels sealed, so that a hub that was started anew knows whose it is. What a task needs besides, its connection, is
-//! held while somebody may ask for it (`held`). Requests about tasks of a server of the client's own era are relayed; those of a
+//! A task's id travels sealed, so that a hub that was started anew knows whose it is, and says on which connection it was made: several
+//! processes of a server may each have a `task-1`. What a task needs besides, that connection, is held while somebody may ask for it
+//! (`held`). Requests about tasks of a server of the client's own era are relayed; those of a
 //! stateless client about a handshake server's are answered here (`older`). Calls that may become tasks are `tasking`.
 
 mod follow;
@@ -34,7 +35,7 @@ use crate::{
     access::{Permit, Principal, Use},
     bridge::{
         outgoing::{self, Inputs},
-        seal::TaskRef,
+        seal::{Place, TaskRef},
         task,
     },
     limits,
@@ -52,6 +53,8 @@ struct Named {
     server: ServerId,
     /// The server's own.
     id: String,
+    /// Where it was made.
+    place: Option<Place>,
     /// As its client knows it.
     public: String,
 }
@@ -69,7 +72,7 @@ pub(super) fn request(hub: &Arc<Hub>, inbound: Inbound) -> Outcome {
         Ok(named) => named,
         Err(refusal) => return call::refuse(&inbound, refusal),
     };
-    let held = hub.holds.get(&named.server, inbound.principal.id(), &named.id);
+    let held = hub.holds.get(&named.server, inbound.principal.id(), named.place, &named.id);
     let server = match &held {
         Some(held) => Some(held.lease.version()),
         None => hub.catalog.offer(&named.server).map(|offer| offer.version),
@@ -100,14 +103,12 @@ fn named_as(hub: &Hub, inbound: &Inbound, public: Option<&str>) -> Result<Named,
     let method = inbound.message.method();
     let public =
         public.ok_or_else(|| Refusal::new(Code::InvalidParams, 200, format!("{} needs params.taskId, a string", method.as_str())))?;
-    let (server, id) = opened(hub, &inbound.principal, public).filter(|(server, _)| inbound.endpoint.shows(server)).ok_or_else(unknown)?;
-    Ok(Named { server, id, public: public.to_owned() })
+    opened(hub, &inbound.principal, public).filter(|named| inbound.endpoint.shows(&named.server)).ok_or_else(unknown)
 }
 
-/// The server of a task, and its own id of it.
-fn opened(hub: &Hub, principal: &Principal, public: &str) -> Option<(ServerId, String)> {
-    let TaskRef { server, id, .. } = hub.sealer.open_task(public, principal.id(), seal::unix(SystemTime::now())).ok()?;
-    Some((server_id(&server)?, id))
+fn opened(hub: &Hub, principal: &Principal, public: &str) -> Option<Named> {
+    let TaskRef { server, id, place, .. } = hub.sealer.open_task(public, principal.id(), seal::unix(SystemTime::now())).ok()?;
+    Some(Named { server: server_id(&server)?, id, place, public: public.to_owned() })
 }
 
 /// For callers who know a task and no endpoint.
@@ -120,10 +121,10 @@ pub struct Owner {
 impl Hub {
     /// Whose the task is that this principal knows by that id. `None`: it is none, or another's.
     pub fn task_owner(&self, principal: &Principal, public: &str) -> Option<Owner> {
-        let (server, id) = opened(self, principal, public)?;
-        let held = self.holds.get(&server, principal.id(), &id);
+        let named = opened(self, principal, public)?;
+        let held = self.holds.get(&named.server, principal.id(), named.place, &named.id);
         let profile = held.map_or(Profile::TASKS, |held| held.whose.profile.with(Profile::TASKS));
-        Some(Owner { server, profile })
+        Some(Owner { server: named.server, profile })
     }
 }
 
@@ -136,12 +137,17 @@ fn unknown() -> Refusal {
     Refusal::new(Code::InvalidParams, 200, "Unknown task: it does not exist, or no longer")
 }
 
-/// The id by which a client knows a task.
-fn publish(hub: &Hub, server: &ServerId, id: &str, principal: &str, ttl: Option<Duration>) -> String {
+fn lost() -> Refusal {
+    Refusal::new(Code::InvalidParams, 200, "Unknown task: the process of its server that worked on it has ended")
+}
+
+/// The id by which a client knows a task that was made there.
+fn publish(hub: &Hub, server: &ServerId, (id, place): (&str, Place), principal: &str, ttl: Option<Duration>) -> String {
     // The server says when it forgets a task; this only ends ids that nobody can have any more.
     let lives = ttl.unwrap_or_default().max(limits::TASK_ID_LIVES);
     let expires_unix = seal::unix(SystemTime::now()).saturating_add(lives.as_secs());
-    hub.sealer.seal_task(&TaskRef { server: server.to_string(), id: id.to_owned(), expires_unix }, principal, random())
+    let task = TaskRef { server: server.to_string(), id: id.to_owned(), expires_unix, place: Some(place) };
+    hub.sealer.seal_task(&task, principal, random())
 }
 
 /// To a server of the client's era, under its own id of the task.
@@ -163,15 +169,31 @@ fn relay(hub: &Arc<Hub>, inbound: Inbound, claim: Claim, permit: Permit, named: 
 }
 
 impl Held {
-    /// The connection of a task, or one on which its server may know it.
+    /// The connection of a task. Where that is gone: one on which its server may know it, if it may know it at all.
     async fn find(hub: &Arc<Hub>, inbound: &Inbound, named: &Named, held: Option<Arc<Self>>) -> Result<Arc<Self>, Refusal> {
         if let Some(held) = held {
             held.touch();
             return Ok(held);
         }
         let server = hub.fleet.server(&named.server).ok_or_else(unknown)?;
-        let lease = park::lease(hub, &server, &sharer(inbound)).await.map_err(|error| failed(&error))?;
-        Ok(Self::hold(hub, held::Whose::of(inbound, &named.server, &named.public), &named.id, lease, limits::TASK_KEPT))
+        let own = match named.place.filter(|place| place.instance == hub.instance) {
+            Some(place) => server.lease_on(place.connection).await.map_err(|error| failed(&error))?,
+            None => None,
+        };
+        let lease = match own {
+            Some(lease) => lease,
+            None if server.may_remember() => {
+                let lease = park::lease(hub, &server, &sharer(inbound)).await.map_err(|error| failed(&error))?;
+                // There the server has made another of that number: it counts its tasks by connection.
+                if hub.holds.is_made_on(&named.server, inbound.principal.id(), hub.place(lease.connection()), &named.id) {
+                    return Err(unknown());
+                }
+                lease
+            }
+            None => return Err(lost()),
+        };
+        let whose = held::Whose::of(inbound, &named.server, &named.public);
+        Ok(Self::hold(hub, whose, (&named.id, named.place), lease, limits::TASK_KEPT))
     }
 }
 

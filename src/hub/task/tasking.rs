@@ -105,9 +105,10 @@ impl Tasking {
         let task = self.read(answer)?;
         let hub = kept.hub();
         let ttl = task.ttl_ms.map(Duration::from_millis);
-        let public = publish(hub, kept.server(), &task.id, kept.principal().id(), ttl);
+        let place = hub.place(self.lease.connection());
+        let public = publish(hub, kept.server(), (&task.id, place), kept.principal().id(), ttl);
         let whose = Whose::of(kept.inbound(), kept.server(), &public);
-        let held = Held::hold(hub, whose, &task.id, self.lease.clone(), ttl.unwrap_or(Duration::MAX));
+        let held = Held::hold(hub, whose, (&task.id, Some(place)), self.lease.clone(), ttl.unwrap_or(Duration::MAX));
         if let (Some(lingering), Some(progress)) = (&self.lingering, call.further_progress()) {
             held.tell_progress(hub, progress, lingering.clone());
         }

@@ -23,7 +23,7 @@ use crate::{
     protocol::{
         Era, Kind, Message, Version,
         capability::{Profile, makes_tasks},
-        code::Reason,
+        code::{Code, Reason},
         mark::{self, Mark},
     },
     upstream::{Event, Exchange, exchange::Wants},
@@ -232,6 +232,41 @@ pub(in crate::upstream) fn read_discovery(message: &Message) -> Option<Greeting>
     Some(greeting(message, Version::STATELESS, discovery.meta.server_info, discovery.capabilities, discovery.instructions))
 }
 
+/// What a server speaks that was spoken to in the stateless way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::upstream) enum Spoken {
+    Stateless,
+    /// Not that, but revisions that have a handshake.
+    Handshake,
+    /// Nothing that the hub knows: what it names, fit to be shown.
+    Unknown(String),
+}
+
+/// Of an answer to `server/discover`, or of the error that refuses its revision. `None`: it does not say.
+pub(in crate::upstream) fn read_spoken(answer: &Message) -> Option<Spoken> {
+    let named = match answer.kind() {
+        Kind::Error if answer.error_code() == Some(Code::UnsupportedVersion.number()) => RpcError::read(answer).listed()?,
+        Kind::Result => {
+            let discovery: Discovery<'_> = serde_json::from_slice(answer.token(answer.scan().result?)).ok()?;
+            discovery.supported_versions
+        }
+        _ => return None,
+    };
+    let known: Vec<_> = named.iter().filter_map(|name| Version::parse(name)).collect();
+    Some(match known.as_slice() {
+        [] => Spoken::Unknown(shown(&named)),
+        known if known.contains(&Version::STATELESS) => Spoken::Stateless,
+        _ => Spoken::Handshake,
+    })
+}
+
+/// Of names that a server gives its revisions, a few that look like such.
+fn shown(names: &[String]) -> String {
+    let is_plain = |name: &&str| name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    let plain: Vec<&str> = names.iter().map(String::as_str).filter(is_plain).take(8).collect();
+    if plain.is_empty() { "none".to_owned() } else { plain.join(", ") }
+}
+
 pub(in crate::upstream) fn read_initialized(message: &Message) -> Result<Greeting, GreetError> {
     let refused = |what: &str| GreetError::Refused(what.into());
     let result = message.scan().result.ok_or_else(|| refused("it answered without a result"))?;
@@ -320,8 +355,13 @@ impl RpcError {
 
     /// The newest listed revision that has a handshake.
     pub(in crate::upstream) fn supported(&self) -> Option<Version> {
-        let listed = self.data.as_ref()?.get("supported")?.as_array()?;
-        let versions = listed.iter().filter_map(|version| Version::parse(version.as_str()?));
+        let versions = self.listed()?;
+        let versions = versions.iter().filter_map(|version| Version::parse(version));
         versions.filter(|version| *version != Version::STATELESS).max()
+    }
+
+    fn listed(&self) -> Option<Vec<String>> {
+        let listed = self.data.as_ref()?.get("supported")?.as_array()?;
+        Some(listed.iter().filter_map(|version| version.as_str().map(str::to_owned)).collect())
     }
 }

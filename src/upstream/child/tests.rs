@@ -37,7 +37,7 @@ struct Peer {
 
 /// `pipe`: how many bytes the pipe to the server holds.
 fn link_with(queue: usize, line_bytes: usize, pipe: usize) -> (Link, Peer) {
-    link_of(Outlet::new(server_id(), None, None), queue, line_bytes, pipe)
+    link_of(Outlet::new(server_id(), 0, None, None), queue, line_bytes, pipe)
 }
 
 fn link_of(outlet: Arc<Outlet>, queue: usize, line_bytes: usize, pipe: usize) -> (Link, Peer) {

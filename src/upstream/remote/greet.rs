@@ -101,13 +101,24 @@ impl Dial {
 
     async fn try_both(&self, known: Option<Era>, tasks: &TaskTracker) -> Result<(Wire, Greeting), ConnectError> {
         if self.target.transport == Transport::Sse {
-            return legacy::connect(self, tasks).await.map_err(ConnectError::Legacy);
+            return self.connect_legacy(tasks, ConnectError::Legacy).await;
         }
         let link = Link::start(self, tasks);
         match Unfinished(Some(&link)).greet(known).await? {
             Ok(greeting) => Ok((Wire::Http(link), greeting)),
-            Err(http) => legacy::connect(self, tasks).await.map_err(|sse| ConnectError::Neither { http, sse }),
+            Err(http) => self.connect_legacy(tasks, |sse| ConnectError::Neither { http, sse }).await,
         }
+    }
+
+    async fn connect_legacy(
+        &self,
+        tasks: &TaskTracker,
+        refused: impl FnOnce(String) -> ConnectError,
+    ) -> Result<(Wire, Greeting), ConnectError> {
+        legacy::connect(self, tasks).await.map_err(|refusal| match refusal {
+            legacy::Refusal::Itself => ConnectError::Itself,
+            legacy::Refusal::Other(why) => refused(why),
+        })
     }
 }
 

@@ -44,8 +44,7 @@ impl Shared {
             // The schema that said which arguments are repeated in headers has changed.
             self.signs.list_changed.notify_one();
         } else if is(Code::UnsupportedVersion) {
-            // The next start finds out what it speaks now.
-            self.signs.broken.cancel();
+            self.signs.outdate();
         }
     }
 

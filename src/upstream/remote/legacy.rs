@@ -27,7 +27,7 @@ use crate::{
     upstream::{
         child::{
             link::{Bounds, Link},
-            probe::{self, First, Greeting},
+            probe::{self, First, GreetError, Greeting},
         },
         wire::Wire,
     },
@@ -36,23 +36,44 @@ use crate::{
 /// Bytes between the link and the task here.
 const PIPE_BYTES: usize = 64 << 10;
 
-/// # Errors
-/// Completes "as a server of 2024-11-05 it …".
-pub(super) async fn connect(dial: &Dial, tasks: &TaskTracker) -> Result<(Wire, Greeting), String> {
+/// Why there is no connection.
+pub(super) enum Refusal {
+    /// The server is this hub.
+    Itself,
+    /// Completes "as a server of 2024-11-05 it …".
+    Other(String),
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Self::Other(why)
+    }
+}
+
+impl From<GreetError> for Refusal {
+    fn from(error: GreetError) -> Self {
+        match error {
+            GreetError::Itself => Self::Itself,
+            error => Self::Other(error.to_string()),
+        }
+    }
+}
+
+pub(super) async fn connect(dial: &Dial, tasks: &TaskTracker) -> Result<(Wire, Greeting), Refusal> {
     let Dial { target, bounds, outlet, speaker, until } = dial;
     let request = target.get(Head::default(), None);
     let response = target.send_within(request, limits::REMOTE_ACKNOWLEDGE).await.map_err(|error| error.to_string())?;
     let status = response.status();
     let media = response.headers().get(CONTENT_TYPE).map(|media| String::from_utf8_lossy(media.as_bytes()).to_ascii_lowercase());
     if status != StatusCode::OK || !media.is_some_and(|media| media.starts_with("text/event-stream")) {
-        return Err(format!("offers no stream (HTTP {})", status.as_u16()));
+        return Err(format!("offers no stream (HTTP {})", status.as_u16()).into());
     }
     let mut events = Events::new(Stream::new(response.into_body(), target.address()), bounds.line_bytes);
     let first = timeout(limits::REMOTE_ACKNOWLEDGE, events.next()).await;
-    let Ok(Ok(Some(first))) = first else { return Err("named no endpoint".into()) };
+    let Ok(Ok(Some(first))) = first else { return Err("named no endpoint".to_owned().into()) };
     let endpoint = match first.event.as_deref() {
         Some("endpoint") => endpoint(&target.url, first.data.trim())?,
-        _ => return Err("named no endpoint".into()),
+        _ => return Err("named no endpoint".to_owned().into()),
     };
     let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
     let carrier = Carrier { target: target.clone(), endpoint, bounds: *bounds };
@@ -60,7 +81,7 @@ pub(super) async fn connect(dial: &Dial, tasks: &TaskTracker) -> Result<(Wire, G
     let (output, input) = tokio::io::split(ours);
     let link = Link::start(&target.server, *bounds, Arc::clone(outlet), output, input, tasks);
     let mut closing = Closing { link: &link, is_greeted: false };
-    let greeting = probe::greet(&link, First::Initialize, speaker, *until).await.map_err(|error| error.to_string())?;
+    let greeting = probe::greet(&link, First::Initialize, speaker, *until).await?;
     closing.is_greeted = true;
     drop(closing);
     Ok((Wire::Pipe(link), greeting))

@@ -168,6 +168,10 @@ impl Link {
         }
     }
 
+    pub(in crate::upstream) fn connection(&self) -> u64 {
+        self.0.dial.outlet.connection()
+    }
+
     pub(in crate::upstream) fn tasks(&self) -> &TaskTracker {
         &self.0.tasks
     }

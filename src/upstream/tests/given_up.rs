@@ -157,3 +157,34 @@ async fn a_deadline_gives_a_call_up_too() {
     first.ask(7);
     is_answered(&mut exchange, &mut second).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_to_one_process_gets_that_one_alone_and_none_when_it_is_gone() {
+    let mut scene = Scene::new(2);
+    let (first, second) = (scene.lease().await, scene.lease().await);
+    let connections = [first.connection(), second.connection()];
+    assert_ne!(connections[0], connections[1]);
+    drop(first);
+    assert_eq!(scene.server.lease_on(connections[0]).await.unwrap().unwrap().connection(), connections[0]);
+    let in_use = timeout(Duration::from_secs(1), scene.server.lease_on(connections[1])).await;
+    assert!(in_use.is_err(), "somebody else may be asked there");
+    let waits = async { scene.server.lease_on(connections[1]).await.unwrap().unwrap() };
+    let leaves = async {
+        sleep(Duration::from_secs(2)).await;
+        drop(second);
+    };
+    assert_eq!(tokio::join!(waits, leaves).0.connection(), connections[1]);
+
+    let mut exchange = call(&scene.server.lease_on(connections[0]).await.unwrap().unwrap());
+    let mut process = scene.process().await;
+    process.hear().await;
+    drop(exchange);
+    // Until its server has answered after all, or can be taken to have stopped.
+    let begun = tokio::time::Instant::now();
+    exchange = call(&scene.server.lease_on(connections[0]).await.unwrap().unwrap());
+    assert_eq!(begun.elapsed(), STRAY);
+    drop(process);
+    assert!(matches!(exchange.next().await, Event::Failed(_)));
+    drop(exchange);
+    assert!(scene.server.lease_on(connections[0]).await.unwrap().is_none());
+}

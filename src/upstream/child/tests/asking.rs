@@ -14,7 +14,7 @@ const NOTED: Wants = Wants { notes: true, ..Wants::NOTHING };
 /// A link of a session's own connection, and what it says to the desk.
 fn session_link(can_be_asked: bool) -> (Link, Peer, mpsc::UnboundedReceiver<News>) {
     let (sender, news) = mpsc::unbounded_channel();
-    let outlet = Outlet::new(server_id(), Some(Arc::new(move |news| drop(sender.send(news)))), None);
+    let outlet = Outlet::new(server_id(), 0, Some(Arc::new(move |news| drop(sender.send(news)))), None);
     outlet.settle(Some((Whose::Session("s1".into()), can_be_asked)));
     let (link, peer) = link_of(outlet, 1024, 1 << 20, 1 << 16);
     link.set_version(Version::V2025_11_25);
