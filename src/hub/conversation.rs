@@ -56,7 +56,6 @@ struct Open {
     from: From,
 }
 
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and there are few")]
 enum From {
     /// A handshake server, while it works.
     Server(Question, question::Kind, Version),

@@ -262,7 +262,7 @@ struct Task {
 
 enum Happened {
     Server(Event),
-    Back(Visit),
+    Back(Box<Visit>),
     /// The waiting client went away.
     Left,
     /// Nobody can come back any more: why.
@@ -279,7 +279,7 @@ impl Task {
             }
             match self.wait().await {
                 Happened::Server(event) => self.handle(event).await,
-                Happened::Back(visit) => self.handle_back(visit).await,
+                Happened::Back(visit) => self.handle_back(*visit).await,
                 Happened::Left => {
                     self.leave();
                     break;
@@ -351,7 +351,8 @@ impl Task {
             biased;
             // First: who lost a connection may be back already.
             visit = self.visits.recv() => {
-                visit.map_or(Happened::GivenUp(Reason::Busy, "the caller has more calls that wait for answers than it may"), Happened::Back)
+                let busy = Happened::GivenUp(Reason::Busy, "the caller has more calls that wait for answers than it may");
+                visit.map_or(busy, |visit| Happened::Back(Box::new(visit)))
             }
             () = gone => Happened::Left,
             event = self.exchange.next(), if !self.machine.is_done() => Happened::Server(event),
