@@ -140,7 +140,10 @@ fn ask(hub: &Arc<Hub>, session: &Arc<Session>, (server, connection): (&ServerId,
                 session.post(gone);
             },
         }
-        hub.asking.remove(&place);
+        // Taken back, it has no place any more: its server may have given the id to another question since.
+        if !withdrawn.is_cancelled() {
+            hub.asking.remove(&place);
+        }
     });
 }
 

@@ -131,6 +131,23 @@ async fn the_end_of_one_process_takes_back_no_question_of_another() {
     assert_eq!(answer["result"]["roots"][0]["uri"], "file:///bob", "{answer}");
 }
 
+/// Over HTTP a session that takes the place of one that was lost counts its questions from one again, on the same connection.
+#[tokio::test(start_paused = true)]
+async fn a_question_under_an_id_that_was_taken_back_can_be_taken_back_too() {
+    let mut scene = Scene::new(Pool { scope: Scope::Session, ..Pool::default() });
+    let mut ann = scene.client().await;
+    let (_lease, process) = scene.process(&ann).await;
+    let question = json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"});
+    let taken_back = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    process.say(question.clone());
+    process.say(taken_back.clone());
+    process.say(question);
+    let asked = [ann.hear().await["id"].clone(), ann.hear().await["id"].clone()];
+    assert_eq!(ann.hear().await["params"]["requestId"], asked[0]);
+    process.say(taken_back);
+    assert_eq!(ann.hear().await["params"]["requestId"], asked[1]);
+}
+
 /// A call of a client without session, for the first time or again.
 fn call(hub: &Arc<Hub>, more: &Value) -> Crossing {
     let mut params = json!({"name": "s.t", "_meta": {

@@ -15,6 +15,9 @@ use super::plan::{client_of, principal_of};
 const SHOWN: usize = 60;
 /// What is found wrong after these follows from them.
 const WRONG_MAX: usize = 20;
+/// How long an instance may be there after its questions were taken back for it: its hub asks it to go, insists, and has it gone. The most
+/// that any server here is given for that, and a moment.
+const GOING: Duration = Duration::from_secs(6);
 
 pub(super) struct Record {
     start: Instant,
@@ -55,8 +58,9 @@ struct Seen {
     heard: BTreeSet<String>,
     answered: BTreeSet<String>,
     withdrawn: BTreeSet<String>,
-    taken_back: BTreeSet<String>,
-    has_died: bool,
+    /// By others than the instance itself, and when its client first heard of that.
+    taken_back: BTreeMap<String, Duration>,
+    over_at: Option<Duration>,
 }
 
 /// What of a run is of interest afterwards.
@@ -193,11 +197,12 @@ impl Record {
     pub(super) fn heard_withdrawn(&self, text: &str, client: &str) {
         let parts: Vec<_> = text.split(':').collect();
         let &["Q", _, question, instance] = parts.as_slice() else { return };
+        let now = self.age();
         let mut state = self.state();
         let seen = state.instances.entry(instance.parse().unwrap_or_default()).or_default();
         if !seen.withdrawn.contains(question) {
-            // Then the process is on its way out.
-            seen.taken_back.insert(format!("{text} of {client}"));
+            // Then the instance is on its way out.
+            seen.taken_back.entry(format!("{text} of {client}")).or_insert(now);
         }
     }
 
@@ -214,8 +219,14 @@ impl Record {
     }
 
     pub(super) fn has_died(&self, instance: u32) {
-        self.state().instances.entry(instance).or_default().has_died = true;
+        self.is_over(instance);
         self.state().alive -= 1;
+    }
+
+    /// A process has exited, or a session over HTTP was ended at its server.
+    pub(super) fn is_over(&self, instance: u32) {
+        let now = self.age();
+        self.state().instances.entry(instance).or_default().over_at = Some(now);
     }
 
     pub(super) fn alive(&self) -> u64 {
@@ -228,8 +239,9 @@ impl Record {
         {
             let state = self.state();
             for (instance, seen) in &state.instances {
-                let unsaid = seen.taken_back.iter().filter(|_| !seen.has_died);
-                wrong.extend(unsaid.map(|question| format!("instance {instance} did not take back {question}, and lived on")));
+                let lived_on = |heard: &Duration| seen.over_at.is_none_or(|over| over > *heard + GOING);
+                let unsaid = seen.taken_back.iter().filter(|(_, heard)| lived_on(heard));
+                wrong.extend(unsaid.map(|(question, _)| format!("instance {instance} did not take back {question}, and lived on")));
                 let callers: BTreeSet<_> = seen.callers.iter().map(|caller| principal_of(caller)).collect();
                 let is_foreign = |client: &&String| !callers.is_empty() && !callers.contains(principal_of(client));
                 wrong.extend(seen.heard.iter().filter(is_foreign).map(|client| {

@@ -302,6 +302,15 @@ impl Calls {
         Some(asked.asked)
     }
 
+    /// Who asked can be answered no more, though the connection goes on: all of its questions, and who was asked.
+    pub(super) fn withdraw_all(&mut self, now: Instant) -> Vec<(RequestId, Option<Weak<Inbox>>)> {
+        let open: Vec<_> = self.questions.drain().collect();
+        for (_, asked) in &open {
+            self.resume(asked, now);
+        }
+        open.into_iter().map(|(id, asked)| (id, asked.asked)).collect()
+    }
+
     fn resume(&mut self, asked: &Asked, now: Instant) {
         for wire in &asked.paused {
             self.connection.resume(*wire, now.into_std());

@@ -90,7 +90,7 @@ impl Questions {
         self.open.remove(id)
     }
 
-    /// The connection has ended.
+    /// The connection has ended, or what asked on it.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = (RequestId, Asked)> {
         self.answers.clear();
         self.open.drain()

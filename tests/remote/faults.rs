@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mcp_hub::{
     protocol::{Level, capability::Profile, code::Reason},
-    upstream::Sharer,
+    upstream::{Sharer, What},
 };
 use serde_json::json;
 
@@ -118,6 +118,33 @@ async fn a_session_begun_anew_is_told_again_what_the_one_before_was_told() {
     }
     let of_b = |seen: &&Seen| seen.body["params"]["uri"] == "file:///b";
     assert_eq!(server.asked("resources/subscribe").iter().filter(of_b).count(), 1, "nobody watches it any more");
+}
+
+/// Each session counts its questions from one, and knows nothing of those of the session before.
+#[tokio::test]
+async fn a_forgotten_session_takes_its_questions_with_it() {
+    let server = Script::new(SESSIONS).run().await;
+    let mut scene = scene_with(&server.url(), json!({"pool": {"scope": "session"}}));
+    let lease = scene.lease_for(Profile::FORM).await;
+    server.sees_streams(1).await;
+    let question = json!({"jsonrpc": "2.0", "id": 1, "method": "elicitation/create", "params": {}});
+    let answer = |action: &str| json!({"jsonrpc": "2.0", "id": 1, "result": {"action": action}}).to_string().into();
+    server.say(question.clone()).await;
+    let What::Question(of_the_first) = scene.news().await.what else { panic!("a question") };
+    server.forget_sessions();
+    server.end_streams();
+    assert_eq!(text(call(&lease, "echo", json!({"text": "x"}))).await, "x");
+    let news = scene.news().await.what;
+    assert!(matches!(&news, What::Withdrawn(id) if *id == of_the_first.id()), "{news:?}");
+    server.sees_streams(2).await;
+    server.say(question).await;
+    let What::Question(of_the_second) = scene.news().await.what else { panic!("a question") };
+    of_the_first.answer(answer("accept"));
+    of_the_second.answer(answer("decline"));
+    let is_answer = |seen: &Seen| seen.body["id"] == 1 && seen.body.get("result").is_some();
+    assert_eq!(server.sees(is_answer).await.body["result"]["action"], "decline");
+    scene.close().await;
+    assert_eq!(server.seen().iter().filter(|seen| is_answer(seen)).count(), 1, "nobody hears the other");
 }
 
 #[tokio::test]

@@ -154,6 +154,8 @@ struct State {
     asks_for: BTreeMap<String, String>,
     on_call: BTreeMap<String, String>,
     withdrawn: BTreeSet<u64>,
+    /// They were on a stream when it was given up, with the call that they were for.
+    unread: BTreeSet<u64>,
     /// By the raw id of the request.
     calls: BTreeMap<String, CancellationToken>,
     subscribed: BTreeSet<String>,
@@ -296,7 +298,7 @@ impl Process {
 
     fn left(&self, is_narrow: bool) -> Vec<String> {
         let state = self.state();
-        let questions = state.questions.keys().filter(|id| !is_narrow && !state.withdrawn.contains(id));
+        let questions = state.questions.keys().filter(|id| !is_narrow && !state.withdrawn.contains(id) && !state.unread.contains(id));
         let questions = questions.map(|id| format!("{} never got an answer to its question {id}", self.wire));
         let listens: BTreeSet<_> = state.listens.iter().map(|(listen, _)| listen.to_string()).collect();
         let is_listen = |id: &&String| listens.contains(*id);

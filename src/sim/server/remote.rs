@@ -26,7 +26,12 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{io::DuplexStream, sync::mpsc, task::JoinSet, time::sleep};
+use tokio::{
+    io::DuplexStream,
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{AtProbe, Doing, Part, Process, Troupe};
@@ -81,6 +86,8 @@ struct Post {
     /// As the client knows it.
     id: Value,
     token: Value,
+    /// The questions that went to its stream, and when.
+    asked: Vec<(u64, Instant)>,
 }
 
 impl Hosts {
@@ -267,6 +274,7 @@ impl Host {
             // Streams that are open end without an answer.
             *own.routes.lock().unwrap() = Routes::default();
             own.process.record.line(&own.process.wire, "is over");
+            own.process.record.is_over(number);
         });
         (session, id)
     }
@@ -304,7 +312,7 @@ impl Session {
         let (sender, lines) = mpsc::unbounded_channel();
         let mut routes = self.routes.lock().unwrap();
         let meta = &request["params"]["_meta"];
-        let post = Post { lines: sender, id: request["id"].clone(), token: meta["progressToken"].clone() };
+        let post = Post { lines: sender, id: request["id"].clone(), token: meta["progressToken"].clone(), asked: Vec::new() };
         if self.process.part.version.era() == Era::Stateless {
             routes.last += 1;
             request["id"] = routes.last.into();
@@ -331,9 +339,15 @@ impl Session {
             }
             (Some(_), Some(id)) => {
                 let token = self.process.state().asks_for.get(&id.to_string()).cloned();
-                let post = token.and_then(|token| of_call(&token)).and_then(|call| routes.posts.get(&call)).map(|post| &post.lines);
-                let by_call = self.process.roll(|dice| dice.percent(70));
-                let way = if by_call { post.or(routes.unasked.as_ref()) } else { routes.unasked.as_ref().or(post) };
+                let call = token.and_then(|token| of_call(&token)).filter(|call| routes.posts.contains_key(call));
+                let by_call = self.process.roll(|dice| dice.percent(70)) || routes.unasked.is_none();
+                let way = match call.filter(|_| by_call).and_then(|call| routes.posts.get_mut(&call)) {
+                    Some(post) => {
+                        post.asked.extend(id.as_u64().map(|id| (id, Instant::now())));
+                        Some(&post.lines)
+                    }
+                    None => routes.unasked.as_ref(),
+                };
                 if way.is_none_or(|way| way.send(line).is_err()) {
                     self.process.undeliverable(id);
                 }
@@ -379,11 +393,14 @@ impl Body for Events {
 }
 
 impl Drop for Events {
-    /// Nobody reads it any more. For a stateless server that is the cancellation.
+    /// Nobody reads it any more. For a stateless server that is the cancellation; a handshake server is told of one, and what it asked
+    /// in this very moment went nowhere. What it asked before was read: no time passes while there is something to read.
     fn drop(&mut self) {
         let Some((session, id)) = self.of.take() else { return };
-        let was_open = session.routes.lock().unwrap().posts.remove(&id).is_some();
-        if was_open && session.process.part.version.era() == Era::Stateless {
+        let Some(post) = session.routes.lock().unwrap().posts.remove(&id) else { return };
+        let now = Instant::now();
+        session.process.state().unread.extend(post.asked.iter().filter(|(_, at)| *at == now).map(|(id, _)| *id));
+        if session.process.part.version.era() == Era::Stateless {
             let id: Value = serde_json::from_str(&id).unwrap();
             let _ =
                 session.heard.send(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}).to_string());

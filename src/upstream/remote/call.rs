@@ -26,6 +26,7 @@ use tokio::{
 use super::{
     events::{Events, messages},
     fault::Fault,
+    heard::Source,
     link::{Shared, Weight},
     session::{self, Session},
     target::{Head, session_of},
@@ -114,7 +115,7 @@ pub(super) async fn converse(
     match media(response.headers()) {
         Media::Json => {
             let bytes = body(shared, response).all(shared.dial.bounds.line_bytes).await?;
-            let message = read_json(shared, wire, status, bytes)?;
+            let message = read_json(shared, wire, status, bytes, session)?;
             Ok(Answered { status, message, session: new_session, rest: None })
         }
         Media::Stream => {
@@ -127,11 +128,10 @@ pub(super) async fn converse(
     }
 }
 
-/// A notification or an answer; nothing comes back. What becomes of it is only logged.
-pub(super) async fn tell(shared: &Arc<Shared>, line: Bytes) {
-    let session = shared.session.load_full();
+/// A notification or an answer, for this session; nothing comes back. What becomes of it is only logged.
+pub(super) async fn tell(shared: &Arc<Shared>, session: &Session, line: Bytes) {
     let len = line.trim_ascii_end().len();
-    let request = shared.dial.target.post(line.slice(..len), shared.head(&session, None));
+    let request = shared.dial.target.post(line.slice(..len), shared.head(session, None));
     match shared.dial.target.send_within(request, limits::REMOTE_ACKNOWLEDGE).await {
         Ok(response) => {
             let status = response.status();
@@ -162,7 +162,7 @@ async fn refusal(shared: &Shared, wire: WireId, response: Response<Incoming>, se
     }
 }
 
-fn read_json(shared: &Arc<Shared>, wire: WireId, status: StatusCode, bytes: Bytes) -> Result<Message, Fault> {
+fn read_json(shared: &Arc<Shared>, wire: WireId, status: StatusCode, bytes: Bytes, session: &Session) -> Result<Message, Fault> {
     shared.dial.target.wire.received(&bytes);
     let messages = messages(bytes).map_err(|error| {
         tracing::debug!(server = %shared.dial.server(), %error, "answer is no message");
@@ -173,7 +173,7 @@ fn read_json(shared: &Arc<Shared>, wire: WireId, status: StatusCode, bytes: Byte
         match message.kind() {
             // Some name no request in errors, though there is only one it can be.
             Kind::Error if message.scan().id.is_none() => answer = Err(Fault::Refused { status, message: Box::new(message) }),
-            _ => answer = handle(shared, wire, message).map_or(answer, Ok),
+            _ => answer = handle(shared, wire, message, session).map_or(answer, Ok),
         }
     }
     answer
@@ -183,7 +183,7 @@ fn read_json(shared: &Arc<Shared>, wire: WireId, status: StatusCode, bytes: Byte
 async fn follow(shared: &Arc<Shared>, wire: WireId, events: &mut Events, session: &Session) -> Result<Message, Fault> {
     let mut tries = 0;
     loop {
-        match read(shared, wire, events).await {
+        match read(shared, wire, events, session).await {
             Ok(Some(answer)) => return Ok(answer),
             Ok(None) => {}
             Err(fault) if fault.is_outage() => tracing::debug!(server = %shared.dial.server(), %fault, "stream broke off"),
@@ -210,11 +210,11 @@ async fn follow(shared: &Arc<Shared>, wire: WireId, events: &mut Events, session
 }
 
 /// `None`: the stream ended without the answer.
-async fn read(shared: &Arc<Shared>, wire: WireId, events: &mut Events) -> Result<Option<Message>, Fault> {
+async fn read(shared: &Arc<Shared>, wire: WireId, events: &mut Events, session: &Session) -> Result<Option<Message>, Fault> {
     while let Some(event) = events.next().await? {
         let mut answer = None;
         for message in read_event(shared, event.data, Some(wire))? {
-            answer = handle(shared, wire, message).or(answer);
+            answer = handle(shared, wire, message, session).or(answer);
         }
         if answer.is_some() {
             return Ok(answer);
@@ -243,14 +243,15 @@ pub(super) fn read_event(shared: &Shared, data: String, wire: Option<WireId>) ->
 }
 
 /// The message, if it is the answer; anything else is dealt with.
-fn handle(shared: &Arc<Shared>, wire: WireId, message: Message) -> Option<Message> {
+fn handle(shared: &Arc<Shared>, wire: WireId, message: Message, session: &Session) -> Option<Message> {
+    let source = Source { epoch: session.epoch, call: Some(wire) };
     match message.kind() {
         Kind::Result | Kind::Error if id_of(&message) == Some(wire) => return Some(message),
         Kind::Result | Kind::Error => {
             shared.counts.unknown_answers.fetch_add(1, Ordering::Relaxed);
         }
-        Kind::Notification => shared.handle_notification(Some(wire), message),
-        Kind::Request => shared.handle_request(Some(wire), message),
+        Kind::Notification => shared.handle_notification(source, message),
+        Kind::Request => shared.handle_request(source, message),
     }
     None
 }

@@ -13,10 +13,19 @@ use crate::{
     protocol::{Era, Kind, Message, Method, RequestId, code::Code},
     upstream::{
         Event, Question, What,
-        calls::Asking,
+        calls::{Asking, Calls},
         question::{Progressing, progress_token, reassure},
     },
 };
+
+/// The stream that a message came on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source {
+    /// Of the session whose it is.
+    pub(super) epoch: u64,
+    /// `None`: a stream that belongs to no call.
+    pub(super) call: Option<WireId>,
+}
 
 impl Shared {
     pub(super) fn handle_answer(&self, wire: WireId, answer: Message) {
@@ -48,8 +57,7 @@ impl Shared {
         }
     }
 
-    /// `wire`: the call on whose stream it came; `None`: a stream that belongs to no call.
-    pub(super) fn handle_notification(self: &Arc<Self>, wire: Option<WireId>, message: Message) {
+    pub(super) fn handle_notification(self: &Arc<Self>, source: Source, message: Message) {
         match message.method() {
             Method::Progress => {
                 let wire = message.scan().progress_token.and_then(|token| WireId::parse(message.token(token)));
@@ -58,7 +66,7 @@ impl Shared {
                 }
             }
             Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged => self.signs.list_changed.notify_one(),
-            Method::Cancelled => self.handle_cancelled(&message),
+            Method::Cancelled => self.handle_cancelled(source, &message),
             // Bounded in bytes by this; in count by whoever keeps them.
             method if message.bytes().len() > limits::NOTE_BYTES_MAX => {
                 let bytes = message.bytes().len();
@@ -69,7 +77,7 @@ impl Shared {
                 let inbox = self.with_calls(|calls| calls.newest_asked());
                 self.dial.outlet.elicited(message, inbox);
             }
-            method => match wire.and_then(|wire| self.with_calls(|calls| calls.inbox_of(wire))) {
+            method => match source.call.and_then(|wire| self.with_calls(|calls| calls.inbox_of(wire))) {
                 Some(inbox) => inbox.note(message),
                 None if method == Method::LogMessage => self.dial.outlet.tell(What::Log(message)),
                 None => self.dial.outlet.tell(What::Note(message)),
@@ -84,21 +92,30 @@ impl Shared {
         }
     }
 
+    /// Whether the session of that stream is still the connection's. What a session asks that is over, nobody can answer: it is 404 to
+    /// whoever names it (2025-11-25, Session Management). Certain only under the lock of the questions.
+    fn is_current(&self, source: Source) -> bool {
+        self.session.load().epoch == source.epoch
+    }
+
     /// A request of the server's own.
-    pub(super) fn handle_request(self: &Arc<Self>, wire: Option<WireId>, request: Message) {
+    pub(super) fn handle_request(self: &Arc<Self>, source: Source, request: Message) {
         let is_handshake = self.version().is_some_and(|version| version.era() == Era::Handshake);
         match request.id() {
-            Some(id) if is_handshake && !self.dial.outlet.answers(request.method()) => self.handle_question(wire, id, request),
+            _ if !self.is_current(source) => tracing::debug!(server = %self.dial.server(), "a request of a session that is over"),
+            Some(id) if is_handshake && !self.dial.outlet.answers(request.method()) => self.handle_question(source, id, request),
             // 2026-07-28 knows no requests of servers, and no way to answer one.
             _ if self.is_stateless() => tracing::debug!(server = %self.dial.server(), "a request of a server that may send none"),
             _ => self.answer(&request),
         }
     }
 
-    fn handle_question(self: &Arc<Self>, wire: Option<WireId>, id: RequestId, request: Message) {
+    fn handle_question(self: &Arc<Self>, source: Source, id: RequestId, request: Message) {
         let outlet = &self.dial.outlet;
         let server = self.dial.server();
-        match self.with_calls(|calls| calls.ask(&id, wire, outlet.takes_questions())) {
+        let asking = self.with_calls(|calls| self.is_current(source).then(|| calls.ask(&id, source.call, outlet.takes_questions())));
+        let Some(asking) = asking else { return };
+        match asking {
             Asking::Twice => tracing::debug!(%server, "a question under the id of one that is open"),
             Asking::Nobody => {
                 tracing::debug!(%server, method = request.method().as_str(), "a question that nobody can be asked");
@@ -129,19 +146,20 @@ impl Shared {
 
     /// Somebody answered a question; too late if it was taken back.
     fn handle_reply(self: &Arc<Self>, id: &RequestId, serial: u64, response: Bytes) {
-        if !self.with_calls(|calls| calls.answered(id, serial, Instant::now())) {
-            return;
-        }
+        // Of the session that asked: no question outlives its own.
+        let session = self.with_calls(|calls| calls.answered(id, serial, Instant::now()).then(|| self.session.load_full()));
+        let Some(session) = session else { return };
         self.timer.notify_one();
         // None is dropped for want of room: there are no more than questions, which are bounded.
         let shared = Arc::clone(self);
-        self.tasks.spawn(async move { call::tell(&shared, response).await });
+        self.tasks.spawn(async move { call::tell(&shared, &session, response).await });
     }
 
     /// The server takes a question back.
-    fn handle_cancelled(&self, message: &Message) {
+    fn handle_cancelled(&self, source: Source, message: &Message) {
         let Some(id) = message.scan().request_id.and_then(|span| message.request_id_at(span)) else { return };
-        if let Some(asked) = self.with_calls(|calls| calls.withdraw(&id, Instant::now())) {
+        let withdraw = |calls: &mut Calls| if self.is_current(source) { calls.withdraw(&id, Instant::now()) } else { None };
+        if let Some(asked) = self.with_calls(withdraw) {
             self.dial.outlet.withdraw(id, asked);
         }
     }

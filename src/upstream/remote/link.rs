@@ -265,7 +265,8 @@ impl Shared {
         };
         let shared = Arc::clone(self);
         self.tasks.spawn(async move {
-            call::tell(&shared, line).await;
+            let session = shared.session.load_full();
+            call::tell(&shared, &session, line).await;
             drop(place);
         });
         true

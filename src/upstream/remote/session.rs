@@ -15,6 +15,7 @@ use super::{
     events::Events,
     fault::Fault,
     greet,
+    heard::Source,
     link::Shared,
 };
 use crate::{
@@ -49,14 +50,21 @@ impl Session {
     }
 }
 
-/// The session that `initialize` began takes effect.
+/// The session that `initialize` began takes effect. What the one before it asked is taken back: a session that is over cannot be
+/// answered, and this one may give the same ids to questions of its own.
 pub(super) async fn begin(shared: &Arc<Shared>, id: Option<HeaderValue>) {
     let epoch = shared.session.load().epoch + 1;
     let session = Arc::new(Session { id, epoch, ended: shared.signs.closed.child_token() });
-    shared.session.swap(Arc::clone(&session)).ended.cancel();
+    // Under the lock of the questions, so that each is of the session that is the connection's.
+    let (before, asked) = shared.with_calls(|calls| (shared.session.swap(Arc::clone(&session)), calls.withdraw_all(Instant::now())));
+    before.ended.cancel();
+    shared.timer.notify_one();
+    for (id, asked) in asked {
+        shared.dial.outlet.withdraw(id, asked);
+    }
     if let Some(version) = shared.version() {
         // Nothing else may be said before the server has this.
-        call::tell(shared, outgoing::own_notification("notifications/initialized", version)).await;
+        call::tell(shared, &session, outgoing::own_notification("notifications/initialized", version)).await;
     }
     shared.tasks.spawn(hear(Arc::clone(shared), session));
 }
@@ -127,7 +135,7 @@ async fn listen(shared: &Arc<Shared>, session: &Arc<Session>) {
                 was_open = true;
                 let mut events = Events::new(body(shared, response), shared.dial.bounds.line_bytes);
                 let opened = Instant::now();
-                drain(shared, &mut events).await;
+                drain(shared, &mut events, session).await;
                 if opened.elapsed() >= limits::BACKOFF_RESET {
                     wait = limits::RESUME_WAIT;
                 }
@@ -151,7 +159,8 @@ async fn listen(shared: &Arc<Shared>, session: &Arc<Session>) {
     }
 }
 
-async fn drain(shared: &Arc<Shared>, events: &mut Events) {
+async fn drain(shared: &Arc<Shared>, events: &mut Events, session: &Session) {
+    let source = Source { epoch: session.epoch, call: None };
     loop {
         let event = match events.next().await {
             Ok(Some(event)) => event,
@@ -164,8 +173,8 @@ async fn drain(shared: &Arc<Shared>, events: &mut Events) {
         let Ok(messages) = read_event(shared, event.data, None) else { continue };
         for message in messages {
             match message.kind() {
-                Kind::Notification => shared.handle_notification(None, message),
-                Kind::Request => shared.handle_request(None, message),
+                Kind::Notification => shared.handle_notification(source, message),
+                Kind::Request => shared.handle_request(source, message),
                 Kind::Result | Kind::Error => {
                     shared.counts.unknown_answers.fetch_add(1, Ordering::Relaxed);
                 }
