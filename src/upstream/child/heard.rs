@@ -135,6 +135,8 @@ impl Shared {
         let Some(id) = message.request_id_at(span) else { return };
         let withdrawn = self.lock().calls.withdraw(&id, Instant::now());
         if let Some(asked) = withdrawn {
+            // Its calls are due again, which the timer is to learn.
+            self.to_write.notify_one();
             self.outlet.withdraw(id, asked);
         }
     }

@@ -160,6 +160,8 @@ impl Shared {
         let Some(id) = message.scan().request_id.and_then(|span| message.request_id_at(span)) else { return };
         let withdraw = |calls: &mut Calls| if self.is_current(source) { calls.withdraw(&id, Instant::now()) } else { None };
         if let Some(asked) = self.with_calls(withdraw) {
+            // Its calls are due again.
+            self.timer.notify_one();
             self.dial.outlet.withdraw(id, asked);
         }
     }

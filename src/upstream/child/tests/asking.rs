@@ -172,6 +172,24 @@ async fn while_a_question_is_open_only_the_hard_deadline_ends_the_calls_it_may_b
 }
 
 #[tokio::test(start_paused = true)]
+async fn from_when_a_question_is_taken_back_its_call_has_the_time_of_a_call_again() {
+    let (link, mut peer) = link();
+    let start = Instant::now();
+    let mut exchange = open_wanting(&link, ASKED);
+    peer.asked("tools/call").await;
+    peer.ask(json!(1)).await;
+    let _question = question(&mut exchange).await;
+    // The timer has looked once more meanwhile, and found nothing due.
+    let open_for = DEADLINE.call + Duration::from_secs(10);
+    tokio::time::sleep(open_for).await;
+    peer.take_back(json!(1)).await;
+    assert!(matches!(exchange.next().await, Event::Withdrawn(_)));
+    assert_eq!(failure(exchange.next().await), Reason::Timeout);
+    let waited = start.elapsed();
+    assert!(waited >= open_for + DEADLINE.call && waited < open_for + DEADLINE.call + Duration::from_secs(1), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn questions_without_an_answer_and_answers_without_a_reader_are_bounded() {
     // A pipe that takes nothing more: whatever is answered waits in the hub.
     let (link, mut peer) = link_with(1024, 1 << 20, 16);
