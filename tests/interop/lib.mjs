@@ -66,11 +66,12 @@ export async function startHub(dir, servers, name = 'servers') {
     return ended;
   };
   const url = (path) => `http://127.0.0.1:${port}${path}`;
-  /** Every server was seen to start, or to fail. */
+  /** Every server has started and told its tools, of which each has some. */
   const settled = async () => {
     for (let tries = 0; tries < 120; tries += 1) {
       const answer = await (await fetch(url('/api/servers'))).json();
-      if (!answer.servers.some(({ status }) => ['connecting', 'disconnected'].includes(status))) return;
+      const isKnown = ({ status, capabilities }) => !['connecting', 'disconnected'].includes(status) && capabilities.tools.length > 0;
+      if (answer.servers.every(isKnown)) return;
       await new Promise((resolve) => setTimeout(resolve, 500));
     }
     throw new Error('some servers did not start in a minute');
