@@ -1,6 +1,6 @@
-//! The ceiling: relays on one current-thread runtime that know nothing of MCP. `/pipe` writes the body as a line to a child and answers
-//! with the line that comes back, in turn; any other path goes to a server over HTTP, on a connection of its own for each of the
-//! client's. What the hub does besides, it does for its users; what a relay costs, no hub can save.
+//! A second yardstick: relays on one current-thread runtime that know nothing of MCP. `/pipe` writes the body as a line to a child and
+//! answers with the line that comes back, in turn; any other path goes to a server over HTTP, on a connection of its own for each of the
+//! client's. What the hub costs beyond that, it costs for what it does besides.
 
 use std::{
     collections::VecDeque,
