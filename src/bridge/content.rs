@@ -2,8 +2,9 @@
 //! Everything else stays as it came.
 //!
 //! Blocks are looked into only when an endpoint publishes URIs or the client's revision is older than the server's, and then only
-//! when a search finds a key or kind that could matter. The search goes for what every writer writes: a key spelt with escapes is
-//! not found, and its URI stays the server's own, which no client can do more with than read it.
+//! when the scan of an answer noticed a key that could matter and a search of its blocks finds that, or a kind. The search goes for
+//! what every writer writes: a key spelt with escapes is not found, and its URI stays the server's own, which no client can do more
+//! with than read it.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -46,8 +47,8 @@ impl<'p> Reader<'p> {
     /// What changes in the array at `text`, in order.
     pub(super) fn edits<'a>(&self, text: &'a str, shape: Shape) -> Edits<'a> {
         let mut edits = Vec::new();
-        let text_bytes = text.as_bytes();
-        if self.takes_uris_over() && URI.find(text_bytes).is_some() || self.lacks_sound() && AUDIO.find(text_bytes).is_some() {
+        let has = |sign: &Finder<'_>| sign.find(text.as_bytes()).is_some();
+        if self.changes_uris() && has(&URI) || self.lacks_sound() && has(&AUDIO) {
             for element in elements(text).unwrap_or_default() {
                 match shape {
                     Shape::Blocks => self.block(element, &mut edits),
@@ -71,11 +72,11 @@ impl<'p> Reader<'p> {
 
     /// Whether any block of this answer could be, as far as the scan tells.
     pub(super) fn may_change(&self, answer: &Message) -> bool {
-        self.takes_uris_over() && answer.scan().has_inner_uri || self.lacks_sound()
+        self.changes_uris() && answer.scan().has_inner_uri || self.lacks_sound()
     }
 
     /// Publishes them, or writes links as text.
-    fn takes_uris_over(&self) -> bool {
+    fn changes_uris(&self) -> bool {
         self.publish.is_some() || self.client < Version::V2025_06_18
     }
 

@@ -1,10 +1,11 @@
 //! The server leg: configured servers, their pools, their children and connections. The only room that starts processes.
 //!
 //! Reading order: `fleet` (all servers), `server` (one, its start and stop by request), `supervise` and `serve` (how an instance comes
-//! up, serves, ends and comes back), `pool` (whose it is), `learn`, `profiles` and `age` (what it lists, to whom, and for how long that holds), `lease` and `exchange` (what a call holds), `inbox`,
-//! `question` and `news` (what a server says by itself), `feed` and `subscription` (what it is asked to tell), `keepalive` (is it still
-//! there), `renounced` (does it still speak the revision), `wire` (what carries it: pipes or HTTP), `calls`, `strays`, `waiter`, `questions`, `room` and `signs` (what either has), `child`
-//! (process, pipes, first words), `remote` (servers over HTTP). Nothing here knows public names, clients or what a tool does.
+//! up, serves, ends and comes back), `pool` (whose it is), `learn`, `profiles` and `age` (what it lists, to whom, and for how long that
+//! holds), `lease` and `exchange` (what a call holds), `inbox`, `question` and `news` (what a server says by itself), `feed` and
+//! `subscription` (what it is asked to tell), `keepalive` (is it still there), `renegotiate` (does it still speak the revision), `wire`
+//! (what carries it: pipes or HTTP), `calls`, `strays`, `waiter`, `questions`, `room` and `signs` (what either has), `child` (process,
+//! pipes, first words), `remote` (servers over HTTP). Nothing here knows public names, clients or what a tool does.
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -32,7 +33,7 @@ mod profiles;
 pub mod question;
 mod questions;
 mod remote;
-mod renounced;
+mod renegotiate;
 mod room;
 mod roots;
 mod serve;

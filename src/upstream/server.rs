@@ -27,7 +27,7 @@ use super::{
     pool::{Failed, Key, Pool, Ready, Slot},
     profiles::{Listings, Profiles},
     remote,
-    renounced::Verdict,
+    renegotiate::Verdict,
     status::Noise,
 };
 use crate::{
@@ -72,7 +72,7 @@ pub struct Server {
     /// Those for whom a listing after `list_changed` is on its way.
     pub(super) relisting: Mutex<HashSet<Profile>>,
     /// One at a time asks what it speaks.
-    pub(super) renounced: tokio::sync::Mutex<Option<Verdict>>,
+    pub(super) renegotiated: tokio::sync::Mutex<Option<Verdict>>,
     /// Starts and stops by request, one after the other.
     turn: tokio::sync::Mutex<()>,
     /// Under `pool.scope: call`, the instances each principal may have.
@@ -157,7 +157,7 @@ impl Server {
             age: Age::new(),
             profiles: Profiles::default(),
             relisting: Mutex::default(),
-            renounced: tokio::sync::Mutex::default(),
+            renegotiated: tokio::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             places: Mutex::default(),
             used_ms: AtomicU64::new(0),

@@ -120,8 +120,7 @@ impl Target {
         };
         let mut headers = destination.headers.clone();
         headers.entry(USER_AGENT).or_insert(AGENT);
-        // Made once instead of for every request. Over TLS it may be HTTP/2, which says it otherwise.
-        if let Some(host) = host(&destination.url).filter(|_| destination.url.scheme_str() == Some("http")) {
+        if let Some(host) = plain_host(&destination.url) {
             headers.entry(HOST).or_insert(host);
         }
         Self {
@@ -224,9 +223,10 @@ impl Target {
     }
 }
 
-/// As `Host` has it: without the port that is usual (RFC 9110, 7.2), without user and password.
-fn host(url: &Uri) -> Option<HeaderValue> {
-    let host = url.host()?;
+/// `Host` of all requests without TLS, made once: without the port that is usual (RFC 9110, 7.2). With TLS it may be HTTP/2, which says
+/// it otherwise, and the client adds it where it is not.
+fn plain_host(url: &Uri) -> Option<HeaderValue> {
+    let host = url.host().filter(|_| url.scheme_str() == Some("http"))?;
     let host = match url.port_u16() {
         Some(port) if port != 80 => format!("{host}:{port}"),
         _ => host.to_owned(),
@@ -245,4 +245,24 @@ pub(super) fn session_of(headers: &HeaderMap) -> Option<HeaderValue> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_tls_the_host_is_known_before_there_is_a_request() {
+        for (url, host) in [
+            ("http://h.example/mcp", Some("h.example")),
+            ("http://h.example:80/mcp", Some("h.example")),
+            ("http://h.example:8080/mcp?a=b", Some("h.example:8080")),
+            ("http://[::1]:3000/", Some("[::1]:3000")),
+            ("http://127.0.0.1:443/", Some("127.0.0.1:443")),
+            ("https://h.example/mcp", None),
+            ("https://h.example:8443/mcp", None),
+        ] {
+            assert_eq!(plain_host(&url.parse().unwrap()).as_ref().map(HeaderValue::as_bytes), host.map(str::as_bytes), "{url}");
+        }
+    }
 }

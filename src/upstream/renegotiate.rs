@@ -32,7 +32,7 @@ impl Server {
         let Some((instance, _)) = self.ready.load().instance_of(connection) else { return Ok(()) };
         // A remote server's connection is over with the refusal.
         let Wire::Pipe(_) = &instance.link else { return Ok(()) };
-        let mut last = self.renounced.lock().await;
+        let mut last = self.renegotiated.lock().await;
         if let Some(verdict) = last.as_ref().filter(|verdict| verdict.connection == connection && verdict.begun > then) {
             return verdict.told.clone();
         }
